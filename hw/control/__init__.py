@@ -1,0 +1,1 @@
+"""Control: instruction fetch, AXI4-Lite registers, counters."""

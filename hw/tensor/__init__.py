@@ -1,0 +1,1 @@
+"""Tensor engine: weight-stationary array, accumulators, post-processing."""

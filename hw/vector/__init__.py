@@ -1,0 +1,1 @@
+"""Vector engine: softmax, norms, tables, elementwise operations."""

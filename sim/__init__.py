@@ -1,0 +1,1 @@
+"""Golden model and RTL simulation of the accelerator."""

@@ -1,0 +1,46 @@
+"""Weft: transformer accelerators generated, programmed, simulated and verified from Python.
+
+Importing the package costs nothing: each public name is loaded from its module when it is first used,
+so that `weft generate` never imports torch, and `import weft` neither NumPy nor Amaranth.
+"""
+
+from importlib import import_module
+
+__all__ = [
+    "Config", "compile", "load", "Program", "Result",
+    "WeftError", "ConfigError", "CompileError", "ProgramError", "InputError", "RunError", "Mismatch",
+    "__version__",
+]
+
+# Kept equal to pyproject.toml by a test; reading the distribution's metadata would cost 20 ms at each import.
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Config": "weft.hw.config",
+    "compile": "weft.api",
+    "load": "weft.api",
+    "Program": "weft.program",
+    "Result": "weft.program",
+    "WeftError": "weft.hw.errors",
+    "ConfigError": "weft.hw.errors",
+    "CompileError": "weft.hw.errors",
+    "ProgramError": "weft.hw.errors",
+    "InputError": "weft.hw.errors",
+    "RunError": "weft.hw.errors",
+    "Mismatch": "weft.hw.errors",
+}
+
+
+def __getattr__(name):
+    """Load a public name from the module that defines it (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    """The public names, loaded or not."""
+    return sorted(set(__all__) | set(globals()))

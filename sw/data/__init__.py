@@ -1,0 +1,1 @@
+"""Text files that ship with the package."""

@@ -1,0 +1,1 @@
+"""Front end: an exported PyTorch program becomes a small graph of operations."""

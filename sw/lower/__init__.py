@@ -1,0 +1,1 @@
+"""Lowering: tiling, scheduling, memory planning and encoding."""
