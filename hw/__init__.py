@@ -1,0 +1,1 @@
+"""Hardware of the accelerator: configuration, instruction set, every block, top level, Verilog emission."""

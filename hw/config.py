@@ -1,0 +1,284 @@
+"""The accelerator's configuration: the parameters a user chooses and everything derived from them.
+
+Every other part (hardware, compiler, golden model, documentation) reads these values and derives none itself.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+from pathlib import Path
+
+from .errors import ConfigError
+
+__all__ = ["Config", "NAMED"]
+
+
+def _power_of_two_at_least(n):
+    return 1 << (n - 1).bit_length()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One accelerator. Sizes are in elements, KiB or bytes as the names say.
+
+    Parameters left at ``None`` take the default that the property of the same meaning documents.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range or does not fit the others; the sentence names both.
+    """
+
+    #: Height of the array: elements of K that one weight tile holds (4 to 64).
+    rows: int
+    #: Width of the array: output channels that one weight tile holds (4 to 64).
+    cols: int
+    #: On-chip scratchpad for activations, weights in flight and parameters.
+    scratchpad_kib: int = None
+    #: Accumulator memory, int32 words of ``cols`` lanes.
+    accumulator_kib: int = None
+    #: Bytes per AXI4 data beat (a power of two).
+    data_bytes: int = None
+    #: Elements per cycle in the vector engine; divides ``cols``.
+    vector_lanes: int = None
+    #: Independent scratchpad banks (a power of two); streams in different banks never wait for each other.
+    scratchpad_banks: int = 8
+    #: Independent accumulator banks (a power of two); a tile drains while another bank accumulates.
+    accumulator_banks: int = 4
+    #: Rows for which softmax and norm statistics are kept (a power of two).
+    state_rows: int = None
+    #: Largest number of keys in one block of the one-pass softmax; a multiple of ``panel``.
+    key_block: int = None
+    #: Token ids held for one embedding gather (a power of two).
+    index_entries: int = 256
+    #: Instructions queued in front of each engine.
+    queue_depth: int = 4
+    #: AXI4 bursts in flight, each direction.
+    bursts_in_flight: int = 16
+    #: Width of the AXI4 address.
+    address_bits: int = 40
+
+    def __post_init__(self):
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+                raise ConfigError(f"{f.name} must be a whole number, not {value!r}")
+        for name in ("rows", "cols"):
+            if not 4 <= getattr(self, name) <= 64:
+                raise ConfigError(f"{name} must be from 4 to 64, not {getattr(self, name)}")
+        defaults = {
+            "scratchpad_kib": _power_of_two_at_least(max(16, min(512, self.rows * self.cols))),
+            "accumulator_kib": None,
+            "data_bytes": max(4, _power_of_two_at_least(self.cols)),
+            "vector_lanes": self.cols,
+            "state_rows": max(64, min(1024, _power_of_two_at_least(16 * self.rows))),
+            "key_block": 8 * self.panel,
+        }
+        for name, value in defaults.items():
+            if getattr(self, name) is None and value is not None:
+                object.__setattr__(self, name, value)
+        if self.accumulator_kib is None:
+            object.__setattr__(self, "accumulator_kib", self.scratchpad_kib // 2)
+        self._check()
+
+    def _check(self):
+        def power_of_two(name, low, high):
+            value = getattr(self, name)
+            if not low <= value <= high or value & (value - 1):
+                raise ConfigError(f"{name} must be a power of two from {low} to {high}, not {value}")
+
+        power_of_two("data_bytes", 4, self.line_bytes)
+        power_of_two("scratchpad_banks", 1, 16)
+        power_of_two("accumulator_banks", 2, 8)
+        power_of_two("state_rows", 16, 1024)
+        power_of_two("index_entries", 16, 1024)
+        power_of_two("queue_depth", 2, 16)
+        power_of_two("bursts_in_flight", 2, 64)
+        power_of_two("scratchpad_kib", 8, 4096)
+        power_of_two("accumulator_kib", 4, 2048)
+        if not 32 <= self.address_bits <= 64:
+            raise ConfigError(f"address_bits must be from 32 to 64, not {self.address_bits}")
+        if self.vector_lanes < 1 or self.cols % self.vector_lanes:
+            raise ConfigError(f"vector_lanes must divide cols ({self.cols}), not {self.vector_lanes}")
+        if self.key_block % self.panel or not self.panel <= self.key_block <= 1024:
+            raise ConfigError(f"key_block must be a multiple of {self.panel} up to 1024, not {self.key_block}")
+        if self.scratchpad_words > 1 << 20:
+            raise ConfigError(f"scratchpad_kib={self.scratchpad_kib} is {self.scratchpad_words} words of "
+                              f"{self.word_bytes} bytes, the instruction set addresses {1 << 20}")
+        if self.scratchpad_words < 256:
+            raise ConfigError(f"scratchpad_kib={self.scratchpad_kib} holds {self.scratchpad_words} words of "
+                              f"{self.word_bytes} bytes, a {self.rows}x{self.cols} array needs "
+                              f"{256}")
+        if self.accumulator_words > 1 << 14:
+            raise ConfigError(f"accumulator_kib={self.accumulator_kib} is {self.accumulator_words} words of "
+                              f"{self.accumulator_word_bytes} bytes, the instruction set addresses {1 << 14}")
+        if self.accumulator_words < 2 * self.rows * self.tiles_per_panel:
+            raise ConfigError(f"accumulator_kib={self.accumulator_kib} holds {self.accumulator_words} rows of one "
+                              f"tile, two panels of {self.rows} rows need {2 * self.rows * self.tiles_per_panel}")
+
+    # Layout of activations: features are split into panels; a word holds one row's elements of one panel.
+
+    @cached_property
+    def panel(self):
+        """Features in one panel: the smallest multiple of ``cols`` that is at least ``rows``."""
+        return self.cols * ceil(self.rows / self.cols)
+
+    @cached_property
+    def word_bytes(self):
+        """Bytes of one scratchpad word: one int8 panel of one row, rounded up to a power of two (W)."""
+        return _power_of_two_at_least(self.panel)
+
+    @cached_property
+    def line_bytes(self):
+        """Bytes of one scratchpad line, two words: one int16 panel of one row, and the width of every port."""
+        return 2 * self.word_bytes
+
+    @cached_property
+    def k_tiles_per_panel(self):
+        """K tiles (``rows`` features each, the last one perhaps fewer) in a panel."""
+        return ceil(self.panel / self.rows)
+
+    @cached_property
+    def tiles_per_panel(self):
+        """N tiles (``cols`` features each, always full) in a panel."""
+        return self.panel // self.cols
+
+    # Layout of streamed weights: the tile's rows, last row first, each in a slot of a power of two.
+
+    @cached_property
+    def weight_slot_bytes(self):
+        """Bytes of one row of a weight tile in memory: ``cols`` rounded up to a power of two."""
+        return _power_of_two_at_least(self.cols)
+
+    @cached_property
+    def weight_rows_per_word(self):
+        return self.word_bytes // self.weight_slot_bytes
+
+    @cached_property
+    def weight_tile_words(self):
+        """Scratchpad words of one streamed weight tile."""
+        return ceil(self.rows / self.weight_rows_per_word)
+
+    # Memories.
+
+    @cached_property
+    def scratchpad_words(self):
+        return self.scratchpad_kib * 1024 // self.word_bytes
+
+    @cached_property
+    def accumulator_word_bytes(self):
+        """Bytes of storage of one accumulator word (``cols`` int32 lanes, the slot a power of two)."""
+        return 4 * _power_of_two_at_least(self.cols)
+
+    @cached_property
+    def accumulator_words(self):
+        return self.accumulator_kib * 1024 // self.accumulator_word_bytes
+
+    # Vector engine.
+
+    @cached_property
+    def groups_per_tile(self):
+        """Groups of ``vector_lanes`` channels in an N tile."""
+        return self.cols // self.vector_lanes
+
+    @cached_property
+    def param_group_words(self):
+        """Words of the parameter records (8 bytes each) of one group of lanes, rounded up to whole lines."""
+        return 2 * ceil(8 * self.vector_lanes / self.line_bytes)
+
+    @cached_property
+    def param_tile_words(self):
+        """Words of the parameter records of one N tile."""
+        return self.param_group_words * self.groups_per_tile
+
+    @cached_property
+    def mask_slot_bits(self):
+        """Bits of a mask row that one tile of ``cols`` keys takes (a power of two)."""
+        return _power_of_two_at_least(self.cols)
+
+    @cached_property
+    def mask_tiles_per_word(self):
+        return 8 * self.word_bytes // self.mask_slot_bits
+
+    # Memory traffic.
+
+    @cached_property
+    def dma_bytes(self):
+        """Granule of every DMA run and address: the larger of a word and a beat."""
+        return max(self.word_bytes, self.data_bytes)
+
+    @cached_property
+    def dma_words(self):
+        return self.dma_bytes // self.word_bytes
+
+    # Where configurations come from and go to.
+
+    @classmethod
+    def named(cls, name):
+        """One of the named configurations: tiny 4x4, small 8x8, base 16x16, large 32x32."""
+        if name not in NAMED:
+            raise ConfigError(f"no configuration is named {name!r}; there are {', '.join(NAMED)}")
+        return cls(**NAMED[name])
+
+    @classmethod
+    def from_dict(cls, values, source="configuration"):
+        names = {f.name for f in dataclasses.fields(cls)}
+        if not isinstance(values, dict):
+            raise ConfigError(f"{source} must be a table of parameters, not {type(values).__name__}")
+        for name in values:
+            if name not in names:
+                raise ConfigError(f"{source}: no parameter is named {name!r}; there are {', '.join(sorted(names))}")
+        for name in ("rows", "cols"):
+            if name not in values:
+                raise ConfigError(f"{source}: {name} is missing")
+        return cls(**values)
+
+    @classmethod
+    def load(cls, name_or_path):
+        """A named configuration, or one from a JSON or TOML file."""
+        if isinstance(name_or_path, cls):
+            return name_or_path
+        if name_or_path in NAMED:
+            return cls.named(name_or_path)
+        path = Path(name_or_path)
+        if path.suffix not in (".json", ".toml"):
+            raise ConfigError(f"no configuration is named {str(name_or_path)!r} (there are {', '.join(NAMED)}), "
+                              "and it is not a .json or .toml file")
+        if not path.is_file():
+            raise ConfigError(f"configuration file {path} does not exist")
+        try:
+            text = path.read_text(encoding="utf-8")
+            values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise ConfigError(f"configuration file {path}: {error}") from None
+        return cls.from_dict(values, source=str(path))
+
+    def to_dict(self):
+        return dataclasses.asdict(self)
+
+    @cached_property
+    def name(self):
+        """The name among the named configurations, or rows x cols."""
+        for name in NAMED:
+            if Config.named(name).to_dict() == self.to_dict():
+                return name
+        return f"{self.rows}x{self.cols}"
+
+    @cached_property
+    def fingerprint(self):
+        """32-bit identity of every parameter; the hardware reports it and a program is bound to it."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
+
+
+#: Parameters of the named configurations.
+NAMED = {
+    "tiny": dict(rows=4, cols=4, scratchpad_kib=16, accumulator_kib=8),
+    "small": dict(rows=8, cols=8, scratchpad_kib=64, accumulator_kib=32),
+    "base": dict(rows=16, cols=16, scratchpad_kib=256, accumulator_kib=128),
+    "large": dict(rows=32, cols=32, scratchpad_kib=512, accumulator_kib=256),
+}
