@@ -1,0 +1,78 @@
+"""Configurations: defaults, derived sizes, files, and one sentence for each that cannot be built."""
+
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from weft.hw.config import NAMED, Config
+from weft.hw.errors import ConfigError
+
+
+@pytest.mark.parametrize("name, shape, scratchpad, accumulators", [
+    ("tiny", (4, 4), 16, 8), ("small", (8, 8), 64, 32), ("base", (16, 16), 256, 128), ("large", (32, 32), 512, 256)])
+def test_named(name, shape, scratchpad, accumulators):
+    config = Config.named(name)
+    assert (config.rows, config.cols) == shape and config.name == name
+    assert (config.scratchpad_kib, config.accumulator_kib) == (scratchpad, accumulators)
+
+
+@given(st.integers(4, 64), st.integers(4, 64))
+def test_every_shape_has_consistent_sizes(rows, cols):
+    config = Config(rows=rows, cols=cols)
+    assert config.panel >= max(rows, cols) and config.panel % cols == 0
+    assert config.panel <= config.word_bytes < 2 * config.panel
+    assert (config.k_tiles_per_panel - 1) * rows < config.panel <= config.k_tiles_per_panel * rows
+    assert config.weight_tile_words * config.word_bytes >= rows * config.weight_slot_bytes
+    assert config.param_group_words % 2 == 0
+    assert config.param_group_words * config.word_bytes >= 8 * config.vector_lanes
+    assert config.data_bytes >= cols
+
+
+@given(st.integers(4, 64), st.integers(4, 64))
+def test_dictionary_round_trip_keeps_the_fingerprint(rows, cols):
+    config = Config(rows=rows, cols=cols)
+    assert Config.from_dict(config.to_dict()).fingerprint == config.fingerprint
+
+
+@pytest.mark.parametrize("values, message", [
+    (dict(rows=3, cols=8), "rows must be from 4 to 64, not 3"),
+    (dict(rows=8, cols=65), "cols must be from 4 to 64, not 65"),
+    (dict(rows=8.0, cols=8), "rows must be a whole number, not 8.0"),
+    (dict(rows=8, cols=8, data_bytes=12), "data_bytes must be a power of two from 4 to 16, not 12"),
+    (dict(rows=8, cols=8, vector_lanes=3), r"vector_lanes must divide cols \(8\), not 3"),
+    (dict(rows=8, cols=8, key_block=20), "key_block must be a multiple of 8 up to 1024, not 20"),
+    (dict(rows=4, cols=4, scratchpad_kib=4096, key_block=2048), "key_block must be a multiple of 4 up to 1024, not 2048"),
+    (dict(rows=64, cols=64, scratchpad_kib=8), "scratchpad_kib=8 holds 128 words of 64 bytes"),
+    (dict(rows=64, cols=64, accumulator_kib=16), "accumulator_kib=16 holds 64 rows of one tile"),
+])
+def test_impossible_configurations(values, message):
+    with pytest.raises(ConfigError, match=message):
+        Config(**values)
+
+
+def test_files(tmp_path):
+    toml, text = tmp_path / "mine.toml", tmp_path / "mine.json"
+    toml.write_text("rows = 8\ncols = 12\n")
+    text.write_text(json.dumps(Config(rows=8, cols=12).to_dict()))
+    assert Config.load(toml) == Config.load(str(text)) == Config(rows=8, cols=12)
+    assert Config.load("base") == Config.named("base") and set(NAMED) == {"tiny", "small", "base", "large"}
+
+
+@pytest.mark.parametrize("name, content, message", [
+    ("a.toml", "rows = 8\ncols = ", "a.toml: "),
+    ("a.json", "[8, 8]", "must be a table of parameters, not list"),
+    ("a.json", '{"rows": 8}', "cols is missing"),
+    ("a.json", '{"rows": 8, "cols": 8, "lanes": 2}', "no parameter is named 'lanes'"),
+])
+def test_bad_files(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        Config.load(tmp_path / name)
+
+
+def test_unknown_names():
+    with pytest.raises(ConfigError, match="no configuration is named 'huge'"):
+        Config.named("huge")
+    with pytest.raises(ConfigError, match="does not exist"):
+        Config.load("missing.toml")
