@@ -1,0 +1,96 @@
+"""The one wrapper around every on-chip memory.
+
+Amaranth instantiates `weft_memory`, whose Verilog is `VERILOG` below: simulation and FPGA tools infer block RAM from
+it, an ASIC flow replaces this one module by its macros.
+"""
+
+from amaranth.hdl import ClockSignal, Instance, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["OnChipMemory", "VERILOG", "MODULE"]
+
+#: Name of the Verilog module that `OnChipMemory` instantiates.
+MODULE = "weft_memory"
+
+#: Verilog of that module.
+VERILOG = """\
+// One write port with a mask of LANE bits a bit, one read port whose data comes a cycle later and is held while
+// read_enable is low. Reading the word that is being written gives undefined data; no user does.
+// Replace this module to map every memory of the accelerator to SRAM macros.
+module weft_memory #(
+    parameter WIDTH = 32,
+    parameter DEPTH = 16,
+    parameter LANE = WIDTH,
+    parameter ADDRESS_BITS = 4
+) (
+    input  wire                    clk,
+    input  wire                    write_enable,
+    input  wire [ADDRESS_BITS-1:0] write_address,
+    input  wire [WIDTH-1:0]        write_data,
+    input  wire [WIDTH/LANE-1:0]   write_mask,
+    input  wire                    read_enable,
+    input  wire [ADDRESS_BITS-1:0] read_address,
+    output reg  [WIDTH-1:0]        read_data
+);
+    reg [WIDTH-1:0] storage [0:DEPTH-1];
+    integer lane;
+
+    always @(posedge clk) begin
+        if (write_enable)
+            for (lane = 0; lane < WIDTH/LANE; lane = lane + 1)
+                if (write_mask[lane])
+                    storage[write_address][lane*LANE +: LANE] <= write_data[lane*LANE +: LANE];
+        if (read_enable)
+            read_data <= storage[read_address];
+    end
+endmodule
+"""
+
+
+class OnChipMemory(wiring.Component):
+    """A memory with one write port and one read port: an instance of `weft_memory`.
+
+    Data of a read comes one cycle after ``read_enable`` and is held until the next. A read in the cycle after a
+    write sees it; a read of the same word in the same cycle gives undefined data.
+
+    Parameters
+    ----------
+    width : int
+        Bits of a word.
+    depth : int
+        Words, at least 2.
+    lane : int
+        Bits that one bit of ``write_mask`` covers; divides ``width``. Default: the whole word.
+
+    Members
+    -------
+    write_enable, write_address, write_data, write_mask : In
+    read_enable, read_address : In
+    read_data : Out(width)
+    """
+
+    def __init__(self, width, depth, lane=None):
+        lane = width if lane is None else lane
+        if width % lane:
+            raise ValueError(f"lane={lane} does not divide width={width}")
+        if depth < 2:
+            raise ValueError(f"depth must be at least 2, not {depth}")
+        self.width = width
+        self.depth = depth
+        self.lane = lane
+        self.address_bits = (depth - 1).bit_length()
+        super().__init__({
+            "write_enable": In(1), "write_address": In(self.address_bits), "write_data": In(width),
+            "write_mask": In(width // lane),
+            "read_enable": In(1), "read_address": In(self.address_bits), "read_data": Out(width),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        ports = {f"i_{name}": getattr(self, name) for name in (
+            "write_enable", "write_address", "write_data", "write_mask", "read_enable", "read_address")}
+        m.submodules.memory = Instance(
+            MODULE, p_WIDTH=self.width, p_DEPTH=self.depth, p_LANE=self.lane, p_ADDRESS_BITS=self.address_bits,
+            i_clk=ClockSignal(), **ports, o_read_data=self.read_data)
+        return m
