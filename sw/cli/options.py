@@ -1,0 +1,47 @@
+"""Options and small helpers that several commands share."""
+
+from pathlib import Path
+
+import click
+
+from weft.hw.errors import InputError
+
+__all__ = ["as_json", "config_option", "load_config", "text_option", "writable"]
+
+config_option = click.option(
+    "--config", "config_name", default="base", show_default=True, metavar="NAME|FILE",
+    help="tiny, small, base, large, or a JSON or TOML file with the parameters.")
+
+text_option = click.option("--text", "texts", multiple=True, required=True,
+                           help="Text to encode with the program's tokenizer; may be given several times.")
+
+
+def load_config(name_or_path):
+    """The configuration that `--config` names."""
+    from weft.hw.config import Config
+
+    return Config.load(name_or_path)
+
+
+def writable(path):
+    """`path` as a Path, its folder made; InputError when it cannot be."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder")
+    return path
+
+
+def as_json(value):
+    """`json.dumps` for what statistics hold: NumPy numbers become plain ones."""
+    import json
+
+    def plain(item):
+        if hasattr(item, "tolist"):
+            return item.tolist()
+        raise TypeError(f"{type(item).__name__} has no JSON form")
+
+    return json.dumps(value, default=plain, indent=2)
