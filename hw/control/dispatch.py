@@ -1,0 +1,230 @@
+"""Decoding and dispatch: checks instructions, executes control, adds scalar registers, feeds the engines' queues."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .. import isa
+from ..interfaces import InstructionStream, PC_BITS, instruction_layout
+from .fetch import FETCHED
+
+__all__ = ["REGISTER_USES", "ScalarRegisters", "Dispatch"]
+
+
+class Rule(enum.Enum):
+    """How a register changes a field."""
+    WRAP = 0    #: added, modulo the field's width
+    CLAMP = 1   #: added and clamped to the field's range
+
+
+#: Which register field changes which other field, for each instruction, in the order in which the dispatcher adds them.
+REGISTER_USES = {
+    **{name: (("dram_reg", "dram_addr", Rule.WRAP),) for name in ("LOAD", "INDEX", "GATHER", "STORE")},
+    **{name: (("w_limit_reg", "w_limit", Rule.CLAMP),) for name in ("MATMUL_KT", "MATMUL_V")},
+    "SOFTMAX": (("key_reg", "key_start", Rule.WRAP), ("limit_reg", "key_limit", Rule.CLAMP),
+                ("query_reg", "query_start", Rule.WRAP)),
+}
+assert {name: {f for f in i.fields if f.endswith("_reg")} for name, i in isa.INSTRUCTIONS.items()} == \
+    {name: {use[0] for use in REGISTER_USES.get(name, ())} for name in isa.INSTRUCTIONS}
+
+
+class ScalarRegisters(wiring.Component):
+    """R0 to R15, 32 bits; R0 is zero.
+
+    Ports: ``index``, ``value``: the dispatcher's read port, same cycle; ``write``, ``target``, ``result``: its write port;
+    ``host_write`` (a strobe for each byte), ``host_index``, ``host_data``, ``host_value``: the registers' port.
+    """
+    index: In(4)
+    value: Out(32)
+    write: In(1)
+    target: In(4)
+    result: In(32)
+    host_write: In(4)
+    host_index: In(4)
+    host_data: In(32)
+    host_value: Out(32)
+
+    def elaborate(self, platform):
+        m = Module()
+        registers = [0] + [Signal(32, name=f"r{n}") for n in range(1, isa.REGISTERS)]
+        for number, register in enumerate(registers):
+            if number == 0:
+                continue
+            with m.If(self.write & (self.target == number)):
+                m.d.sync += register.eq(self.result)
+            for byte in range(4):
+                with m.If(self.host_write[byte] & (self.host_index == number)):
+                    m.d.sync += register.word_select(byte, 8).eq(self.host_data.word_select(byte, 8))
+        for index, value in ((self.index, self.value), (self.host_index, self.host_value)):
+            with m.Switch(index):
+                for number, register in enumerate(registers):
+                    with m.Case(number):
+                        m.d.comb += value.eq(register)
+        return m
+
+
+class Dispatch(wiring.Component):
+    """Takes instructions in order.
+
+    Ports: ``i`` stream of `FETCHED`; ``load``, ``tensor``, ``vector``, ``store``: to the engines' queues; ``jump``, ``target``: to
+    fetch; ``index``, ``value``, ``write``, ``rd``, ``result``: to the scalar registers; ``engines_idle``: every queue is empty and
+    every engine idle (may be a cycle old); ``pc``: number of the instruction at hand; ``ended``: an END has been executed;
+    ``illegal``, ``fetch_error``: the instruction ``pc`` cannot be executed, nothing follows.
+
+    Two cycles for an instruction, two more for each register added, four for CALC and BRANCH.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "i": In(stream.Signature(FETCHED)),
+            **{name: Out(InstructionStream()) for name in ("load", "tensor", "vector", "store")},
+            "jump": Out(1), "target": Out(PC_BITS),
+            "index": Out(4), "value": In(32), "write": Out(1), "rd": Out(4), "result": Out(32),
+            "engines_idle": In(1), "pc": Out(PC_BITS), "ended": Out(1), "illegal": Out(1), "fetch_error": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        word, failed = Signal(isa.INSTRUCTION_BITS), Signal()
+        opcode = word[:8]
+        queues = {isa.Engine.LOAD: self.load, isa.Engine.TENSOR: self.tensor, isa.Engine.VECTOR: self.vector,
+                  isa.Engine.STORE: self.store}
+        for queue in queues.values():
+            m.d.comb += [queue.payload.word.eq(word), queue.payload.pc.eq(self.pc)]
+
+        legal = Signal()
+        with m.Switch(opcode):
+            for number, instruction in isa.BY_OPCODE.items():
+                with m.Case(number):
+                    m.d.comb += legal.eq(~word[instruction.width:].any())
+
+        # Uses at equal places in the word are one case of the register adder.
+        uses = {}       # (register offset, field offset, field width, rule) -> opcodes
+        order = {}      # opcode -> uses
+        for name, steps in REGISTER_USES.items():
+            instruction = isa.INSTRUCTIONS[name]
+            for register, field, rule in steps:
+                use = (instruction.offsets[register], instruction.offsets[field], instruction.fields[field].width, rule)
+                uses.setdefault(use, []).append(instruction.opcode)
+                order.setdefault(instruction.opcode, []).append(use)
+        numbers = {use: n for n, use in enumerate(uses)}
+        use_number = Signal(range(max(2, len(uses))))
+        a, b = Signal(40), Signal(32)
+        total = Signal(41)
+        m.d.comb += total.eq(a + b.as_signed())
+        last_use = Signal()
+        with m.Switch(opcode):
+            for number, steps in order.items():
+                with m.Case(number):
+                    m.d.comb += last_use.eq(use_number == numbers[steps[-1]])
+
+        calc = data.View(instruction_layout("CALC"), word)
+        branch = data.View(instruction_layout("BRANCH"), word)
+        number_of = {name: i.opcode for name, i in isa.INSTRUCTIONS.items()}
+        taken = Signal()
+        with m.Switch(branch.cond):
+            for condition, test in ((isa.Condition.EQ, a[:32] == b), (isa.Condition.NE, a[:32] != b),
+                                    (isa.Condition.LT, a[:32].as_signed() < b.as_signed()),
+                                    (isa.Condition.GE, a[:32].as_signed() >= b.as_signed())):
+                with m.Case(condition.value):
+                    m.d.comb += taken.eq(test)
+        m.d.comb += [
+            self.target.eq(self.pc + 1 + branch.offset),
+            self.rd.eq(calc.rd),
+            self.result.eq(a[:32].as_signed() >> calc.right),
+        ]
+
+        def take():
+            """Takes the next instruction, if there is one."""
+            m.d.comb += self.i.ready.eq(1)
+            with m.If(self.i.valid):
+                m.d.sync += [word.eq(self.i.payload.word), self.pc.eq(self.i.payload.pc),
+                             failed.eq(self.i.payload.error)]
+                m.next = "Decode"
+            with m.Else():
+                m.next = "Fetch"
+
+        with m.FSM():
+            with m.State("Fetch"):
+                take()
+            with m.State("Decode"):
+                m.next = "Push"
+                with m.Switch(opcode):
+                    for number, steps in order.items():
+                        with m.Case(number):
+                            m.d.sync += use_number.eq(numbers[steps[0]])
+                            m.next = "Register"
+                    with m.Case(number_of["END"], number_of["BARRIER"]):
+                        m.next = "Drain"
+                    with m.Case(number_of["CALC"], number_of["BRANCH"]):
+                        m.next = "OperandA"
+                with m.If(failed | ~legal):
+                    m.d.comb += [self.fetch_error.eq(failed), self.illegal.eq(~failed)]
+                    m.next = "Halt"
+
+            # Register adder: operands, then the sum into the word.
+            with m.State("Register"):
+                with m.Switch(use_number):
+                    for use, number in numbers.items():
+                        register, field, width, _ = use
+                        with m.Case(number):
+                            m.d.comb += self.index.eq(word[register:register + 4])
+                            m.d.sync += a.eq(word[field:field + width])
+                m.d.sync += b.eq(self.value)
+                m.next = "Sum"
+            with m.State("Sum"):
+                with m.Switch(use_number):
+                    for use, number in numbers.items():
+                        _, field, width, rule = use
+                        with m.Case(number):
+                            target = word[field:field + width]
+                            m.d.sync += target.eq(total)
+                            if rule is Rule.CLAMP:
+                                with m.If(total[-1]):
+                                    m.d.sync += target.eq(0)
+                                with m.Elif(total[width:].any()):
+                                    m.d.sync += target.eq(~0)
+                m.d.sync += use_number.eq(use_number + 1)
+                m.next = "Register"
+                with m.If(last_use):
+                    m.next = "Push"
+
+            with m.State("Push"):
+                for engine, queue in queues.items():
+                    with m.If(opcode[4:] == engine):
+                        m.d.comb += queue.valid.eq(1)
+                        with m.If(queue.ready):
+                            take()
+
+            # CALC and BRANCH share the operands.
+            with m.State("OperandA"):
+                m.d.comb += self.index.eq(Mux(opcode == number_of["CALC"], calc.ra, branch.ra))
+                m.d.sync += a.eq(self.value)
+                m.next = "OperandB"
+            with m.State("OperandB"):
+                m.d.comb += self.index.eq(Mux(opcode == number_of["CALC"], calc.rb, branch.rb))
+                m.d.sync += b.eq(self.value)
+                m.next = "Branch"
+                with m.If(opcode == number_of["CALC"]):
+                    m.d.sync += a.eq((a[:32] << calc.left)[:32])
+                    m.next = "Add"
+            with m.State("Add"):
+                m.d.sync += a.eq((a[:32] + b + calc.imm.as_unsigned())[:32])
+                m.next = "Result"
+            with m.State("Result"):
+                m.d.comb += self.write.eq(1)
+                take()
+            with m.State("Branch"):
+                m.next = "Fetch"
+                m.d.comb += self.jump.eq(taken & (branch.offset != 0))
+
+            # END and BARRIER: what was dispatched a cycle ago is visible from the second cycle on.
+            with m.State("Drain"):
+                with m.If(self.engines_idle):
+                    m.next = "Fetch"
+                    with m.If(opcode == number_of["END"]):
+                        m.d.comb += self.ended.eq(1)
+                        m.next = "Halt"
+            with m.State("Halt"):
+                pass
+        return m

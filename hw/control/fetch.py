@@ -1,0 +1,122 @@
+"""Instruction fetch."""
+
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .. import isa
+from ..dma.axi import BeatStream, BurstRequest, RELATIVE_BITS
+from ..interfaces import PC_BITS
+from ..streams import Queue
+
+__all__ = ["FETCHED", "Fetch"]
+
+#: An instruction as fetched: its word, its number, and whether a beat of it came with an error response.
+FETCHED = data.StructLayout({"word": isa.INSTRUCTION_BITS, "pc": PC_BITS, "error": 1})
+
+#: Bytes prefetched: 32 instructions.
+_BUFFER_BYTES = 1024
+
+
+class Fetch(wiring.Component):
+    """Reads instructions ahead of the dispatcher.
+
+    Ports: ``program``: byte address of instruction 0, relative to the base, a multiple of 128; ``jump``: continue at number
+    ``target``, whatever has been fetched is dropped (also the start); ``request``, ``beats``: to and from the read master (a
+    jump may withdraw a request); ``o`` stream of `FETCHED`.
+
+    Bursts of 8 to 16 beats, aligned to their size, as long as the buffer has room for all of their beats. An instruction takes
+    max(1, 32 / data_bytes) cycles.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "program": In(RELATIVE_BITS), "jump": In(1), "target": In(PC_BITS),
+            "request": Out(BurstRequest()), "beats": In(BeatStream(config)), "o": Out(stream.Signature(FETCHED)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        data_bytes = self.config.data_bytes
+        depth = max(16, _BUFFER_BYTES // data_bytes)
+        burst = max(8, min(16, 256 // data_bytes))
+        shift = (data_bytes - 1).bit_length()
+
+        beat_layout = data.StructLayout({"data": 8 * data_bytes, "error": 1})
+        m.submodules.buffer = buffer = ResetInserter(self.jump)(Queue(beat_layout, depth))
+
+        # Requests: the buffer has room for everything under way.
+        active, address = Signal(), Signal(RELATIVE_BITS)
+        under_way = Signal(range(depth + 1))        # beats requested that have not come
+        to_drop = Signal(range(depth + 1))          # of these, beats from before the last jump
+        reserved = Signal(range(2 * depth + 1))     # beats requested that have not left the buffer
+        length = Signal(range(burst + 1))
+        requested, arrived, popped = Signal(), Signal(), Signal()
+        m.d.comb += [
+            length.eq(burst - (address >> shift)[:(burst - 1).bit_length()]),
+            self.request.valid.eq(active & ~self.jump & (reserved <= depth - burst)),
+            self.request.payload.address.eq(address),
+            self.request.payload.length.eq(length - 1),
+            requested.eq(self.request.valid & self.request.ready),
+            self.beats.ready.eq(1),
+            arrived.eq(self.beats.valid),
+            popped.eq(buffer.o.valid & buffer.o.ready),
+        ]
+        under_way_next = Signal.like(under_way)
+        m.d.comb += under_way_next.eq(under_way + Mux(requested, length, 0) - arrived)
+        m.d.sync += [
+            under_way.eq(under_way_next),
+            reserved.eq(reserved + Mux(requested, length, 0) - popped - (arrived & (to_drop != 0))),
+        ]
+        with m.If(requested):
+            m.d.sync += address.eq(address + (length << shift))
+        with m.If(arrived & (to_drop != 0)):
+            m.d.sync += to_drop.eq(to_drop - 1)
+        m.d.comb += [
+            buffer.i.valid.eq(arrived & (to_drop == 0)),
+            buffer.i.payload.data.eq(self.beats.payload.data),
+            buffer.i.payload.error.eq(self.beats.payload.error),
+        ]
+
+        # Beats to instructions.
+        pc = Signal(PC_BITS)
+        free = Signal()
+        beat = buffer.o.payload
+        m.d.comb += free.eq(~self.o.valid | self.o.ready)
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        complete = Signal()
+        if data_bytes < isa.INSTRUCTION_BYTES:
+            count = isa.INSTRUCTION_BYTES // data_bytes
+            gathered = Signal(8 * (isa.INSTRUCTION_BYTES - data_bytes))
+            failed, position = Signal(), Signal(range(count))
+            last = position == count - 1
+            m.d.comb += [buffer.o.ready.eq(free | ~last), complete.eq(popped & last)]
+            word, error = Cat(gathered, beat.data), beat.error | failed
+            with m.If(popped):
+                m.d.sync += [
+                    gathered.eq(word[8 * data_bytes:]),
+                    failed.eq((beat.error | failed) & ~last), position.eq(position + 1),
+                ]
+            with m.If(self.jump):
+                m.d.sync += [position.eq(0), failed.eq(0)]
+        else:
+            count = data_bytes // isa.INSTRUCTION_BYTES
+            part = pc[:(count - 1).bit_length()]
+            m.d.comb += [
+                complete.eq(buffer.o.valid & free),
+                buffer.o.ready.eq(free & (part == count - 1)),
+            ]
+            word, error = beat.data.word_select(part, isa.INSTRUCTION_BITS), beat.error
+        with m.If(complete):
+            m.d.sync += [self.o.valid.eq(1), self.o.payload.word.eq(word), self.o.payload.pc.eq(pc),
+                         self.o.payload.error.eq(error), pc.eq(pc + 1)]
+
+        with m.If(self.jump):
+            first = self.program + (self.target << 5)
+            m.d.sync += [
+                active.eq(1), pc.eq(self.target), address.eq((first >> shift) << shift),
+                self.o.valid.eq(0), to_drop.eq(under_way_next), reserved.eq(under_way_next),
+            ]
+        return m

@@ -1,0 +1,78 @@
+"""Starting and stopping."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..isa import ErrorCause
+from ..interfaces import PC_BITS
+
+__all__ = ["ERRORS", "RunControl"]
+
+#: Errors that can be reported, the first named wins if several come in one cycle.
+ERRORS = {
+    "read": ErrorCause.READ_ERROR, "write": ErrorCause.WRITE_ERROR, "overflow": ErrorCause.TOKEN_OVERFLOW,
+    "fetch": ErrorCause.READ_ERROR, "illegal": ErrorCause.ILLEGAL_INSTRUCTION, "abort": ErrorCause.ABORTED,
+}
+
+
+class RunControl(wiring.Component):
+    """Holds the engines in reset unless a program runs, and lets the bus finish what it began.
+
+    Ports: ``start``: a start was written; ``ended``: END was executed; ``error_*``, ``pc_*`` of `ERRORS`; ``bus_busy``: bursts are
+    under way; ``stop``: engines are held in reset and the bus starts nothing new; ``launch``: first cycle of a program;
+    ``running``: cycles are counted; ``busy``, ``done``, ``error``, ``cause``, ``error_pc`` for STATUS; ``finished``: one cycle, done or
+    error.
+
+    After END, reads of the prefetch may still be under way: the host sees done at once, a new start waits for them.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "start": In(1), "ended": In(1),
+            **{f"error_{name}": In(1) for name in ERRORS}, **{f"pc_{name}": In(PC_BITS) for name in ERRORS},
+            "bus_busy": In(1), "stop": Out(1, init=1), "launch": Out(1), "running": Out(1),
+            "busy": Out(1), "done": Out(1), "error": Out(1), "cause": Out(ErrorCause), "error_pc": Out(PC_BITS),
+            "finished": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        # The start is kept while the bus still drains.
+        pending = Signal()
+        with m.If(self.start & ~self.busy):
+            m.d.sync += [pending.eq(1), self.busy.eq(1), self.done.eq(0), self.error.eq(0),
+                         self.cause.eq(ErrorCause.NONE), self.error_pc.eq(0)]
+        m.d.comb += self.running.eq(self.busy)
+
+        with m.FSM():
+            with m.State("Idle"):
+                with m.If(pending):
+                    m.d.sync += [pending.eq(0), self.stop.eq(0)]
+                    m.next = "Launch"
+            with m.State("Launch"):
+                m.d.comb += self.launch.eq(1)
+                m.next = "Run"
+            with m.State("Run"):
+                failed = Signal()
+                for name, cause in reversed(ERRORS.items()):
+                    with m.If(getattr(self, f"error_{name}")):
+                        m.d.comb += failed.eq(1)
+                        m.d.sync += [self.cause.eq(cause), self.error_pc.eq(getattr(self, f"pc_{name}"))]
+                with m.If(failed):
+                    m.d.sync += self.stop.eq(1)
+                    m.next = "Fail"
+                with m.Elif(self.ended):
+                    m.d.sync += [self.stop.eq(1), self.busy.eq(0), self.done.eq(1)]
+                    m.d.comb += self.finished.eq(1)
+                    m.next = "Drain"
+            with m.State("Fail"):
+                # One cycle later than the stop, so that what it catches is counted as busy.
+                m.next = "Drain"
+            with m.State("Drain"):
+                with m.If(~self.bus_busy):
+                    m.next = "Idle"
+                    with m.If((self.cause != ErrorCause.NONE) & ~self.error):
+                        m.d.sync += [self.busy.eq(0), self.error.eq(1)]
+                        m.d.comb += self.finished.eq(1)
+        return m

@@ -1,0 +1,84 @@
+"""Token counters: how the engines wait for each other."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .. import isa
+from ..interfaces import PC_BITS, TokenSignal, TokenWait
+
+__all__ = ["TokenCounters"]
+
+
+class TokenCounters(wiring.Component):
+    """32 counters of 8 bits; number 0 always holds a token and takes none.
+
+    Parameters: names of the wait ports; names of the signal ports, each with the name of its thread.
+    Ports: ``wait_*`` (TokenWait), ``signal_*`` (TokenSignal), ``pc_*`` number of the instruction of each thread that signals;
+    ``overflow``: a counter would have passed 255 (it stays there), ``overflow_pc``: the instruction that signalled.
+
+    All ports are served in every cycle; signals to one counter add up. A token can be consumed from the second cycle
+    after its signal on, and what ``available`` says needs no adder.
+    """
+
+    def __init__(self, waits, signals):
+        self.waits, self.signals = tuple(waits), dict(signals)
+        threads = dict.fromkeys(self.signals.values())
+        super().__init__({
+            **{f"wait_{name}": In(TokenWait()) for name in self.waits},
+            **{f"signal_{name}": In(TokenSignal()) for name in self.signals},
+            **{f"pc_{thread}": In(PC_BITS) for thread in threads},
+            "overflow": Out(1), "overflow_pc": Out(PC_BITS),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        count = isa.SEMAPHORES
+        waits = [getattr(self, f"wait_{name}") for name in self.waits]
+
+        # Signals take a register: they come from the ends of pipelines.
+        signals, pcs = [], {}
+        for thread in dict.fromkeys(self.signals.values()):
+            pcs[thread] = Signal(PC_BITS, name=f"pc_of_{thread}")
+            m.d.sync += pcs[thread].eq(getattr(self, f"pc_{thread}"))
+        for name, thread in self.signals.items():
+            port = getattr(self, f"signal_{name}")
+            number, valid = Signal(5, name=f"{name}_id"), Signal(name=f"{name}_valid")
+            m.d.sync += valid.eq(port.valid & (port.id != 0))
+            with m.If(port.valid):
+                m.d.sync += number.eq(port.id)
+            signals.append((number, valid, thread))
+
+        added, taken = [], []
+        for number, valid, _ in signals:
+            one_hot = Signal(count, name=f"{number.name}_added")
+            with m.If(valid):
+                m.d.comb += one_hot.eq(1 << number)
+            added.append(one_hot)
+        for name, port in zip(self.waits, waits):
+            one_hot = Signal(count, name=f"{name}_taken")
+            with m.If(port.consume):
+                m.d.comb += one_hot.eq(1 << port.id)
+            taken.append(one_hot)
+
+        holds, overflows = Signal(count, init=1), Signal(count)
+        for n in range(1, count):
+            tokens = Signal(range(isa.SEMAPHORE_LIMIT + 1), name=f"tokens_{n}")
+            change = Signal(range(-len(taken), len(added) + 1), name=f"change_{n}")
+            total = Signal(len(tokens) + 2, name=f"total_{n}")
+            m.d.comb += [
+                change.eq(sum((a[n] for a in added), 0) - sum((t[n] for t in taken), 0)),
+                total.eq(tokens + change),
+                overflows[n].eq(total > isa.SEMAPHORE_LIMIT),
+            ]
+            with m.If(change != 0):
+                with m.If(~overflows[n]):
+                    m.d.sync += [tokens.eq(total), holds[n].eq(total[:len(tokens)] != 0)]
+        for port in waits:
+            m.d.comb += port.available.eq(holds.bit_select(port.id, 1))
+
+        m.d.comb += self.overflow.eq(overflows.any())
+        for number, valid, thread in reversed(signals):
+            with m.If(valid & overflows.bit_select(number, 1)):
+                m.d.comb += self.overflow_pc.eq(pcs[thread])
+        return m

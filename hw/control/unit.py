@@ -1,0 +1,120 @@
+"""The control unit: registers, run control, fetch, dispatch, the engines' queues and the token counters."""
+
+from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..dma.axi import BeatStream, BurstRequest
+from ..interfaces import InstructionStream, PC_BITS, ThreadStatus, TokenSignal, TokenWait
+from ..streams import Queue
+from .axi_lite import AXI4Lite
+from .dispatch import Dispatch, ScalarRegisters
+from .fetch import Fetch
+from .register_map import THREADS
+from .registers import Registers
+from .run import RunControl
+from .tokens import TokenCounters
+
+__all__ = ["ENGINES", "WAITS", "SIGNALS", "ControlUnit"]
+
+#: Engines that have an instruction queue.
+ENGINES = ("load", "tensor", "vector", "store")
+#: Token wait ports of the threads.
+WAITS = ("load", "weights", "rows", "accumulators", "source", "destination", "store")
+#: Token signal ports, with the threads they belong to.
+SIGNALS = {"load": "load", "weights": "weights", "rows": "tensor", "accumulators": "tensor", "source": "vector",
+           "destination": "vector", "store": "store"}
+
+
+class ControlUnit(wiring.Component):
+    """Everything that decides, and nothing that moves data.
+
+    Ports: ``axi`` AXI4-Lite slave, ``irq``; ``request``, ``beats``: fetch, to and from the read master; an instruction stream
+    for each of `ENGINES`; ``wait_*`` of `WAITS`, ``signal_*`` of `SIGNALS`; ``status_*`` of the threads; ``read_error``, ``write_error``
+    and their ``_pc``; ``read_beat``, ``write_beat``, ``bus_busy`` of the AXI masters; ``base``; ``stop``: engines are held in
+    reset and nothing new goes to the bus.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "axi": In(AXI4Lite()), "irq": Out(1),
+            "request": Out(BurstRequest()), "beats": In(BeatStream(config)),
+            **{name: Out(InstructionStream()) for name in ENGINES},
+            **{f"wait_{name}": In(TokenWait()) for name in WAITS},
+            **{f"signal_{name}": In(TokenSignal()) for name in SIGNALS},
+            **{f"status_{name}": In(ThreadStatus()) for name in THREADS},
+            "read_error": In(1), "read_error_pc": In(PC_BITS), "write_error": In(1), "write_error_pc": In(PC_BITS),
+            "read_beat": In(1), "write_beat": In(1), "bus_busy": In(1),
+            "base": Out(config.address_bits), "stop": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        until_start = ResetInserter(self.stop)
+        m.submodules.registers = registers = Registers(config)
+        m.submodules.run = run = RunControl()
+        m.submodules.scalars = scalars = ScalarRegisters()
+        m.submodules.fetch = fetch = until_start(Fetch(config))
+        m.submodules.dispatch = dispatch = until_start(Dispatch())
+        m.submodules.tokens = tokens = until_start(TokenCounters(WAITS, SIGNALS))
+
+        statuses = {name: getattr(self, f"status_{name}") for name in THREADS}
+        idle = [status.idle for status in statuses.values()]
+        for name in ENGINES:
+            queue = Queue(getattr(self, name).payload.shape(), config.queue_depth)
+            m.submodules[f"{name}_queue"] = queue = until_start(queue)
+            wiring.connect(m, getattr(dispatch, name), queue.i)
+            wiring.connect(m, queue.o, wiring.flipped(getattr(self, name)))
+            idle.append(queue.level == 0)
+        engines_idle = Signal()
+        m.d.sync += engines_idle.eq(all_of(idle))
+
+        wiring.connect(m, wiring.flipped(self.axi), registers.axi)
+        wiring.connect(m, fetch.request, wiring.flipped(self.request))
+        wiring.connect(m, wiring.flipped(self.beats), fetch.beats)
+        wiring.connect(m, fetch.o, dispatch.i)
+        for name in WAITS:
+            wiring.connect(m, wiring.flipped(getattr(self, f"wait_{name}")), getattr(tokens, f"wait_{name}"))
+        for name in SIGNALS:
+            wiring.connect(m, wiring.flipped(getattr(self, f"signal_{name}")), getattr(tokens, f"signal_{name}"))
+        for name, status in statuses.items():
+            wiring.connect(m, wiring.flipped(status), getattr(registers, f"status_{name}"))
+        for name in dict.fromkeys(SIGNALS.values()):
+            m.d.comb += getattr(tokens, f"pc_{name}").eq(statuses[name].pc)
+
+        m.d.comb += [
+            self.irq.eq(registers.irq), self.base.eq(registers.base), self.stop.eq(run.stop),
+            # Starting is a jump to instruction 0.
+            fetch.program.eq(registers.program),
+            fetch.jump.eq(run.launch | dispatch.jump),
+            fetch.target.eq(0),
+            dispatch.engines_idle.eq(engines_idle),
+            scalars.index.eq(dispatch.index), dispatch.value.eq(scalars.value),
+            scalars.write.eq(dispatch.write), scalars.target.eq(dispatch.rd), scalars.result.eq(dispatch.result),
+            scalars.host_write.eq(registers.scalar_write), scalars.host_index.eq(registers.scalar_index),
+            scalars.host_data.eq(registers.scalar_data), registers.scalar_value.eq(scalars.host_value),
+            run.start.eq(registers.start), run.ended.eq(dispatch.ended), run.bus_busy.eq(self.bus_busy),
+            registers.busy.eq(run.busy), registers.done.eq(run.done), registers.error.eq(run.error),
+            registers.finished.eq(run.finished), registers.cause.eq(run.cause), registers.error_pc.eq(run.error_pc),
+            registers.pc.eq(dispatch.pc),
+            registers.read_beat.eq(self.read_beat), registers.write_beat.eq(self.write_beat),
+            run.error_read.eq(self.read_error), run.pc_read.eq(self.read_error_pc),
+            run.error_write.eq(self.write_error), run.pc_write.eq(self.write_error_pc),
+            run.error_overflow.eq(tokens.overflow), run.pc_overflow.eq(tokens.overflow_pc),
+            run.error_fetch.eq(dispatch.fetch_error), run.pc_fetch.eq(dispatch.pc),
+            run.error_illegal.eq(dispatch.illegal), run.pc_illegal.eq(dispatch.pc),
+            run.error_abort.eq(registers.abort), run.pc_abort.eq(dispatch.pc),
+        ]
+        with m.If(dispatch.jump):
+            m.d.comb += fetch.target.eq(dispatch.target)
+        return m
+
+
+def all_of(conditions):
+    """1 if every condition is."""
+    result = 1
+    for condition in conditions:
+        result = result & condition
+    return result

@@ -1,0 +1,258 @@
+"""The memory side of a transfer: the front end that the load and the store engine share.
+
+It takes instructions, waits for their tokens, and turns their loops into segments of memory; the scratchpad side gets a
+copy of the loops as a job and walks them on its own, so that addresses run ahead of data.
+"""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .. import isa
+from ..interfaces import InstructionStream, PC_BITS, TokenWait, instruction_layout
+from .axi import RELATIVE_BITS
+from .lines import JobKind, beat_address_bits, job_layout
+from .splitter import BEATS_BITS, SEGMENT
+
+__all__ = ["IndexRead", "DmaFrontEnd"]
+
+
+def IndexRead(config):
+    """Reads the index memory: ``row`` (signed) follows ``entry`` by one cycle; ``ready``: every INDEX is complete."""
+    return wiring.Signature({"entry": Out((config.index_entries - 1).bit_length()), "row": In(32), "ready": In(1)})
+
+
+def _beats(config, words, width):
+    """``words`` scratchpad words in beats, as a value of ``width`` bits."""
+    if config.word_bytes >= config.data_bytes:
+        return (words << (config.word_bytes // config.data_bytes - 1).bit_length())[:width]
+    return words[(config.data_bytes // config.word_bytes - 1).bit_length():][:width]
+
+
+class DmaFrontEnd(wiring.Component):
+    """LOAD or STORE and its SYNC; with ``gather`` also INDEX and GATHER.
+
+    Ports: ``i`` instructions; ``wait`` tokens; ``segments`` stream of `SEGMENT`; ``jobs`` stream of `job_layout`; ``released``:
+    the next outer iteration may touch the scratchpad; ``index`` (with ``gather``); ``idle``, ``pc``, ``waiting`` for
+    a token, of counter ``wait.id``.
+
+    Without ``gather``, a SYNC becomes a segment without memory, so that its tokens follow the write responses before it;
+    with it, a job without beats, so that they follow the writes to the scratchpad.
+
+    About five cycles for an instruction, one for a segment (seven for a gathered row) and one for each token waited for.
+    Runs of an iteration that follow each other in memory become one segment.
+    """
+
+    def __init__(self, config, *, gather):
+        self.config, self.gather = config, gather
+        members = {
+            "i": In(InstructionStream()), "wait": Out(TokenWait()),
+            "segments": Out(stream.Signature(SEGMENT)), "jobs": Out(stream.Signature(job_layout(config))),
+            "released": Out(1), "idle": Out(1), "pc": Out(PC_BITS), "waiting": Out(1),
+        }
+        if gather:
+            members["index"] = Out(IndexRead(config))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        config, gather = self.config, self.gather
+        prefix = "LOAD" if gather else "STORE"
+        beat_shift = (config.data_bytes - 1).bit_length()
+        word_shift = (config.word_bytes - 1).bit_length()
+        address_bits = beat_address_bits(config)
+
+        def view(mnemonic):
+            return data.View(instruction_layout(mnemonic), word)
+
+        def beat_address(words):
+            return _beats(config, words, address_bits)
+
+        word = Signal(isa.INSTRUCTION_BITS)
+        move, sync = view(prefix), view(prefix + "_SYNC")
+        opcode = word[:8]
+        is_sync = opcode == isa.INSTRUCTIONS[prefix + "_SYNC"].opcode
+        is_index = opcode == isa.INSTRUCTIONS["INDEX"].opcode if gather else 0
+        is_gather = opcode == isa.INSTRUCTIONS["GATHER"].opcode if gather else 0
+        is_move = opcode == isa.INSTRUCTIONS[prefix].opcode
+
+        # What the loops need, in the same registers for every instruction.
+        outer_address, run_address = Signal(RELATIVE_BITS), Signal(RELATIVE_BITS)
+        run_words, inner_count, outer_left = Signal(16), Signal(14), Signal(14)
+        run_beats, segment_beats = Signal(BEATS_BITS), Signal(BEATS_BITS)
+        merged, inner_left = Signal(), Signal(14)
+        ring_offset = Signal(26)
+        tokens_left = Signal(8)
+        semaphore = Signal(5)
+        first_wait = Signal()
+
+        m.d.comb += [
+            self.idle.eq(0),
+            self.wait.id.eq(move.wait),
+            self.segments.payload.address.eq(run_address),
+            self.segments.payload.beats.eq(segment_beats),
+            self.segments.payload.count.eq(1),
+            self.segments.payload.pc.eq(self.pc),
+        ]
+        job = self.jobs.payload
+        m.d.comb += [
+            job.kind.eq(JobKind.LINES),
+            job.base.eq(beat_address(move.spm_addr)),
+            job.start.eq(beat_address((move.spm_addr + Mux(move.ring_slots != 0, ring_offset, 0))[:20])),
+            job.run_beats.eq(run_beats),
+            job.inner_count.eq(inner_count),
+            job.inner_stride.eq(beat_address(move.inner_spm_stride)),
+            job.outer_count.eq(outer_left),
+            job.outer_stride.eq(beat_address(move.outer_spm_stride)),
+            job.ring_slots.eq(move.ring_slots),
+            job.ring_start.eq(move.ring_start),
+            job.semaphore.eq(semaphore),
+            job.each.eq(move.signal_each),
+            job.count.eq(1),
+            job.pc.eq(self.pc),
+        ]
+
+        # An iteration starts with its token, if it has one.
+        needs_token, granted = Signal(), Signal()
+        m.d.comb += [
+            needs_token.eq((first_wait | (move.wait_each & is_move)) & (self.wait.id != 0)),
+            granted.eq(~needs_token | self.wait.available),
+        ]
+
+        # Last segment of an iteration: its mark carries the token.
+        ends_iteration = inner_left == 1
+        signals = ends_iteration & (move.signal_each | (outer_left == 1))
+
+        with m.FSM():
+            with m.State("Idle"):
+                m.d.comb += [self.idle.eq(1), self.i.ready.eq(1)]
+                m.d.sync += [word.eq(self.i.payload.word), self.pc.eq(self.i.payload.pc), first_wait.eq(1)]
+                with m.If(self.i.valid):
+                    m.next = "Decode"
+            with m.State("Decode"):
+                m.d.sync += [
+                    outer_address.eq(move.dram_addr),
+                    run_words.eq(move.run_words),
+                    inner_count.eq(move.inner_count),
+                    outer_left.eq(move.outer_count),
+                    semaphore.eq(move.signal),
+                    merged.eq((move.inner_dram_stride == (move.run_words << word_shift)) | (move.inner_count == 1)),
+                    ring_offset.eq(move.ring_start * move.outer_spm_stride),
+                    tokens_left.eq(sync.wait_count),
+                ]
+                if gather:
+                    row, index = view("GATHER"), view("INDEX")
+                    with m.If(is_gather):
+                        m.d.sync += [run_words.eq(row.run_words), inner_count.eq(row.count), outer_left.eq(1),
+                                     merged.eq(0), semaphore.eq(row.signal)]
+                    with m.If(is_index):
+                        m.d.sync += [inner_count.eq(1), outer_left.eq(1), merged.eq(0), semaphore.eq(0)]
+                m.next = "Prepare"
+                with m.If(is_sync):
+                    m.next = "SyncWait"
+            with m.State("Prepare"):
+                beats = _beats(config, run_words, BEATS_BITS)
+                total = Signal(30)
+                m.d.comb += total.eq(run_words * inner_count)
+                m.d.sync += [
+                    run_beats.eq(beats),
+                    segment_beats.eq(Mux(merged, _beats(config, total, BEATS_BITS), beats)),
+                ]
+                if gather:
+                    index_beats = (4 * index.count + config.data_bytes - 1) >> beat_shift
+                    with m.If(is_index):
+                        m.d.sync += [run_beats.eq(index_beats), segment_beats.eq(index_beats)]
+                m.next = "Job"
+            with m.State("Job"):
+                m.d.comb += self.jobs.valid.eq(1)
+                if gather:
+                    with m.If(is_gather):
+                        m.d.comb += [
+                            job.base.eq(beat_address(row.spm_addr)), job.start.eq(beat_address(row.spm_addr)),
+                            job.inner_stride.eq(beat_address(row.spm_stride)), job.outer_stride.eq(0),
+                            job.ring_slots.eq(0), job.each.eq(0),
+                        ]
+                    with m.If(is_index):
+                        m.d.comb += [job.kind.eq(JobKind.INDEX), job.start.eq(0), job.ring_slots.eq(0), job.each.eq(0)]
+                with m.If(self.jobs.ready):
+                    m.next = "Iteration"
+            with m.State("Iteration"):
+                if gather:
+                    with m.If(is_gather):
+                        m.d.comb += self.wait.id.eq(row.wait)
+                    with m.If(is_index):
+                        m.d.comb += self.wait.id.eq(index.wait)
+                m.d.comb += [self.waiting.eq(~granted), self.wait.consume.eq(needs_token & granted),
+                             self.released.eq(granted)]
+                m.d.sync += [inner_left.eq(Mux(merged, 1, inner_count)), run_address.eq(outer_address)]
+                with m.If(granted):
+                    m.d.sync += first_wait.eq(0)
+                    m.next = "Segment"
+                    if gather:
+                        with m.If(is_gather):
+                            m.next = "Entry"
+            with m.State("Segment"):
+                m.d.comb += [
+                    self.segments.valid.eq(1),
+                    self.segments.payload.semaphore.eq(Mux(signals, semaphore, 0)),
+                ]
+                with m.If(self.segments.ready):
+                    m.d.sync += [inner_left.eq(inner_left - 1), run_address.eq(run_address + move.inner_dram_stride)]
+                    with m.If(ends_iteration):
+                        m.d.sync += [outer_left.eq(outer_left - 1),
+                                     outer_address.eq(outer_address + move.outer_dram_stride)]
+                        m.next = "Iteration"
+                        with m.If(outer_left == 1):
+                            m.next = "Idle"
+
+            # SYNC: tokens one a cycle, then the signal takes its place behind the data before it.
+            with m.State("SyncWait"):
+                m.d.comb += self.wait.id.eq(sync.wait)
+                with m.If((tokens_left == 0) | (sync.wait == 0)):
+                    m.next = "SyncSignal"
+                with m.Else():
+                    m.d.comb += [self.waiting.eq(~self.wait.available), self.wait.consume.eq(self.wait.available)]
+                    with m.If(self.wait.available):
+                        m.d.sync += tokens_left.eq(tokens_left - 1)
+            with m.State("SyncSignal"):
+                if gather:
+                    m.d.comb += [
+                        self.jobs.valid.eq(1), job.kind.eq(JobKind.SYNC), job.semaphore.eq(sync.signal),
+                        job.count.eq(sync.signal_count), job.run_beats.eq(1), job.inner_count.eq(1),
+                        job.outer_count.eq(1), job.each.eq(0),
+                    ]
+                    follows = self.jobs.ready
+                else:
+                    m.d.comb += [
+                        self.segments.valid.eq(1), self.segments.payload.sync.eq(1),
+                        self.segments.payload.semaphore.eq(sync.signal),
+                        self.segments.payload.count.eq(sync.signal_count),
+                    ]
+                    follows = self.segments.ready
+                with m.If(follows):
+                    m.next = "Idle"
+
+            if gather:
+                # GATHER: entry, product and sum take a register each.
+                entry, product = Signal(len(self.index.entry)), Signal(RELATIVE_BITS)
+                m.d.comb += self.index.entry.eq(entry)
+                with m.State("Entry"):
+                    m.d.sync += entry.eq(row.first)
+                    with m.If(self.index.ready):
+                        m.next = "Row"
+                with m.State("Row"):
+                    m.next = "Product"
+                with m.State("Product"):
+                    m.d.sync += product.eq(self.index.row.as_signed() * row.dram_stride)
+                    m.next = "Sum"
+                with m.State("Sum"):
+                    m.d.sync += run_address.eq(outer_address + product)
+                    m.next = "RowSegment"
+                with m.State("RowSegment"):
+                    m.d.comb += self.segments.valid.eq(1)
+                    with m.If(self.segments.ready):
+                        m.d.sync += [entry.eq(entry + 1), inner_left.eq(inner_left - 1)]
+                        m.next = "Row"
+                        with m.If(ends_iteration):
+                            m.next = "Idle"
+        return m

@@ -1,0 +1,153 @@
+"""The scratchpad side of a transfer: the lines its beats belong to, in order."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..interfaces import PC_BITS
+
+__all__ = ["JobKind", "job_layout", "line_layout", "beat_address_bits", "slot_bits", "run_beats_bits", "LineWalker"]
+
+
+class JobKind(enum.Enum, shape=2):
+    """What the beats of a job are."""
+    LINES = 0       #: scratchpad lines
+    INDEX = 1       #: entries of the index memory
+    SYNC = 2        #: none: only tokens
+
+
+def slot_bits(config):
+    """Bits of a beat's number within a scratchpad line."""
+    return (config.line_bytes // config.data_bytes - 1).bit_length()
+
+
+def beat_address_bits(config):
+    """Bits of a scratchpad address counted in beats."""
+    return (config.scratchpad_words * config.word_bytes // config.data_bytes - 1).bit_length()
+
+
+def run_beats_bits(config):
+    """Bits of a run's length in beats; an INDEX, whose run is its whole list, needs fewer."""
+    return 16 + max(0, (config.word_bytes // config.data_bytes - 1).bit_length()) + 1
+
+
+def job_layout(config):
+    """One instruction seen from the scratchpad; addresses and strides in beats, all counts at least 1.
+
+    ``start`` is the address of the first outer iteration, ``base`` that of ring slot 0.
+    """
+    address = beat_address_bits(config)
+    return data.StructLayout({
+        "kind": JobKind, "start": address, "base": address, "run_beats": run_beats_bits(config),
+        "inner_count": 14, "inner_stride": address, "outer_count": 14, "outer_stride": address,
+        "ring_slots": 6, "ring_start": 6, "semaphore": 5, "each": 1, "count": 8, "pc": PC_BITS,
+    })
+
+
+def line_layout(config):
+    """Beats ``first`` to ``last`` of one line, and what follows them.
+
+    ``ends_iteration``: last of an outer iteration; ``ends_job``: last of the instruction; ``semaphore``: counter that then
+    gets ``count`` tokens, 0: none.
+    """
+    slots = slot_bits(config)
+    return data.StructLayout({
+        "kind": JobKind, "line": beat_address_bits(config) - slots, "first": slots, "last": slots,
+        "ends_iteration": 1, "ends_job": 1, "semaphore": 5, "count": 8, "pc": PC_BITS,
+    })
+
+
+class LineWalker(wiring.Component):
+    """Walks the loops of a job.
+
+    Ports: ``i`` stream of `job_layout`, ``o`` stream of `line_layout`, ``idle``. One line in a cycle, no gap between runs,
+    iterations or jobs.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({"i": In(stream.Signature(job_layout(config))),
+                          "o": Out(stream.Signature(line_layout(config))), "idle": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        slots = slot_bits(config)
+        address = beat_address_bits(config)
+
+        active, job = Signal(), Signal(job_layout(config))
+        here = Signal(address)                      # beat address of the line's first beat
+        left = Signal(run_beats_bits(config))       # beats of the run from here on
+        inner_left, outer_left = Signal(14), Signal(14)
+        next_inner, next_outer = Signal(address), Signal(address)   # where the next run, the next iteration start
+        next_slot = Signal(6)                       # ring slot of next_outer
+
+        room = (1 << slots) - here[:slots]
+        ends_run, ends_iteration, ends_job = Signal(), Signal(), Signal()
+        step, load = Signal(), Signal()
+        out = self.o.payload
+        m.d.comb += [
+            ends_run.eq(left <= room),
+            ends_iteration.eq(ends_run & (inner_left == 1)),
+            ends_job.eq(ends_iteration & (outer_left == 1)),
+            step.eq(active & (~self.o.valid | self.o.ready)),
+            self.i.ready.eq(~active | (step & ends_job)),
+            load.eq(self.i.valid & self.i.ready),
+            self.idle.eq(~active & ~self.o.valid),
+        ]
+
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(step):
+            m.d.sync += [
+                self.o.valid.eq(1),
+                out.kind.eq(job.kind),
+                out.line.eq(here[slots:]),
+                out.first.eq(here[:slots]),
+                out.last.eq(Mux(ends_run, here[:slots] + left - 1, ~0)),
+                out.ends_iteration.eq(ends_iteration),
+                out.ends_job.eq(ends_job),
+                out.semaphore.eq(Mux(Mux(job.each, ends_iteration, ends_job), job.semaphore, 0)),
+                out.count.eq(job.count),
+                out.pc.eq(job.pc),
+            ]
+
+        # One adder serves the next run, whether the iteration goes on, another one begins or another job.
+        source = Signal(job_layout(config))
+        origin, origin_slot = Signal(address), Signal(6)
+        m.d.comb += [
+            source.eq(Mux(load, self.i.payload, job)),
+            origin.eq(Mux(load, self.i.payload.start, next_outer)),
+            origin_slot.eq(Mux(load, self.i.payload.ring_start, next_slot)),
+        ]
+        new_iteration = Signal()
+        m.d.comb += new_iteration.eq(load | (step & ends_iteration))
+        with m.If(new_iteration):
+            wrap = Signal()
+            m.d.comb += wrap.eq((source.ring_slots != 0) & (origin_slot + 1 == source.ring_slots))
+            m.d.sync += [
+                here.eq(origin),
+                left.eq(source.run_beats),
+                inner_left.eq(source.inner_count),
+                outer_left.eq(Mux(load, self.i.payload.outer_count, outer_left - 1)),
+                next_inner.eq(origin + source.inner_stride),
+                next_outer.eq(Mux(wrap, source.base, origin + source.outer_stride)),
+                next_slot.eq(Mux(wrap, 0, origin_slot + 1)),
+            ]
+        with m.Elif(step & ends_run):
+            m.d.sync += [
+                here.eq(next_inner),
+                left.eq(job.run_beats),
+                inner_left.eq(inner_left - 1),
+                next_inner.eq(next_inner + job.inner_stride),
+            ]
+        with m.Elif(step):
+            m.d.sync += [
+                here.eq((here[slots:] + 1) << slots),
+                left.eq(left - room),
+            ]
+        with m.If(load):
+            m.d.sync += [active.eq(1), job.eq(self.i.payload)]
+        with m.Elif(step & ends_job):
+            m.d.sync += active.eq(0)
+        return m

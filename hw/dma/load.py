@@ -1,0 +1,210 @@
+"""Load engine: memory to scratchpad and index memory."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..interfaces import (PC_BITS, InstructionStream, ScratchpadWrite, ThreadState, ThreadStatus, TokenSignal,
+                          TokenWait)
+from ..memory.wrapper import OnChipMemory
+from ..streams import Queue
+from .axi import BeatStream, BurstRequest
+from .front import DmaFrontEnd
+from .lines import JobKind, LineWalker, beat_address_bits, job_layout, line_layout, slot_bits
+from .splitter import BurstSplitter
+
+__all__ = ["LoadEngine", "IndexMemory", "LineAssembler"]
+
+
+class IndexMemory(wiring.Component):
+    """Row numbers for GATHER, written a beat at a time.
+
+    Ports: ``row`` follows ``entry`` by one cycle; ``write``: ``data`` is the list's beat number ``beat``.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.per_beat = config.data_bytes // 4
+        self.depth = max(2, config.index_entries // self.per_beat)
+        super().__init__({
+            "entry": In((config.index_entries - 1).bit_length()), "row": Out(32),
+            "write": In(1), "beat": In(range(self.depth)), "data": In(8 * config.data_bytes),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.entries = entries = OnChipMemory(8 * self.config.data_bytes, self.depth)
+        part_bits = (self.per_beat - 1).bit_length()
+        part = Signal(part_bits)
+        m.d.comb += [
+            entries.write_address.eq(self.beat), entries.write_data.eq(self.data), entries.write_enable.eq(self.write),
+            entries.write_mask.eq(1),
+            entries.read_address.eq(self.entry[part_bits:]), entries.read_enable.eq(1),
+            self.row.eq(entries.read_data.word_select(part, 32)),
+        ]
+        m.d.sync += part.eq(self.entry[:part_bits])
+        return m
+
+
+class LineAssembler(wiring.Component):
+    """Puts beats together to lines, so that a line costs one write however narrow the bus is.
+
+    Ports: ``lines`` stream of `line_layout`; ``beats``; ``scratchpad``; ``signal`` tokens; ``index_write``, ``index_beat``: the
+    beat at ``beats`` goes to the index memory; ``index_done``: an INDEX has ended; ``moved``: a beat was taken; ``idle``.
+    One beat in a cycle, one register between bus and scratchpad.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "lines": In(stream.Signature(line_layout(config))), "beats": In(BeatStream(config)),
+            "scratchpad": Out(ScratchpadWrite(config)), "signal": Out(TokenSignal()),
+            "index_write": Out(1), "index_beat": Out(beat_address_bits(config)), "index_done": Out(1),
+            "moved": Out(1), "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, line, beat, port = self.config, self.lines.payload, self.beats.payload, self.scratchpad
+        per_line = config.line_bytes // config.data_bytes
+
+        # Position of the next beat in the line.
+        slot, next_slot, inside = Signal(slot_bits(config)), Signal(slot_bits(config)), Signal()
+        completes = Signal()
+        held = [Signal(8 * config.data_bytes, name=f"held_{n}") for n in range(per_line - 1)]
+        semaphore = Signal(5)       # of the write that waits at the port
+        port_free = Signal()
+        m.d.comb += [
+            slot.eq(Mux(inside, next_slot, line.first)),
+            completes.eq(slot == line.last),
+            port_free.eq(~port.valid | port.ready),
+        ]
+
+        with m.If(port.ready):
+            m.d.sync += port.valid.eq(0)
+        m.d.comb += [
+            self.signal.id.eq(semaphore),
+            self.signal.valid.eq(port.valid & port.ready),
+            self.idle.eq(~port.valid),
+        ]
+        # A SYNC adds its tokens when everything before it is written.
+        count = Signal(8)
+
+        with m.Switch(line.kind):
+            with m.Case(JobKind.LINES):
+                m.d.comb += self.beats.ready.eq(self.lines.valid & (~completes | port_free))
+            with m.Case(JobKind.INDEX):
+                m.d.comb += [
+                    self.beats.ready.eq(self.lines.valid),
+                    self.index_write.eq(self.moved),
+                    self.index_done.eq(self.moved & completes & line.ends_job),
+                ]
+            with m.Case(JobKind.SYNC):
+                with m.If(self.lines.valid & ~port.valid):
+                    m.d.comb += [
+                        self.signal.id.eq(line.semaphore),
+                        self.signal.valid.eq(count != line.count),
+                        self.lines.ready.eq((count == line.count) | (line.semaphore == 0)),
+                    ]
+                    m.d.sync += count.eq(Mux(self.lines.ready, 0, count + 1))
+
+        m.d.comb += self.moved.eq(self.beats.valid & self.beats.ready)
+        if per_line > 1:
+            m.d.comb += self.index_beat.eq((line.line << slot_bits(config)) | slot)
+        else:
+            m.d.comb += self.index_beat.eq(line.line)
+        with m.If(self.moved):
+            m.d.comb += self.lines.ready.eq(completes)
+            m.d.sync += [inside.eq(~completes), next_slot.eq(slot + 1)]
+            for n, part in enumerate(held):
+                with m.If(slot == n):
+                    m.d.sync += part.eq(beat.data)
+            with m.If(completes & (line.kind == JobKind.LINES)):
+                m.d.sync += [port.valid.eq(1), port.line.eq(line.line), semaphore.eq(line.semaphore)]
+                for n in range(per_line):
+                    part = port.data.word_select(n, 8 * config.data_bytes)
+                    if n < per_line - 1:
+                        m.d.sync += part.eq(Mux(slot == n, beat.data, held[n]))
+                    else:
+                        m.d.sync += part.eq(beat.data)
+                    m.d.sync += port.mask.word_select(n, config.data_bytes).eq(
+                        ((line.first <= n) & (n <= line.last)).replicate(config.data_bytes))
+        return m
+
+
+class LoadEngine(wiring.Component):
+    """LOAD_SYNC, LOAD, INDEX, GATHER.
+
+    Ports: ``i`` instructions; ``request``, ``beats``: to and from the read master; ``scratchpad``; ``wait``, ``signal`` tokens;
+    ``status``; ``error``, ``error_pc``: a beat came with an error response, for that instruction.
+
+    The front end requests data ahead of the back end across runs, iterations and instructions (as many as bursts may be in
+    flight); the back end takes one beat in a cycle, without a gap anywhere.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "i": In(InstructionStream()), "request": Out(BurstRequest()), "beats": In(BeatStream(config)),
+            "scratchpad": Out(ScratchpadWrite(config)), "wait": Out(TokenWait()), "signal": Out(TokenSignal()),
+            "status": Out(ThreadStatus()), "error": Out(1), "error_pc": Out(PC_BITS),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.front = front = DmaFrontEnd(config, gather=True)
+        m.submodules.splitter = splitter = BurstSplitter(config)
+        m.submodules.jobs = jobs = Queue(job_layout(config), config.bursts_in_flight)
+        m.submodules.walker = walker = LineWalker(config)
+        m.submodules.assembler = assembler = LineAssembler(config)
+        m.submodules.index = index = IndexMemory(config)
+
+        wiring.connect(m, wiring.flipped(self.i), front.i)
+        wiring.connect(m, front.wait, wiring.flipped(self.wait))
+        wiring.connect(m, front.segments, splitter.i)
+        wiring.connect(m, front.jobs, jobs.i)
+        wiring.connect(m, jobs.o, walker.i)
+        wiring.connect(m, walker.o, assembler.lines)
+        wiring.connect(m, wiring.flipped(self.beats), assembler.beats)
+        wiring.connect(m, assembler.scratchpad, wiring.flipped(self.scratchpad))
+        wiring.connect(m, assembler.signal, wiring.flipped(self.signal))
+        m.d.comb += [
+            self.request.valid.eq(splitter.o.valid),
+            self.request.payload.address.eq(splitter.o.payload.address),
+            self.request.payload.length.eq(splitter.o.payload.length),
+            splitter.o.ready.eq(self.request.ready),
+            index.entry.eq(front.index.entry), front.index.row.eq(index.row),
+            index.write.eq(assembler.index_write), index.beat.eq(assembler.index_beat),
+            index.data.eq(self.beats.payload.data),
+        ]
+
+        # A GATHER waits until every INDEX before it is complete.
+        pending = Signal(range(config.bursts_in_flight + 4))
+        begins = jobs.i.valid & jobs.i.ready & (jobs.i.payload.kind == JobKind.INDEX)
+        m.d.sync += pending.eq(pending + begins - assembler.index_done)
+        m.d.comb += front.index.ready.eq(pending == 0)
+
+        in_flight = Signal(range(config.bursts_in_flight + 1))
+        requested = self.request.valid & self.request.ready
+        arrived = self.beats.valid & self.beats.ready & self.beats.payload.last
+        m.d.sync += in_flight.eq(in_flight + requested - arrived)
+
+        working = Signal()      # the back end has something to do
+        m.d.comb += [
+            working.eq(jobs.o.valid | ~walker.idle | ~assembler.idle),
+            self.status.idle.eq(front.idle & splitter.idle & ~working),
+            self.status.semaphore.eq(front.wait.id),
+            self.status.pc.eq(Mux(assembler.lines.valid, walker.o.payload.pc, front.pc)),
+            self.error.eq(assembler.moved & self.beats.payload.error),
+            self.error_pc.eq(walker.o.payload.pc),
+        ]
+        with m.If(self.status.idle):
+            m.d.comb += self.status.state.eq(ThreadState.IDLE)
+        with m.Elif(assembler.moved | self.signal.valid):
+            m.d.comb += self.status.state.eq(ThreadState.BUSY)
+        with m.Elif(front.waiting & (in_flight == 0) & splitter.idle & assembler.idle):
+            m.d.comb += self.status.state.eq(ThreadState.WAIT_TOKEN)
+        with m.Else():
+            m.d.comb += self.status.state.eq(ThreadState.WAIT_MEMORY)
+        return m

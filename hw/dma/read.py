@@ -1,0 +1,79 @@
+"""AXI4 read master: bursts of instruction fetch and load engine, one ID, in order."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..streams import Queue, SkidBuffer, StreamBuffer
+from .axi import AXI4Read, BeatStream, BurstRequest, RELATIVE_BITS, Response, drive_address_channel
+
+__all__ = ["ReadMaster"]
+
+
+class ReadMaster(wiring.Component):
+    """Issues the bursts of two clients and hands each its data; fetch goes first.
+
+    Ports: ``axi``; ``fetch_request``, ``load_request`` (BurstRequest); ``fetch_data``, ``load_data`` (BeatStream);
+    ``base``: added to every address; ``stop``: accepts no further request and discards data, until the bursts in flight have
+    ended; ``busy``: some have not; ``beat``: a data beat arrived in this cycle.
+
+    At most ``config.bursts_in_flight`` bursts are under way. A request reaches AR after two cycles; data passes one
+    register. One burst in a cycle, one beat in a cycle.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "axi": Out(AXI4Read(config)),
+            "fetch_request": In(BurstRequest()), "load_request": In(BurstRequest()),
+            "fetch_data": Out(BeatStream(config)), "load_data": Out(BeatStream(config)),
+            "base": In(config.address_bits), "stop": In(1), "busy": Out(1), "beat": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        axi, limit = self.axi, self.config.bursts_in_flight
+        m.submodules.selected = selected = StreamBuffer(
+            data.StructLayout({"address": RELATIVE_BITS, "length": range(256)}))
+        m.submodules.owners = owners = Queue(1, limit)      # 1: fetch
+
+        # Arbiter; the queue of owners is also the count of bursts in flight.
+        free, from_fetch = Signal(), Signal()
+        m.d.comb += [
+            free.eq(owners.i.ready & selected.i.ready & ~self.stop),
+            from_fetch.eq(self.fetch_request.valid),
+            self.fetch_request.ready.eq(free),
+            self.load_request.ready.eq(free & ~from_fetch),
+            selected.i.valid.eq((self.fetch_request.valid | self.load_request.valid) & owners.i.ready & ~self.stop),
+            selected.i.payload.eq(Mux(from_fetch, self.fetch_request.payload, self.load_request.payload)),
+            owners.i.valid.eq(selected.i.valid & selected.i.ready),
+            owners.i.payload.eq(from_fetch),
+        ]
+
+        # Address channel, from registers.
+        m.d.comb += drive_address_channel(axi, "ar", self.config)
+        m.d.comb += selected.o.ready.eq(~axi.arvalid | axi.arready)
+        with m.If(selected.o.ready):
+            m.d.sync += axi.arvalid.eq(selected.o.valid)
+            with m.If(selected.o.valid):
+                m.d.sync += [axi.araddr.eq(self.base + selected.o.payload.address),
+                             axi.arlen.eq(selected.o.payload.length)]
+
+        # Data channel.
+        m.submodules.arrived = arrived = SkidBuffer(self.load_data.payload.shape())
+        beat = arrived.o.payload
+        m.d.comb += [
+            arrived.i.valid.eq(axi.rvalid),
+            axi.rready.eq(arrived.i.ready),
+            arrived.i.payload.data.eq(axi.rdata),
+            arrived.i.payload.error.eq(axi.rresp != Response.OKAY),
+            arrived.i.payload.last.eq(axi.rlast),
+            self.beat.eq(axi.rvalid & axi.rready),
+            self.fetch_data.payload.eq(beat), self.load_data.payload.eq(beat),
+            self.fetch_data.valid.eq(arrived.o.valid & owners.o.payload),
+            self.load_data.valid.eq(arrived.o.valid & ~owners.o.payload),
+            arrived.o.ready.eq(self.stop | Mux(owners.o.payload, self.fetch_data.ready, self.load_data.ready)),
+            owners.o.ready.eq(arrived.o.valid & arrived.o.ready & beat.last),
+            self.busy.eq(owners.o.valid),
+        ]
+        return m

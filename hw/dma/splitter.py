@@ -1,0 +1,75 @@
+"""Segments of memory into AXI4 bursts."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..interfaces import PC_BITS
+from .axi import MAX_BURST_BEATS, PAGE_BYTES, RELATIVE_BITS
+
+__all__ = ["BEATS_BITS", "SEGMENT", "BURST", "BurstSplitter"]
+
+#: Width of a number of beats: run_words * inner_count, at most 32 beats to a word.
+BEATS_BITS = 36
+
+_MARK = {
+    "sync": 1,          #: no memory at all: tokens only
+    "semaphore": 5,     #: counter to add to when the segment has been written; 0: none
+    "count": 8,         #: tokens to add
+    "pc": PC_BITS,
+}
+#: Contiguous range of memory: byte address, beats (at least 1), and what follows it.
+SEGMENT = data.StructLayout({"address": RELATIVE_BITS, "beats": BEATS_BITS} | _MARK)
+#: One burst: byte address, beats - 1; the mark of the segment, its ``semaphore`` only in its last burst.
+BURST = data.StructLayout({"address": RELATIVE_BITS, "length": range(MAX_BURST_BEATS)} | _MARK)
+
+
+class BurstSplitter(wiring.Component):
+    """Cuts segments at pages of 4 KiB and at 16 beats.
+
+    Ports: ``i`` stream of `SEGMENT`, ``o`` stream of `BURST`, ``idle``. One burst in a cycle, no gap between segments.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({"i": In(stream.Signature(SEGMENT)), "o": Out(stream.Signature(BURST)), "idle": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        shift = (self.config.data_bytes - 1).bit_length()
+        block = MAX_BURST_BEATS.bit_length() - 1            # bits of a beat's number in an aligned block
+        page = (PAGE_BYTES // self.config.data_bytes).bit_length() - 1
+
+        valid, segment = Signal(), Signal(SEGMENT)
+        beat = segment.address[shift:]
+        room, beats, last = Signal(block + 1), Signal(block + 1), Signal()
+        m.d.comb += [
+            room.eq(Mux(beat[block:page].all(), MAX_BURST_BEATS - beat[:block], MAX_BURST_BEATS)),
+            last.eq((segment.beats <= room) | segment.sync),
+            beats.eq(Mux(last, segment.beats, room)),
+            self.idle.eq(~valid & ~self.o.valid),
+        ]
+        step = Signal()
+        m.d.comb += [
+            step.eq(valid & (~self.o.valid | self.o.ready)),
+            self.i.ready.eq(~valid | (step & last)),
+        ]
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(step):
+            m.d.sync += [
+                self.o.valid.eq(1),
+                self.o.payload.address.eq(segment.address),
+                self.o.payload.length.eq(beats - 1),
+                self.o.payload.sync.eq(segment.sync),
+                self.o.payload.semaphore.eq(Mux(last, segment.semaphore, 0)),
+                self.o.payload.count.eq(segment.count),
+                self.o.payload.pc.eq(segment.pc),
+                segment.address.eq(segment.address + (beats << shift)),
+                segment.beats.eq(segment.beats - beats),
+            ]
+        with m.If(self.i.ready):
+            m.d.sync += valid.eq(self.i.valid)
+            with m.If(self.i.valid):
+                m.d.sync += segment.eq(self.i.payload)
+        return m

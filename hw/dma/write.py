@@ -1,0 +1,93 @@
+"""AXI4 write master: the store engine's bursts, one ID, in order."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..streams import Queue, StreamBuffer
+from .axi import AXI4Write, BurstRequest, RELATIVE_BITS, Response, drive_address_channel
+
+__all__ = ["WriteMaster"]
+
+
+class WriteMaster(wiring.Component):
+    """Issues bursts, takes their data in the same order and returns their responses.
+
+    Ports: ``axi``; ``request`` (BurstRequest); ``data``: stream of beats, strobes are always full; ``response``: stream of
+    one bit for each burst, 1 for an error response; ``base``: added to every address; ``stop``: accepts no further request and
+    completes the bursts that were requested with beats whose strobes are zero; ``busy``: some have not ended; ``beat``: a data
+    beat was taken in this cycle.
+
+    At most ``config.bursts_in_flight`` bursts are under way. Data may go out before its address (AXI4 demands that a
+    master waits for neither). One burst in a cycle, one beat in a cycle.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "axi": Out(AXI4Write(config)),
+            "request": In(BurstRequest()),
+            "data": In(stream.Signature(8 * config.data_bytes)),
+            "response": Out(stream.Signature(1)),
+            "base": In(config.address_bits), "stop": In(1), "busy": Out(1), "beat": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        axi, limit = self.axi, self.config.bursts_in_flight
+        m.submodules.accepted = accepted = StreamBuffer(
+            data.StructLayout({"address": RELATIVE_BITS, "length": range(256)}))
+        m.submodules.lengths = lengths = Queue(range(256), limit)
+        in_flight = Signal(range(limit + 1))
+
+        free, ended = Signal(), Signal()
+        m.d.comb += [
+            free.eq((in_flight != limit) & ~self.stop),     # then there is room for the length too
+            accepted.i.valid.eq(self.request.valid & free),
+            accepted.i.payload.eq(self.request.payload),
+            self.request.ready.eq(accepted.i.ready & free),
+            lengths.i.valid.eq(self.request.valid & self.request.ready),
+            lengths.i.payload.eq(self.request.payload.length),
+            ended.eq(axi.bvalid & axi.bready),
+            self.busy.eq(in_flight != 0),
+        ]
+        m.d.sync += in_flight.eq(in_flight + lengths.i.valid - ended)
+
+        # Address channel, from registers.
+        m.d.comb += drive_address_channel(axi, "aw", self.config)
+        m.d.comb += accepted.o.ready.eq(~axi.awvalid | axi.awready)
+        with m.If(accepted.o.ready):
+            m.d.sync += axi.awvalid.eq(accepted.o.valid)
+            with m.If(accepted.o.valid):
+                m.d.sync += [axi.awaddr.eq(self.base + accepted.o.payload.address),
+                             axi.awlen.eq(accepted.o.payload.length)]
+
+        # Data channel, from registers.
+        position = Signal(8)
+        taking, moving = Signal(), Signal()
+        m.d.comb += [
+            taking.eq(lengths.o.valid & (~axi.wvalid | axi.wready)),
+            self.data.ready.eq(taking & ~self.stop),
+            moving.eq(taking & (self.data.valid | self.stop)),
+            lengths.o.ready.eq(moving & (position == lengths.o.payload)),
+            self.beat.eq(axi.wvalid & axi.wready),
+        ]
+        with m.If(~axi.wvalid | axi.wready):
+            m.d.sync += axi.wvalid.eq(moving)
+        with m.If(moving):
+            m.d.sync += [
+                axi.wdata.eq(self.data.payload),
+                axi.wstrb.eq(~self.stop.replicate(len(axi.wstrb))),
+                axi.wlast.eq(lengths.o.ready),
+                position.eq(position + 1),
+            ]
+            with m.If(lengths.o.ready):
+                m.d.sync += position.eq(0)
+
+        # Response channel.
+        m.d.comb += [
+            self.response.valid.eq(axi.bvalid),
+            self.response.payload.eq(axi.bresp != Response.OKAY),
+            axi.bready.eq(self.response.ready | self.stop),
+        ]
+        return m

@@ -1,0 +1,89 @@
+"""The accelerator: wires the blocks."""
+
+from amaranth.hdl import Module, ResetInserter
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .control.axi_lite import AXI4Lite
+from .control.unit import ControlUnit
+from .dma.axi import AXI4
+from .dma.unit import DmaUnit
+from .memory.accumulators import Accumulators
+from .memory.scratchpad import Scratchpad
+from .tensor.engine import TensorEngine
+from .vector.engine import VectorEngine
+
+__all__ = ["Accelerator", "connect_control_and_memory"]
+
+
+def connect_control_and_memory(m, top, control, dma):
+    """Wires control unit and DMA unit to each other and to the top's ports ``s_axi``, ``m_axi``, ``irq``."""
+    wiring.connect(m, wiring.flipped(top.s_axi), control.axi)
+    wiring.connect(m, dma.axi, wiring.flipped(top.m_axi))
+    wiring.connect(m, control.request, dma.fetch_request)
+    wiring.connect(m, dma.fetch_beats, control.beats)
+    for name in ("load", "store"):
+        wiring.connect(m, getattr(control, name), getattr(dma, name))
+        for port in ("wait", "signal", "status"):
+            wiring.connect(m, getattr(dma, f"{name}_{port}"), getattr(control, f"{port}_{name}"))
+    m.d.comb += [
+        top.irq.eq(control.irq), dma.base.eq(control.base), dma.stop.eq(control.stop),
+        control.read_error.eq(dma.read_error), control.read_error_pc.eq(dma.read_error_pc),
+        control.write_error.eq(dma.write_error), control.write_error_pc.eq(dma.write_error_pc),
+        control.read_beat.eq(dma.read_beat), control.write_beat.eq(dma.write_beat),
+        control.bus_busy.eq(dma.busy),
+    ]
+
+
+class Accelerator(wiring.Component):
+    """One accelerator of a configuration.
+
+    Ports: ``m_axi`` AXI4 master for memory (address `config.address_bits`, data ``8 * config.data_bytes`` bits); ``s_axi``
+    AXI4-Lite slave for the registers of `control.register_map`; ``irq``, level, high. Clock domain "sync".
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({"m_axi": Out(AXI4(config)), "s_axi": In(AXI4Lite()), "irq": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.control = control = ControlUnit(config)
+        m.submodules.dma = dma = DmaUnit(config)
+        until_start = ResetInserter(control.stop)
+        m.submodules.scratchpad = scratchpad = until_start(Scratchpad(
+            config, reads=["rows", "weights", "vector_a", "vector_b", "store"], writes=["vector", "load"]))
+        m.submodules.accumulators = accumulators = until_start(Accumulators(config))
+        m.submodules.tensor = tensor = until_start(TensorEngine(config))
+        m.submodules.vector = vector = until_start(VectorEngine(config))
+
+        connect_control_and_memory(m, self, control, dma)
+        wiring.connect(m, dma.write, scratchpad.write_load)
+        wiring.connect(m, dma.read, scratchpad.read_store)
+
+        wiring.connect(m, control.tensor, tensor.instructions)
+        wiring.connect(m, tensor.read_rows, scratchpad.read_rows)
+        wiring.connect(m, tensor.read_weights, scratchpad.read_weights)
+        wiring.connect(m, tensor.results, accumulators.results)
+        wiring.connect(m, tensor.rescale, vector.rescale)
+        wiring.connect(m, tensor.w_wait, control.wait_weights)
+        wiring.connect(m, tensor.a_wait, control.wait_rows)
+        wiring.connect(m, tensor.acc_wait, control.wait_accumulators)
+        wiring.connect(m, tensor.w_signal, control.signal_weights)
+        wiring.connect(m, tensor.a_signal, control.signal_rows)
+        wiring.connect(m, accumulators.acc_signal, control.signal_accumulators)
+        wiring.connect(m, tensor.weights_status, control.status_weights)
+        wiring.connect(m, tensor.tensor_status, control.status_tensor)
+
+        wiring.connect(m, control.vector, vector.instructions)
+        wiring.connect(m, vector.read_a, scratchpad.read_vector_a)
+        wiring.connect(m, vector.read_b, scratchpad.read_vector_b)
+        wiring.connect(m, vector.write, scratchpad.write_vector)
+        wiring.connect(m, vector.accumulators, accumulators.vector)
+        wiring.connect(m, vector.src_wait, control.wait_source)
+        wiring.connect(m, vector.dst_wait, control.wait_destination)
+        wiring.connect(m, vector.src_signal, control.signal_source)
+        wiring.connect(m, vector.dst_signal, control.signal_destination)
+        wiring.connect(m, vector.status, control.status_vector)
+        return m
