@@ -26,8 +26,12 @@ MINIMUM = (5, 36)
 SPEED_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert")
 """Options of the translation for fast simulation."""
 
+# Smaller files let make use both cores: a 16x16 array builds in 15 s instead of 26 on two, and runs within 5 %.
+_SPLIT = ("--output-split", "5000")
+
 # What make is told about the C++ compiler: FAST is the clocked logic and our main loop, SLOW runs once
-# (construction, initial blocks), GLOBAL is Verilator's run-time library.
+# (construction, initial blocks), GLOBAL is Verilator's run-time library. On a 16x16 array -O1 halves the
+# compiler's work and costs an eighth of the speed.
 _OPTIMIZE = {
     "speed": {"OPT_FAST": "-O3 -march=native", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O2 -march=native"},
     "build": {"OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"},
@@ -192,7 +196,7 @@ def build_library(verilog_sources, top, cpp_sources, flags=(), optimize="speed",
     include = [Path(path).resolve() for path in include]
     if optimize not in _OPTIMIZE:
         raise ValueError(f"optimize={optimize!r} is neither 'speed' nor 'build'")
-    options = [*(SPEED_FLAGS if optimize == "speed" else ()), *flags]
+    options = [*_SPLIT, *(SPEED_FLAGS if optimize == "speed" else ()), *flags]
     variables = _OPTIMIZE[optimize]
     key = digest("library 1", dict(verilog_sources), top, [(p.name, p.read_bytes()) for p in cpp_sources + include],
                  options, variables, tool.identity, tool.make_variables, compiler_identity(), processor_identity())
