@@ -74,7 +74,8 @@ class Queue(wiring.Component):
         # Read in the same cycle: small memories that become registers or distributed RAM.
         m.submodules.storage = storage = memory.Memory(shape=self._shape, depth=self.depth, init=[])
         write, read = storage.write_port(), storage.read_port(domain="comb")
-        push, pop = Signal(), Signal()
+        push = Signal()
+        pop = Signal()
         m.d.comb += [
             self.i.ready.eq(self.level != self.depth),
             self.o.valid.eq(self.level != 0),

@@ -41,7 +41,8 @@ class RegisterPort(wiring.Component):
         m = Module()
         axi = self.axi
 
-        strobe, fire = Signal(4), Signal()
+        strobe = Signal(4)
+        fire = Signal()
         m.d.comb += [
             # Ready means: not holding one. Address and data may come in either order.
             fire.eq(~axi.awready & ~axi.wready & ~axi.bvalid),
@@ -49,7 +50,8 @@ class RegisterPort(wiring.Component):
             axi.bresp.eq(0),
             axi.rresp.eq(0),
         ]
-        ready_for_address, ready_for_data = Signal(init=1), Signal(init=1)
+        ready_for_address = Signal(init=1)
+        ready_for_data = Signal(init=1)
         m.d.comb += [axi.awready.eq(ready_for_address), axi.wready.eq(ready_for_data)]
         with m.If(axi.awvalid & axi.awready):
             m.d.sync += [ready_for_address.eq(0), self.write_index.eq(axi.awaddr[2:])]

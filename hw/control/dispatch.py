@@ -85,7 +85,8 @@ class Dispatch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        word, failed = Signal(isa.INSTRUCTION_BITS), Signal()
+        word = Signal(isa.INSTRUCTION_BITS)
+        failed = Signal()
         opcode = word[:8]
         queues = {isa.Engine.LOAD: self.load, isa.Engine.TENSOR: self.tensor, isa.Engine.VECTOR: self.vector,
                   isa.Engine.STORE: self.store}
@@ -109,7 +110,8 @@ class Dispatch(wiring.Component):
                 order.setdefault(instruction.opcode, []).append(use)
         numbers = {use: n for n, use in enumerate(uses)}
         use_number = Signal(range(max(2, len(uses))))
-        a, b = Signal(40), Signal(32)
+        a = Signal(40)
+        b = Signal(32)
         total = Signal(41)
         m.d.comb += total.eq(a + b.as_signed())
         last_use = Signal()

@@ -47,12 +47,15 @@ class Fetch(wiring.Component):
         m.submodules.buffer = buffer = ResetInserter(self.jump)(Queue(beat_layout, depth))
 
         # Requests: the buffer has room for everything under way.
-        active, address = Signal(), Signal(RELATIVE_BITS)
+        active = Signal()
+        address = Signal(RELATIVE_BITS)
         under_way = Signal(range(depth + 1))        # beats requested that have not come
         to_drop = Signal(range(depth + 1))          # of these, beats from before the last jump
         reserved = Signal(range(2 * depth + 1))     # beats requested that have not left the buffer
         length = Signal(range(burst + 1))
-        requested, arrived, popped = Signal(), Signal(), Signal()
+        requested = Signal()
+        arrived = Signal()
+        popped = Signal()
         m.d.comb += [
             length.eq(burst - (address >> shift)[:(burst - 1).bit_length()]),
             self.request.valid.eq(active & ~self.jump & (reserved <= depth - burst)),
@@ -90,7 +93,8 @@ class Fetch(wiring.Component):
         if data_bytes < isa.INSTRUCTION_BYTES:
             count = isa.INSTRUCTION_BYTES // data_bytes
             gathered = Signal(8 * (isa.INSTRUCTION_BYTES - data_bytes))
-            failed, position = Signal(), Signal(range(count))
+            failed = Signal()
+            position = Signal(range(count))
             last = position == count - 1
             m.d.comb += [buffer.o.ready.eq(free | ~last), complete.eq(popped & last)]
             word, error = Cat(gathered, beat.data), beat.error | failed

@@ -53,7 +53,8 @@ class Registers(wiring.Component):
 
         # Control and status.
         control, status = BY_NAME["CONTROL"], BY_NAME["STATUS"]
-        irq_enable, irq_pending = Signal(), Signal()
+        irq_enable = Signal()
+        irq_pending = Signal()
         command = Mux(written("CONTROL")[0], port.write_data, 0)
         m.d.comb += [
             self.start.eq(command[control.field("start").low] & ~self.busy),
@@ -78,8 +79,10 @@ class Registers(wiring.Component):
                 values[name + half] = part
 
         # Counters of the run.
-        cycles, held = Signal(64), Signal(32)
-        read_beats, write_beats = Signal(32), Signal(32)
+        cycles = Signal(64)
+        held = Signal(32)
+        read_beats = Signal(32)
+        write_beats = Signal(32)
         with m.If(self.start):
             m.d.sync += [cycles.eq(0), read_beats.eq(0), write_beats.eq(0)]
         with m.Elif(self.busy):

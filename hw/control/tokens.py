@@ -61,7 +61,8 @@ class TokenCounters(wiring.Component):
                 m.d.comb += one_hot.eq(1 << port.id)
             taken.append(one_hot)
 
-        holds, overflows = Signal(count, init=1), Signal(count)
+        holds = Signal(count, init=1)
+        overflows = Signal(count)
         for n in range(1, count):
             tokens = Signal(range(isa.SEMAPHORE_LIMIT + 1), name=f"tokens_{n}")
             change = Signal(range(-len(taken), len(added) + 1), name=f"change_{n}")

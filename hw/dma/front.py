@@ -77,10 +77,15 @@ class DmaFrontEnd(wiring.Component):
         is_move = opcode == isa.INSTRUCTIONS[prefix].opcode
 
         # What the loops need, in the same registers for every instruction.
-        outer_address, run_address = Signal(RELATIVE_BITS), Signal(RELATIVE_BITS)
-        run_words, inner_count, outer_left = Signal(16), Signal(14), Signal(14)
-        run_beats, segment_beats = Signal(BEATS_BITS), Signal(BEATS_BITS)
-        merged, inner_left = Signal(), Signal(14)
+        outer_address = Signal(RELATIVE_BITS)
+        run_address = Signal(RELATIVE_BITS)
+        run_words = Signal(16)
+        inner_count = Signal(14)
+        outer_left = Signal(14)
+        run_beats = Signal(BEATS_BITS)
+        segment_beats = Signal(BEATS_BITS)
+        merged = Signal()
+        inner_left = Signal(14)
         ring_offset = Signal(26)
         tokens_left = Signal(8)
         semaphore = Signal(5)
@@ -113,7 +118,8 @@ class DmaFrontEnd(wiring.Component):
         ]
 
         # An iteration starts with its token, if it has one.
-        needs_token, granted = Signal(), Signal()
+        needs_token = Signal()
+        granted = Signal()
         m.d.comb += [
             needs_token.eq((first_wait | (move.wait_each & is_move)) & (self.wait.id != 0)),
             granted.eq(~needs_token | self.wait.available),
@@ -234,7 +240,8 @@ class DmaFrontEnd(wiring.Component):
 
             if gather:
                 # GATHER: entry, product and sum take a register each.
-                entry, product = Signal(len(self.index.entry)), Signal(RELATIVE_BITS)
+                entry = Signal(len(self.index.entry))
+                product = Signal(RELATIVE_BITS)
                 m.d.comb += self.index.entry.eq(entry)
                 with m.State("Entry"):
                     m.d.sync += entry.eq(row.first)

@@ -75,16 +75,23 @@ class LineWalker(wiring.Component):
         slots = slot_bits(config)
         address = beat_address_bits(config)
 
-        active, job = Signal(), Signal(job_layout(config))
+        active = Signal()
+        job = Signal(job_layout(config))
         here = Signal(address)                      # beat address of the line's first beat
         left = Signal(run_beats_bits(config))       # beats of the run from here on
-        inner_left, outer_left = Signal(14), Signal(14)
-        next_inner, next_outer = Signal(address), Signal(address)   # where the next run, the next iteration start
+        inner_left = Signal(14)
+        outer_left = Signal(14)
+        # where the next run, the next iteration start
+        next_inner = Signal(address)
+        next_outer = Signal(address)
         next_slot = Signal(6)                       # ring slot of next_outer
 
         room = (1 << slots) - here[:slots]
-        ends_run, ends_iteration, ends_job = Signal(), Signal(), Signal()
-        step, load = Signal(), Signal()
+        ends_run = Signal()
+        ends_iteration = Signal()
+        ends_job = Signal()
+        step = Signal()
+        load = Signal()
         out = self.o.payload
         m.d.comb += [
             ends_run.eq(left <= room),
@@ -114,7 +121,8 @@ class LineWalker(wiring.Component):
 
         # One adder serves the next run, whether the iteration goes on, another one begins or another job.
         source = Signal(job_layout(config))
-        origin, origin_slot = Signal(address), Signal(6)
+        origin = Signal(address)
+        origin_slot = Signal(6)
         m.d.comb += [
             source.eq(Mux(load, self.i.payload, job)),
             origin.eq(Mux(load, self.i.payload.start, next_outer)),

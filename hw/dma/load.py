@@ -69,7 +69,9 @@ class LineAssembler(wiring.Component):
         per_line = config.line_bytes // config.data_bytes
 
         # Position of the next beat in the line.
-        slot, next_slot, inside = Signal(slot_bits(config)), Signal(slot_bits(config)), Signal()
+        slot = Signal(slot_bits(config))
+        next_slot = Signal(slot_bits(config))
+        inside = Signal()
         completes = Signal()
         held = [Signal(8 * config.data_bytes, name=f"held_{n}") for n in range(per_line - 1)]
         semaphore = Signal(5)       # of the write that waits at the port

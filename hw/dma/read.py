@@ -38,7 +38,8 @@ class ReadMaster(wiring.Component):
         m.submodules.owners = owners = Queue(1, limit)      # 1: fetch
 
         # Arbiter; the queue of owners is also the count of bursts in flight.
-        free, from_fetch = Signal(), Signal()
+        free = Signal()
+        from_fetch = Signal()
         m.d.comb += [
             free.eq(owners.i.ready & selected.i.ready & ~self.stop),
             from_fetch.eq(self.fetch_request.valid),

@@ -40,9 +40,12 @@ class BurstSplitter(wiring.Component):
         block = MAX_BURST_BEATS.bit_length() - 1            # bits of a beat's number in an aligned block
         page = (PAGE_BYTES // self.config.data_bytes).bit_length() - 1
 
-        valid, segment = Signal(), Signal(SEGMENT)
+        valid = Signal()
+        segment = Signal(SEGMENT)
         beat = segment.address[shift:]
-        room, beats, last = Signal(block + 1), Signal(block + 1), Signal()
+        room = Signal(block + 1)
+        beats = Signal(block + 1)
+        last = Signal()
         m.d.comb += [
             room.eq(Mux(beat[block:page].all(), MAX_BURST_BEATS - beat[:block], MAX_BURST_BEATS)),
             last.eq((segment.beats <= room) | segment.sync),

@@ -42,8 +42,10 @@ class LineReader(wiring.Component):
             data.StructLayout({"data": 8 * config.line_bytes, "span": span}), _LINES_AHEAD)
 
         # A line is read when its iteration has been released and the queue will have room for it.
-        iterations, reserved = Signal(10), Signal(range(_LINES_AHEAD + 1))
-        asked, taken = Signal(), Signal()
+        iterations = Signal(10)
+        reserved = Signal(range(_LINES_AHEAD + 1))
+        asked = Signal()
+        taken = Signal()
         m.d.comb += [
             port.valid.eq(self.lines.valid & (iterations != 0) & (reserved != _LINES_AHEAD)),
             port.line.eq(line.line),
@@ -72,8 +74,11 @@ class LineReader(wiring.Component):
             queue.i.payload.span.eq(spans),
         ]
 
-        slot, next_slot, inside = Signal(slots), Signal(slots), Signal()
-        moved, completes = Signal(), Signal()
+        slot = Signal(slots)
+        next_slot = Signal(slots)
+        inside = Signal()
+        moved = Signal()
+        completes = Signal()
         m.d.comb += [
             slot.eq(Mux(inside, next_slot, queue.o.payload.span.first)),
             completes.eq(slot == queue.o.payload.span.last),

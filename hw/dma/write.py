@@ -40,7 +40,8 @@ class WriteMaster(wiring.Component):
         m.submodules.lengths = lengths = Queue(range(256), limit)
         in_flight = Signal(range(limit + 1))
 
-        free, ended = Signal(), Signal()
+        free = Signal()
+        ended = Signal()
         m.d.comb += [
             free.eq((in_flight != limit) & ~self.stop),     # then there is room for the length too
             accepted.i.valid.eq(self.request.valid & free),
@@ -64,7 +65,8 @@ class WriteMaster(wiring.Component):
 
         # Data channel, from registers.
         position = Signal(8)
-        taking, moving = Signal(), Signal()
+        taking = Signal()
+        moving = Signal()
         m.d.comb += [
             taking.eq(lengths.o.valid & (~axi.wvalid | axi.wready)),
             self.data.ready.eq(taking & ~self.stop),
