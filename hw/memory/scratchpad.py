@@ -1,0 +1,92 @@
+"""The scratchpad: banks of lines, shared by ports of fixed priority."""
+
+from amaranth.hdl import Const, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from ..interfaces import ScratchpadRead, ScratchpadWrite
+from .wrapper import OnChipMemory
+
+__all__ = ["Scratchpad"]
+
+
+class Scratchpad(wiring.Component):
+    """``scratchpad_banks`` memories of lines (two words), the bank chosen by the high bits of the line.
+
+    In each cycle a bank serves one read and one write, those of the port that comes first in the list; ``ready``
+    answers in the cycle of the request and depends on the other ports' ``valid`` and ``line`` only. Data of a read
+    comes READ_LATENCY (2) cycles after it: the bank's register, then the port's. A write accepted in one cycle is
+    seen by reads accepted from the next on; a read of the line in the same cycle gives undefined data.
+
+    Parameters
+    ----------
+    config : Config
+    reads, writes : list of str
+        Names of the ports, highest priority first.
+
+    Members
+    -------
+    read_<name> : In(ScratchpadRead(config))
+    write_<name> : In(ScratchpadWrite(config))
+    """
+
+    def __init__(self, config, reads, writes):
+        self.config = config
+        self.reads = tuple(reads)
+        self.writes = tuple(writes)
+        super().__init__({f"read_{name}": In(ScratchpadRead(config)) for name in reads}
+                         | {f"write_{name}": In(ScratchpadWrite(config)) for name in writes})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        banks = config.scratchpad_banks
+        lines = config.scratchpad_words // 2
+        depth = lines // banks
+        row_bits = (depth - 1).bit_length()
+        reads = [getattr(self, f"read_{name}") for name in self.reads]
+        writes = [getattr(self, f"write_{name}") for name in self.writes]
+
+        memories = []
+        for number in range(banks):
+            memories.append(OnChipMemory(8 * config.line_bytes, depth, lane=8))
+            m.submodules[f"bank_{number}"] = memories[-1]
+
+        def bank_of(port):
+            return port.line[row_bits:] if banks > 1 else Const(0)
+
+        def arbitrate(ports):
+            for position, port in enumerate(ports):
+                taken = Const(0)
+                for other in ports[:position]:
+                    taken = taken | (other.valid & (bank_of(other) == bank_of(port)))
+                m.d.comb += port.ready.eq(~taken)
+
+        def first_for(ports, number, connect):
+            """Connects the bank to the first port that asks for it."""
+            for position, port in enumerate(ports):
+                asks = port.valid & (bank_of(port) == number)
+                with m.If(asks) if position == 0 else m.Elif(asks):
+                    m.d.comb += connect(port)
+
+        arbitrate(reads)
+        arbitrate(writes)
+        for number, memory in enumerate(memories):
+            first_for(reads, number, lambda port, memory=memory: [
+                memory.read_enable.eq(1), memory.read_address.eq(port.line[:row_bits])])
+            first_for(writes, number, lambda port, memory=memory: [
+                memory.write_enable.eq(1), memory.write_address.eq(port.line[:row_bits]),
+                memory.write_data.eq(port.data), memory.write_mask.eq(port.mask)])
+
+        for name, port in zip(self.reads, reads):
+            accepted = Signal(name=f"{name}_accepted")
+            bank = Signal(range(banks), name=f"{name}_bank", reset_less=True)
+            data = Signal(8 * config.line_bytes, name=f"{name}_data", reset_less=True)
+            m.d.sync += [accepted.eq(port.valid & port.ready), bank.eq(bank_of(port))]
+            with m.If(accepted):
+                with m.Switch(bank):
+                    for number, memory in enumerate(memories):
+                        with m.Case(number):
+                            m.d.sync += data.eq(memory.read_data)
+            m.d.comb += port.data.eq(data)
+        return m

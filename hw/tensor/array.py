@@ -1,0 +1,122 @@
+"""The weight-stationary systolic array with its skews."""
+
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out, Signature
+
+from ..memory.accumulators import sum_bits
+from .pe import ProcessingElement
+from .skew import Skew
+
+__all__ = ["SystolicArray", "WeightLoad"]
+
+
+class WeightLoad(Signature):
+    """One step of loading a tile into the shadow weights, seen from the loader.
+
+    valid
+        A step in this cycle; steps of a tile may have any gaps.
+    left
+        0: the step is a row from the top, last row first; 1: a column from the left, last column first.
+    step
+        Number of the step, 0 to ``rows - 1`` or ``cols - 1``.
+    row
+        Weights of the row, for its ``cols`` columns.
+    column
+        Weights of the column, for its ``rows`` rows.
+    """
+
+    def __init__(self, rows, cols):
+        super().__init__({
+            "valid": Out(1), "left": Out(1), "step": Out(range(max(rows, cols))),
+            "row": Out(data.ArrayLayout(signed(8), cols)), "column": Out(data.ArrayLayout(signed(8), rows)),
+        })
+
+
+class SystolicArray(wiring.Component):
+    """``sums[c] = sum over r of operands[r] * tile[r, c]``, a vector of operands a cycle.
+
+    Skewing is inside: an operand vector goes in at once and its sums come out at once, ``latency`` cycles later.
+
+    A tile is loaded into shadow weights while the one before computes, and ``swap`` makes it the tile of the operands
+    from the next cycle on. Step 0 of a load may come in the cycle of the last load's ``swap``, and its last step must
+    come before its own, so tiles can follow each other every ``rows`` (from the top) or ``cols`` (from the left) cycles,
+    with any number of operand vectors. That works because a load disturbs nothing early: row r only shifts from step r
+    on (column c from the left), one cycle later per column (row), just behind the swap, which moves through the array
+    with the skew of the operands.
+
+    Parameters
+    ----------
+    rows, cols : int
+        Height and width.
+
+    Attributes
+    ----------
+    latency : int
+        Cycles from ``operands`` to ``sums``.
+
+    Members
+    -------
+    load : In(WeightLoad(rows, cols))
+    swap : In(1)
+    operands : In(ArrayLayout(signed(9), rows))
+    sums : Out(ArrayLayout(signed(17 + ceil(log2(rows))), cols))
+    """
+
+    def __init__(self, rows, cols):
+        self.rows = rows
+        self.cols = cols
+        self.latency = rows + cols + 1
+        super().__init__({
+            "load": In(WeightLoad(rows, cols)), "swap": In(1),
+            "operands": In(data.ArrayLayout(signed(9), rows)),
+            "sums": Out(data.ArrayLayout(signed(sum_bits(rows)), cols)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        rows, cols, load = self.rows, self.cols, self.load
+
+        m.submodules.operand_skew = operand_skew = Skew(signed(9), rows)
+        m.submodules.row_skew = row_skew = Skew(signed(8), cols)
+        m.submodules.column_skew = column_skew = Skew(signed(8), rows)
+        m.submodules.sum_skew = sum_skew = Skew(signed(sum_bits(rows)), cols, falling=True)
+        for skew, value in (operand_skew, self.operands), (row_skew, load.row), (column_skew, load.column):
+            entry = Signal.like(value, name="entry", reset_less=True)
+            m.d.sync += entry.eq(value)
+            m.d.comb += skew.i.eq(entry)
+
+        # Bit r of shift_down[c], bit c of shift_right[r] and bit c of swap[r] belong to the element (r, c).
+        shift_down = [Signal(rows, name=f"shift_down_{c}") for c in range(cols)]
+        shift_right = [Signal(cols, name=f"shift_right_{r}") for r in range(rows)]
+        swap = [Signal(cols, name=f"swap_{r}") for r in range(rows)]
+        m.d.sync += [
+            shift_down[0].eq(Cat(load.valid & ~load.left & (load.step >= r) for r in range(rows))),
+            shift_right[0].eq(Cat(load.valid & load.left & (load.step >= c) for c in range(cols))),
+            swap[0].eq(Cat(self.swap, swap[0])),
+        ]
+        m.d.sync += [shift_down[c].eq(shift_down[c - 1]) for c in range(1, cols)]
+        m.d.sync += [shift_right[r].eq(shift_right[r - 1]) for r in range(1, rows)]
+        m.d.sync += [swap[r].eq(Cat(swap[r - 1][0], swap[r])) for r in range(1, rows)]
+
+        operand = [operand_skew.o[r] for r in range(rows)]
+        above = [(row_skew.o[c], 0) for c in range(cols)]       # shadow weight and sum, for the next row
+        for r in range(rows):
+            left = column_skew.o[r]
+            for c in range(cols):
+                element = ProcessingElement(sum_bits(rows))
+                m.submodules[f"pe_{r}_{c}"] = element
+                weight_above, sum_above = above[c]
+                m.d.comb += [
+                    element.operand.eq(operand[r]),
+                    element.sum_in.eq(sum_above),
+                    element.weight_above.eq(weight_above),
+                    element.weight_left.eq(left),
+                    element.shift_down.eq(shift_down[c][r]),
+                    element.shift_right.eq(shift_right[r][c]),
+                    element.swap.eq(swap[r][c]),
+                ]
+                operand[r], left, above[c] = element.operand_out, element.shadow, (element.shadow, element.sum_out)
+        m.d.comb += [sum_skew.i[c].eq(above[c][1]) for c in range(cols)]
+        m.d.comb += self.sums.eq(sum_skew.o)
+        return m

@@ -1,0 +1,93 @@
+"""The tensor engine: matrix products from the scratchpad to the accumulators."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..interfaces import InstructionStream, RescaleRead, ScratchpadRead, ThreadStatus, TokenSignal, TokenWait
+from ..memory.accumulators import ResultPort
+from ..stream import Queue
+from .array import SystolicArray
+from .issuer import destination_layout
+from .loader import WeightLoader
+from .skew import Delay
+from .streamer import RowStreamer
+
+__all__ = ["TensorEngine"]
+
+
+class TensorEngine(wiring.Component):
+    """Executes TENSOR_SYNC, MATMUL, MATMUL_KT and MATMUL_V: weight loader, row streamer and array.
+
+    Both threads get every instruction, each through a queue of its own, so the loader is already at work on the next
+    instruction's tiles while the streamer finishes the last. Without stalls a tile of M rows takes ``max(M, rows)``
+    cycles (``max(M, cols)`` for MATMUL_KT), across tiles and instructions.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instructions : In(InstructionStream())
+    read_rows, read_weights : Out(ScratchpadRead(config))
+        Moving and stationary operands.
+    results : Out(ResultPort(config))
+    rescale : Out(RescaleRead(config))
+    w_wait, a_wait, acc_wait : Out(TokenWait())
+    w_signal, a_signal : Out(TokenSignal())
+        ``acc_signal`` comes from the accumulators.
+    weights_status, tensor_status : Out(ThreadStatus())
+        Of the loader and the streamer.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "instructions": In(InstructionStream()),
+            "read_rows": Out(ScratchpadRead(config)), "read_weights": Out(ScratchpadRead(config)),
+            "results": Out(ResultPort(config)), "rescale": Out(RescaleRead(config)),
+            "w_wait": Out(TokenWait()), "a_wait": Out(TokenWait()), "acc_wait": Out(TokenWait()),
+            "w_signal": Out(TokenSignal()), "a_signal": Out(TokenSignal()),
+            "weights_status": Out(ThreadStatus()), "tensor_status": Out(ThreadStatus()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.array = array = SystolicArray(config.rows, config.cols)
+        m.submodules.loader = loader = WeightLoader(config)
+        m.submodules.streamer = streamer = RowStreamer(config, array.latency)
+        m.submodules.destinations = destinations = Delay(destination_layout(config), array.latency)
+
+        payload = self.instructions.payload.shape()
+        m.submodules.loader_queue = loader_queue = Queue(payload, 2)
+        m.submodules.streamer_queue = streamer_queue = Queue(payload, 2)
+        m.d.comb += [
+            self.instructions.ready.eq(loader_queue.i.ready & streamer_queue.i.ready),
+            loader_queue.i.payload.eq(self.instructions.payload),
+            loader_queue.i.valid.eq(self.instructions.valid & streamer_queue.i.ready),
+            streamer_queue.i.payload.eq(self.instructions.payload),
+            streamer_queue.i.valid.eq(self.instructions.valid & loader_queue.i.ready),
+        ]
+        wiring.connect(m, loader_queue.o, loader.instructions)
+        wiring.connect(m, streamer_queue.o, streamer.instructions)
+
+        wiring.connect(m, loader.load, array.load)
+        m.d.comb += [
+            streamer.full.eq(loader.full), loader.swap.eq(streamer.take),
+            streamer.at_sync.eq(loader.at_sync), loader.synced.eq(streamer.synced),
+            array.swap.eq(streamer.swap), array.operands.eq(streamer.operands),
+            destinations.i_valid.eq(streamer.valid), destinations.i.eq(streamer.destination),
+            self.results.valid.eq(destinations.o_valid), self.results.sums.eq(array.sums),
+        ]
+        m.d.comb += [getattr(self.results, name).eq(getattr(destinations.o, name))
+                     for name in destination_layout(config).members]
+
+        for inner, outer in ((loader.read, self.read_weights), (streamer.read, self.read_rows),
+                             (streamer.rescale, self.rescale), (loader.w_wait, self.w_wait),
+                             (streamer.a_wait, self.a_wait), (streamer.acc_wait, self.acc_wait),
+                             (loader.w_signal, self.w_signal), (streamer.a_signal, self.a_signal),
+                             (loader.status, self.weights_status), (streamer.status, self.tensor_status)):
+            wiring.connect(m, inner, wiring.flipped(outer))
+        return m

@@ -1,0 +1,176 @@
+"""Front of the row streamer: from instructions to the passes of moving rows over each tile."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .. import isa
+from ..interfaces import PC_BITS, InstructionStream, TokenSignal, TokenWait, instruction_layout
+from .reader import run_layout
+from .walker import TileWalker
+from .weight_tiles import sub_shape
+
+__all__ = ["RowTiles", "row_tile_layout", "MOST_LINES"]
+
+_FIELDS = isa.INSTRUCTIONS["MATMUL"].fields
+#: Lines that the rows of one pass touch at most.
+MOST_LINES = (1 << _FIELDS["rows"].width) // 2 + 1
+
+
+def row_tile_layout(config):
+    """One pass of the moving rows over a tile.
+
+    rows
+        Rows to stream.
+    odd
+        The first row is the upper word of its line.
+    k_sub
+        Number of the K tile within its panel.
+    is_unsigned
+        Bytes are uint8.
+    address
+        Accumulator word of row 0.
+    accumulate, rescale
+        As in `ResultPort`.
+    state
+        State row of row 0, for ``rescale``.
+    a_token, acc_token
+        Counters to add to when the last row has been streamed, and when its result is written.
+    """
+    return data.StructLayout({
+        "rows": _FIELDS["rows"].width, "odd": 1, "k_sub": sub_shape(config), "is_unsigned": 1,
+        "address": _FIELDS["acc_base"].width, "accumulate": 1, "rescale": 1,
+        "state": _FIELDS["state_base"].width, "a_token": 5, "acc_token": 5,
+    })
+
+
+class RowTiles(wiring.Component):
+    """Walks the tiles of each instruction, one a cycle, and consumes ``a_wait`` and ``acc_wait``; executes TENSOR_SYNC.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instructions : In(InstructionStream())
+    a_wait, acc_wait : Out(TokenWait())
+        A TENSOR_SYNC waits through ``a_wait``.
+    runs : Out(stream.Signature(run_layout(config, MOST_LINES)))
+    tiles : Out(stream.Signature(row_tile_layout(config)))
+        Each run comes with its tile.
+    drained : In(1)
+        Everything in ``tiles`` has been streamed.
+    at_sync : In(1)
+        The weight loader has reached the TENSOR_SYNC.
+    synced : Out(1)
+        The TENSOR_SYNC has been executed.
+    sync_signal : Out(TokenSignal())
+    waiting : Out(1)
+        For a token of ``semaphore``.
+    semaphore : Out(5)
+    busy : Out(1)
+        Has an instruction.
+    pc : Out(PC_BITS)
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "instructions": In(InstructionStream()), "a_wait": Out(TokenWait()), "acc_wait": Out(TokenWait()),
+            "runs": Out(stream.Signature(run_layout(config, MOST_LINES))),
+            "tiles": Out(stream.Signature(row_tile_layout(config))),
+            "drained": In(1), "at_sync": In(1), "synced": Out(1), "sync_signal": Out(TokenSignal()),
+            "waiting": Out(1), "semaphore": Out(5), "busy": Out(1), "pc": Out(PC_BITS),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.walker = walker = TileWalker(self.config)
+
+        matmul = Signal(instruction_layout("MATMUL"), reset_less=True)
+        sync = data.View(instruction_layout("TENSOR_SYNC"), matmul.as_value())
+        pc = Signal(PC_BITS, reset_less=True)
+        waits = Signal(8, reset_less=True)
+        signals = Signal(8, reset_less=True)
+        row_word = Signal(len(matmul.a_base), reset_less=True)
+        acc_word = Signal(len(matmul.acc_base), reset_less=True)
+        first, last, a_needed, acc_needed, granted = Signal(), Signal(), Signal(), Signal(), Signal()
+        tile, run = self.tiles.payload, self.runs.payload
+        m.d.comb += [
+            walker.k_tiles.eq(matmul.k_tiles), walker.n_tiles.eq(matmul.n_tiles), walker.k_outer.eq(matmul.k_outer),
+            first.eq(walker.k_first & walker.n_first),
+            last.eq(walker.k_last & walker.n_last),
+            a_needed.eq(first | (matmul.a_wait_each & walker.n_first & (walker.k_sub == 0))),
+            acc_needed.eq(first | (matmul.acc_wait_each & walker.k_first)),
+            granted.eq((~a_needed | self.a_wait.available) & (~acc_needed | self.acc_wait.available)),
+            self.a_wait.id.eq(matmul.a_wait),
+            self.acc_wait.id.eq(matmul.acc_wait),
+            tile.rows.eq(matmul.rows),
+            tile.odd.eq(row_word[0]),
+            tile.k_sub.eq(walker.k_sub),
+            tile.is_unsigned.eq(matmul.a_unsigned),
+            tile.address.eq(acc_word),
+            tile.accumulate.eq(~walker.k_first | matmul.accumulate),
+            tile.rescale.eq(walker.k_first & matmul.rescale),
+            tile.state.eq(matmul.state_base),
+            tile.a_token.eq(Mux(last, matmul.a_signal, 0)),
+            tile.acc_token.eq(Mux(Mux(matmul.acc_signal_each, walker.k_last, last), matmul.acc_signal, 0)),
+            run.line.eq(row_word >> 1),
+            run.count.eq((matmul.rows + row_word[0] + 1) >> 1),
+            self.pc.eq(pc),
+        ]
+
+        offered = self.instructions.payload
+        with m.FSM(name="state") as fsm:
+            with m.State("IDLE"):
+                m.d.comb += self.instructions.ready.eq(1)
+                with m.If(self.instructions.valid):
+                    offered_matmul = data.View(instruction_layout("MATMUL"), offered.word)
+                    offered_sync = data.View(instruction_layout("TENSOR_SYNC"), offered.word)
+                    m.d.sync += [
+                        matmul.eq(offered.word), pc.eq(offered.pc),
+                        row_word.eq(offered_matmul.a_base), acc_word.eq(offered_matmul.acc_base),
+                        waits.eq(Mux(offered_sync.wait == 0, 0, offered_sync.wait_count)),
+                        signals.eq(Mux(offered_sync.signal == 0, 0, offered_sync.signal_count)),
+                    ]
+                    with m.If(offered_sync.opcode == isa.INSTRUCTIONS["TENSOR_SYNC"].opcode):
+                        m.next = "SYNC"
+                    with m.Else():
+                        m.next = "TILES"
+            with m.State("TILES"):
+                m.d.comb += [
+                    self.waiting.eq(~granted),
+                    self.semaphore.eq(Mux(a_needed & ~self.a_wait.available, matmul.a_wait, matmul.acc_wait)),
+                    self.runs.valid.eq(granted & self.tiles.ready),
+                    self.tiles.valid.eq(granted & self.runs.ready),
+                    walker.next.eq(granted & self.runs.ready & self.tiles.ready),
+                    self.a_wait.consume.eq(walker.next & a_needed),
+                    self.acc_wait.consume.eq(walker.next & acc_needed),
+                ]
+                with m.If(walker.next & last):
+                    m.next = "IDLE"
+            with m.State("SYNC"):
+                m.d.comb += [self.a_wait.id.eq(sync.wait), self.semaphore.eq(sync.wait)]
+                with m.If(self.drained & self.at_sync):
+                    with m.If(waits != 0):
+                        m.d.comb += [self.a_wait.consume.eq(self.a_wait.available),
+                                     self.waiting.eq(~self.a_wait.available)]
+                        m.d.sync += waits.eq(waits - self.a_wait.available)
+                    with m.Elif(signals != 0):
+                        m.d.comb += [self.sync_signal.valid.eq(1), self.sync_signal.id.eq(sync.signal)]
+                        m.d.sync += signals.eq(signals - 1)
+                    with m.Else():
+                        m.d.comb += self.synced.eq(1)
+                        m.next = "IDLE"
+        m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+
+        with m.If(walker.k_panel):
+            m.d.sync += row_word.eq(row_word + matmul.a_panel_stride)
+        with m.Elif(walker.k_wrap):
+            m.d.sync += row_word.eq(matmul.a_base)
+        with m.If(walker.n_step):
+            m.d.sync += acc_word.eq(acc_word + matmul.acc_stride)
+        with m.Elif(walker.n_wrap):
+            m.d.sync += acc_word.eq(matmul.acc_base)
+        return m

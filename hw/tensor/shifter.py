@@ -1,0 +1,132 @@
+"""Back of the weight loader: shifts the lines of a tile into the array's shadow weights."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..interfaces import TokenSignal
+from .array import WeightLoad
+from .weight_lines import weight_tile_layout
+from .weight_tiles import TileKind, sub_shape
+
+__all__ = ["WeightShifter"]
+
+
+class WeightShifter(wiring.Component):
+    """Takes one step of a tile each cycle while the shadow weights are free, and says when they are full.
+
+    A step's word is chosen in one cycle and its bytes in the next, when they go to the array.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    tiles : In(stream.Signature(weight_tile_layout(config)))
+    lines : In(stream.Signature(8 * line_bytes))
+    load : Out(WeightLoad(rows, cols))
+    full : Out(1)
+        The shadow weights hold a tile.
+    swap : In(1)
+        With ``full``: the tile becomes active, the next may shift in from this cycle on.
+    w_signal : Out(TokenSignal())
+        The tile's token, after its last word has been read.
+    starved : Out(1)
+        A step waits for its line.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "tiles": In(stream.Signature(weight_tile_layout(config))),
+            "lines": In(stream.Signature(8 * config.line_bytes)),
+            "load": Out(WeightLoad(config.rows, config.cols)),
+            "full": Out(1), "swap": In(1), "w_signal": Out(TokenSignal()), "starved": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        tile = self.tiles.payload
+        word_bits, slots = 8 * config.word_bytes, config.weight_rows_per_word
+        slot_bits = (slots - 1).bit_length()
+
+        step = Signal(range(max(config.rows, config.cols)))
+        full = Signal()
+        streamed, left, zero, fire, last = Signal(), Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            streamed.eq(tile.kind == TileKind.STREAM),
+            left.eq(tile.kind == TileKind.KEYS),
+            zero.eq(step < tile.zeros),
+            last.eq(step == Mux(left, config.cols - 1, config.rows - 1)),
+            fire.eq(self.tiles.valid & (zero | self.lines.valid) & (~full | self.swap)),
+            self.tiles.ready.eq(fire & last),
+            self.starved.eq(self.tiles.valid & ~zero & ~self.lines.valid & (~full | self.swap)),
+            self.full.eq(full),
+        ]
+        with m.If(fire):
+            m.d.sync += step.eq(Mux(last, 0, step + 1))
+        with m.If(fire & last):
+            m.d.sync += full.eq(1)
+        with m.Elif(self.swap):
+            m.d.sync += full.eq(0)
+
+        # Place in the line: slot in the low bits, word in the high bit. Keys go down by whole words.
+        place, next_place = Signal(slot_bits + 1), Signal(slot_bits + 1, reset_less=True)
+        upper = place[slot_bits]
+        m.d.comb += [
+            place.eq(Mux(step == tile.zeros, tile.odd << slot_bits, next_place)),
+            self.lines.ready.eq(fire & ~zero & (last | Mux(streamed, place.all(), ~upper))),
+        ]
+        with m.If(fire & ~zero):
+            m.d.sync += next_place.eq(Mux(streamed, place + 1, Cat(place[:slot_bits], ~upper)))
+
+        # First cycle: the word. Second cycle: its bytes.
+        chosen = Signal(data.StructLayout({
+            "kind": TileKind, "sub": sub_shape(config), "features": 7, "slot": unsigned(slot_bits),
+            "step": step.shape(), "word": unsigned(word_bits),
+        }), reset_less=True)
+        valid = Signal()
+        m.d.sync += valid.eq(fire)
+        with m.If(fire):
+            m.d.sync += [
+                chosen.kind.eq(tile.kind), chosen.sub.eq(tile.sub), chosen.features.eq(tile.features),
+                chosen.slot.eq(place[:slot_bits]), chosen.step.eq(step),
+                chosen.word.eq(Mux(zero, 0, self.lines.payload.word_select(upper, word_bits))),
+            ]
+        m.d.comb += [
+            self.load.valid.eq(valid), self.load.left.eq(chosen.kind == TileKind.KEYS), self.load.step.eq(chosen.step),
+        ]
+        column = Signal(self.load.column.shape())
+        with m.Switch(chosen.kind):
+            with m.Case(TileKind.KEYS):
+                self._select(m, chosen.sub, column, chosen.word, config.rows, config.k_tiles_per_panel)
+            with m.Case(TileKind.VALUES):
+                self._select(m, chosen.sub, self.load.row, chosen.word, config.cols, config.tiles_per_panel)
+            with m.Default():
+                self._select(m, chosen.slot, self.load.row, chosen.word, config.weight_slot_bytes, slots)
+        for r in range(config.rows):
+            m.d.comb += self.load.column[r].eq(Mux(r < chosen.features, column[r], 0))
+
+        done = Signal()
+        token = Signal(5, reset_less=True)
+        m.d.sync += [done.eq(fire & last), token.eq(tile.token)]
+        m.d.comb += [self.w_signal.valid.eq(done), self.w_signal.id.eq(token)]
+        return m
+
+    @staticmethod
+    def _select(m, number, target, word, pitch_bytes, count):
+        """Bytes from ``number * pitch_bytes`` on, for the numbers below `count`."""
+        bytes_wanted = len(target.as_value()) // 8
+
+        def part(position):
+            return word[8 * position * pitch_bytes:][:8 * bytes_wanted]
+
+        if count == 1:
+            m.d.comb += target.eq(part(0))
+        else:
+            with m.Switch(number):
+                for position in range(count):
+                    with m.Case(position):
+                        m.d.comb += target.eq(part(position))

@@ -1,0 +1,73 @@
+"""The loops over K tiles and N tiles, as both threads of the tensor engine walk them."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["TileWalker"]
+
+
+class TileWalker(wiring.Component):
+    """Walks ``for n: for k:``, or with ``k_outer`` ``for k: for n:``, one tile with each ``next``.
+
+    The last tile's ``next`` leads back to the first, for the next instruction.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    k_tiles, n_tiles : In(12)
+        Counts, at least 1, constant over the walk.
+    k_outer : In(1)
+    next : In(1)
+        Goes to the next tile at the end of this cycle.
+    k_first, k_last, n_first, n_last : Out(1)
+        Place of the tile in its row and column of tiles.
+    k_sub, n_sub : Out
+        Number of the tile within its panel.
+    k_step, n_step : Out(1)
+        With ``next``: k, n goes up by one.
+    k_panel, n_panel : Out(1)
+        With ``k_step``, ``n_step``: into the next panel.
+    k_wrap, n_wrap : Out(1)
+        With ``next``: k, n goes back to 0.
+    """
+
+    def __init__(self, config):
+        self.k_per_panel = config.k_tiles_per_panel
+        self.n_per_panel = config.tiles_per_panel
+        members = {"k_tiles": In(12), "n_tiles": In(12), "k_outer": In(1), "next": In(1)}
+        for axis, per_panel in ("k", self.k_per_panel), ("n", self.n_per_panel):
+            members |= {f"{axis}_{flag}": Out(1) for flag in ("first", "last", "step", "panel", "wrap")}
+            members[f"{axis}_sub"] = Out(range(max(2, per_panel)))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        moves = {"k": self.next & (~self.k_outer | self.n_last), "n": self.next & (self.k_outer | self.k_last)}
+        for axis, count, per_panel in (("k", self.k_tiles, self.k_per_panel), ("n", self.n_tiles, self.n_per_panel)):
+            def member(name, axis=axis):
+                return getattr(self, f"{axis}_{name}")
+
+            index = Signal(12, name=f"{axis}_index")
+            following = Signal(12, name=f"{axis}_following", init=1)
+            sub = Signal(range(max(2, per_panel)), name=f"{axis}_in_panel")
+            m.d.comb += [
+                member("first").eq(index == 0),
+                member("last").eq(following == count),
+                member("sub").eq(sub),
+                member("step").eq(moves[axis] & ~member("last")),
+                member("wrap").eq(moves[axis] & member("last")),
+                member("panel").eq(member("step") & (sub == per_panel - 1)),
+            ]
+            with m.If(member("step")):
+                m.d.sync += [index.eq(following), following.eq(following + 1)]
+                with m.If(sub == per_panel - 1):
+                    m.d.sync += sub.eq(0)
+                with m.Else():
+                    m.d.sync += sub.eq(sub + 1)
+            with m.Elif(member("wrap")):
+                m.d.sync += [index.eq(0), following.eq(1), sub.eq(0)]
+        return m

@@ -1,0 +1,113 @@
+"""Middle of the weight loader: which scratchpad lines a tile needs."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..stream import StreamBuffer
+from .reader import run_layout
+from .weight_tiles import TileKind, located_layout, sub_shape
+
+__all__ = ["WeightLines", "most_lines", "weight_tile_layout"]
+
+
+def most_lines(config):
+    """Scratchpad lines that the words of one weight tile touch at most."""
+    return max(config.weight_tile_words, config.rows, config.cols) // 2 + 1
+
+
+def weight_tile_layout(config):
+    """What it takes to shift a tile in.
+
+    kind
+        `TileKind`.
+    zeros
+        Steps that load zeros, before those whose words come from the lines.
+    odd
+        The first word is the upper one of its line.
+    features
+        Features of its K tile (for KEYS: bytes of a word that count).
+    sub, token
+        As in `located_layout`.
+    """
+    return data.StructLayout({
+        "kind": TileKind, "zeros": 7, "odd": 1, "features": 7, "sub": sub_shape(config), "token": 5,
+    })
+
+
+class WeightLines(wiring.Component):
+    """Splits each located tile into the run of lines to read and what to do with them, in two pipeline stages.
+
+    The words of keys from ``limit`` on, and of rows beyond the K tile's features, are not read. Keys go down, because
+    the last row (column) is loaded first, so the missing ones come first.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    located : In(stream.Signature(located_layout(config)))
+    runs : Out(stream.Signature(run_layout(config, most_lines(config))))
+    tiles : Out(stream.Signature(weight_tile_layout(config)))
+    busy : Out(1)
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "located": In(stream.Signature(located_layout(config))),
+            "runs": Out(stream.Signature(run_layout(config, most_lines(config)))),
+            "tiles": Out(stream.Signature(weight_tile_layout(config))),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        located = located_layout(config)
+        m.submodules.located_buffer = first = StreamBuffer(located)
+        wiring.connect(m, wiring.flipped(self.located), first.i)
+
+        # Words present, and the lowest of them.
+        counted = data.StructLayout({"tile": weight_tile_layout(config), "word": located["word"].shape, "present": 8})
+        m.submodules.counted_buffer = second = StreamBuffer(counted)
+        tile, result = first.o.payload, second.i.payload
+        steps, size = Signal(7), Signal(7)
+        below_limit = Signal(signed(len(tile.key) + 1))
+        m.d.comb += [
+            steps.eq(Mux(tile.kind == TileKind.KEYS, config.cols, config.rows)),
+            size.eq(Mux(tile.kind == TileKind.KEYS, config.cols, tile.features)),
+            below_limit.eq(tile.limit - tile.key),
+        ]
+        with m.If(tile.kind == TileKind.STREAM):
+            m.d.comb += [result.present.eq(config.weight_tile_words), result.word.eq(tile.word)]
+        with m.Else():
+            m.d.comb += result.word.eq(tile.word + tile.key)
+            with m.If(below_limit < 0):
+                m.d.comb += result.present.eq(0)
+            with m.Elif(below_limit > size):
+                m.d.comb += result.present.eq(size)
+            with m.Else():
+                m.d.comb += result.present.eq(below_limit)
+            m.d.comb += result.tile.zeros.eq(steps - result.present)
+        m.d.comb += [getattr(result.tile, name).eq(getattr(tile, name)) for name in ("kind", "features", "sub", "token")]
+        m.d.comb += [second.i.valid.eq(first.o.valid), first.o.ready.eq(second.i.ready)]
+
+        # The lines that hold them, in the order in which they are used.
+        words, run = second.o.payload, self.runs.payload
+        top = Signal.like(words.word)
+        down = words.tile.kind != TileKind.STREAM
+        m.d.comb += [
+            top.eq(words.word + words.present - 1),
+            run.down.eq(down),
+            run.line.eq(Mux(down, top, words.word) >> 1),
+            run.count.eq(Mux(words.present == 0, 0, (words.present + words.word[0] + 1) >> 1)),
+            self.tiles.payload.eq(words.tile),
+            self.tiles.payload.odd.eq(Mux(down, top[0], words.word[0])),
+            self.runs.valid.eq(second.o.valid & self.tiles.ready),
+            self.tiles.valid.eq(second.o.valid & self.runs.ready),
+            second.o.ready.eq(self.runs.ready & self.tiles.ready),
+            self.busy.eq(first.o.valid | second.o.valid),
+        ]
+        return m

@@ -1,0 +1,191 @@
+"""Front of the weight loader: from instructions to tiles, with their tokens and places in the scratchpad."""
+
+from amaranth.hdl import Array, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .. import isa
+from ..interfaces import PC_BITS, InstructionStream, TokenWait, instruction_layout
+from .walker import TileWalker
+
+__all__ = ["WeightTiles", "TileKind", "located_layout", "features_of", "sub_shape"]
+
+_OPCODE = {name: isa.INSTRUCTIONS[name].opcode for name in ("TENSOR_SYNC", "MATMUL_KT", "MATMUL_V")}
+_WORD_BITS = isa.INSTRUCTIONS["MATMUL"].fields["w_base"].width
+
+
+class TileKind(enum.Enum, shape=2):
+    """Where a tile comes from, and thereby how its words are laid out."""
+    STREAM = 0      #: streamed weights: rows in slots, ascending addresses
+    KEYS = 1        #: K transposed: a word is a column, descending
+    VALUES = 2      #: V: a word is a row, descending
+
+
+def sub_shape(config):
+    """Shape of the number of a tile within its panel."""
+    return unsigned((max(2, config.k_tiles_per_panel, config.tiles_per_panel) - 1).bit_length())
+
+
+def features_of(config, k_sub):
+    """Features (1 to ``rows``) of K tile number `k_sub`, a signal, of a panel."""
+    table = [min(config.rows, config.panel - tile * config.rows) for tile in range(config.k_tiles_per_panel)]
+    return Array(Const(count, unsigned(7)) for count in table)[k_sub]
+
+
+def located_layout(config):
+    """A tile and where it lies.
+
+    kind
+        `TileKind`.
+    word
+        STREAM: its first word; else the word of key 0 in its panel.
+    key, limit
+        Its first key, and the number of keys present.
+    features
+        Features of its K tile.
+    sub
+        Number of the tile within its panel: K tile for KEYS, N tile for VALUES.
+    token
+        Counter to add to when the tile has been read.
+    """
+    return data.StructLayout({
+        "kind": TileKind, "word": _WORD_BITS, "key": _WORD_BITS, "limit": 16, "features": 7,
+        "sub": sub_shape(config), "token": 5,
+    })
+
+
+class WeightTiles(wiring.Component):
+    """Walks the tiles of each instruction, one a cycle, and consumes ``w_wait``.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instructions : In(InstructionStream())
+    w_wait : Out(TokenWait())
+    tiles : Out(stream.Signature(located_layout(config)))
+    at_sync : Out(1)
+        Holds at a TENSOR_SYNC until ``synced``.
+    synced : In(1)
+    waiting : Out(1)
+        For a token of ``w_wait.id``.
+    busy : Out(1)
+        Has an instruction.
+    pc : Out(PC_BITS)
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "instructions": In(InstructionStream()), "w_wait": Out(TokenWait()),
+            "tiles": Out(stream.Signature(located_layout(config))),
+            "at_sync": Out(1), "synced": In(1), "waiting": Out(1), "busy": Out(1), "pc": Out(PC_BITS),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.walker = walker = TileWalker(config)
+
+        # All three products have their first fields in common.
+        matmul = Signal(instruction_layout("MATMUL"), reset_less=True)
+        kv = data.View(instruction_layout("MATMUL_KT"), matmul.as_value())
+        kind = Signal(TileKind, reset_less=True)
+        pc = Signal(PC_BITS, reset_less=True)
+        streamed = kind == TileKind.STREAM
+
+        word = Signal(_WORD_BITS, reset_less=True)
+        key = Signal(_WORD_BITS, reset_less=True)
+        chunk_words = Signal(_WORD_BITS, reset_less=True)
+        tile_in_chunk = Signal(12)
+        slot = Signal(6, reset_less=True)
+        first, last, last_in_chunk, needs_token = Signal(), Signal(), Signal(), Signal()
+        tile = self.tiles.payload
+        m.d.comb += [
+            walker.k_tiles.eq(matmul.k_tiles), walker.n_tiles.eq(matmul.n_tiles), walker.k_outer.eq(matmul.k_outer),
+            last.eq(walker.k_last & walker.n_last),
+            last_in_chunk.eq(tile_in_chunk + 1 == matmul.chunk_tiles),
+            needs_token.eq(first | (streamed & (tile_in_chunk == 0))),
+            self.w_wait.id.eq(Mux(streamed, matmul.w_wait, kv.w_wait)),
+            tile.kind.eq(kind), tile.word.eq(word), tile.key.eq(key), tile.limit.eq(kv.w_limit),
+            tile.features.eq(features_of(config, walker.k_sub)),
+            tile.sub.eq(Mux(kind == TileKind.KEYS, walker.k_sub, walker.n_sub)),
+            tile.token.eq(Mux(streamed, Mux(last | last_in_chunk, matmul.w_signal, 0), Mux(last, kv.w_signal, 0))),
+            self.pc.eq(pc),
+        ]
+
+        offered = self.instructions.payload
+        with m.FSM(name="state") as fsm:
+            with m.State("IDLE"):
+                with m.If(self.instructions.valid):
+                    opcode = offered.word[:8]
+                    with m.If(opcode == _OPCODE["TENSOR_SYNC"]):
+                        m.d.comb += [
+                            self.at_sync.eq(1), self.instructions.ready.eq(self.synced), self.pc.eq(offered.pc),
+                            self.w_wait.id.eq(data.View(instruction_layout("TENSOR_SYNC"), offered.word).wait),
+                        ]
+                    with m.Else():
+                        stream_view = data.View(instruction_layout("MATMUL"), offered.word)
+                        m.d.comb += self.instructions.ready.eq(1)
+                        m.d.sync += [
+                            matmul.eq(offered.word), pc.eq(offered.pc), first.eq(1), key.eq(0),
+                            tile_in_chunk.eq(0), slot.eq(stream_view.ring_start),
+                            kind.eq(TileKind.STREAM), word.eq(stream_view.w_base),
+                        ]
+                        m.next = "TILES"
+                        with m.If((opcode == _OPCODE["MATMUL_KT"]) | (opcode == _OPCODE["MATMUL_V"])):
+                            m.d.sync += [
+                                kind.eq(Mux(opcode == _OPCODE["MATMUL_V"], TileKind.VALUES, TileKind.KEYS)),
+                                word.eq(data.View(instruction_layout("MATMUL_KT"), offered.word).w_base),
+                            ]
+                        with m.Elif((stream_view.ring_slots != 0) & (stream_view.ring_start != 0)):
+                            m.next = "CHUNK_WORDS"
+            # The first chunk's place in the ring: one product a cycle.
+            with m.State("CHUNK_WORDS"):
+                m.d.sync += chunk_words.eq(matmul.chunk_tiles * config.weight_tile_words)
+                m.next = "SLOT_WORDS"
+            with m.State("SLOT_WORDS"):
+                m.d.sync += chunk_words.eq(chunk_words * matmul.ring_start)
+                m.next = "SLOT"
+            with m.State("SLOT"):
+                m.d.sync += word.eq(word + chunk_words)
+                m.next = "TILES"
+            with m.State("TILES"):
+                m.d.comb += [
+                    self.waiting.eq(needs_token & ~self.w_wait.available),
+                    self.tiles.valid.eq(~needs_token | self.w_wait.available),
+                    walker.next.eq(self.tiles.valid & self.tiles.ready),
+                    self.w_wait.consume.eq(walker.next & needs_token),
+                ]
+                with m.If(walker.next):
+                    m.d.sync += first.eq(0)
+                    with m.If(last):
+                        m.next = "IDLE"
+        m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+
+        with m.If(walker.next):
+            m.d.sync += tile_in_chunk.eq(Mux(last_in_chunk, 0, tile_in_chunk + 1))
+            with m.Switch(kind):
+                with m.Case(TileKind.STREAM):
+                    m.d.sync += word.eq(word + config.weight_tile_words)
+                    with m.If(last_in_chunk & (matmul.ring_slots != 0)):
+                        m.d.sync += slot.eq(slot + 1)
+                        with m.If(slot + 1 == matmul.ring_slots):
+                            m.d.sync += [slot.eq(0), word.eq(matmul.w_base)]
+                with m.Case(TileKind.KEYS):
+                    self._advance(m, key, walker.n_step, config.cols, walker.n_wrap, 0)
+                    self._advance(m, word, walker.k_panel, kv.w_panel_stride, walker.k_wrap, kv.w_base)
+                with m.Case(TileKind.VALUES):
+                    tail = config.panel - (config.k_tiles_per_panel - 1) * config.rows
+                    self._advance(m, key, walker.k_step, Mux(walker.k_panel, tail, config.rows), walker.k_wrap, 0)
+                    self._advance(m, word, walker.n_panel, kv.w_panel_stride, walker.n_wrap, kv.w_base)
+        return m
+
+    @staticmethod
+    def _advance(m, register, step, by, wrap, start):
+        with m.If(step):
+            m.d.sync += register.eq(register + by)
+        with m.Elif(wrap):
+            m.d.sync += register.eq(start)
