@@ -1,0 +1,134 @@
+"""Which words an instruction touches: the addresses of ``hw/README.md`` as index arrays.
+
+Every function takes the configuration and the fields of an instruction (a namespace) and returns NumPy int64 arrays of
+scratchpad words, accumulator words or memory bytes, shaped like the loops.
+"""
+
+import numpy as np
+
+__all__ = ["dma_words", "dma_addresses", "k_features", "k_end", "moving_words", "weight_words", "stationary_words",
+           "accumulator_words", "panel_words", "element_bytes", "param_words", "softmax_param_words", "mask_words",
+           "tile_runs", "INT16"]
+
+INT16 = 2
+
+
+def dma_words(f, start, stop):
+    """Scratchpad words of outer iterations ``start..stop`` of a LOAD or STORE: int64[outer, inner, run]."""
+    o = np.arange(start, stop)
+    slot = (f.ring_start + o) % f.ring_slots if f.ring_slots else o
+    return (f.spm_addr + (slot * f.outer_spm_stride)[:, None, None]
+            + (np.arange(f.inner_count) * f.inner_spm_stride)[:, None] + np.arange(f.run_words))
+
+
+def dma_addresses(f, start, stop):
+    """Memory byte of each run: int64[outer, inner]."""
+    return (f.dram_addr + (np.arange(start, stop) * f.outer_dram_stride)[:, None]
+            + np.arange(f.inner_count) * f.inner_dram_stride)
+
+
+def k_features(config, tile):
+    """First feature (counted over whole panels) of K tile ``tile``; K tiles follow each other without gaps."""
+    return tile // config.k_tiles_per_panel * config.panel + tile % config.k_tiles_per_panel * config.rows
+
+
+def k_end(config, k_stop):
+    """Feature after the last one of K tile ``k_stop - 1`` (counted over whole panels)."""
+    last = k_stop - 1
+    panel_end = (last // config.k_tiles_per_panel + 1) * config.panel
+    return min(k_features(config, last) + config.rows, panel_end)
+
+
+def moving_words(config, f, k_start, k_stop):
+    """Words of the moving operand that K tiles ``k_start..k_stop`` read: int64[rows, panels]; and the first panel."""
+    per = config.k_tiles_per_panel
+    panels = np.arange(k_start // per, (k_stop - 1) // per + 1)
+    return f.a_base + panels * f.a_panel_stride + np.arange(f.rows)[:, None]
+
+
+def weight_words(config, f, start, stop):
+    """Words of the streamed weight tiles ``start..stop`` (positions in loop order): int64[tiles, weight_tile_words]."""
+    t = np.arange(start, stop)
+    chunk = t // f.chunk_tiles
+    slot = (f.ring_start + chunk) % f.ring_slots if f.ring_slots else chunk
+    first = f.w_base + (slot * f.chunk_tiles + t % f.chunk_tiles) * config.weight_tile_words
+    return first[:, None] + np.arange(config.weight_tile_words)
+
+
+def stationary_words(config, mnemonic, f, n_start, n_stop, k_start, k_stop):
+    """Words of K or V that tiles ``n_start..n_stop`` by ``k_start..k_stop`` need: int64[keys, panels], key and panel of
+    the first, and how many keys there would be without ``w_limit``."""
+    if mnemonic == "MATMUL_KT":
+        first_key, keys = n_start * config.cols, (n_stop - n_start) * config.cols
+        per = config.k_tiles_per_panel
+        panels = np.arange(k_start // per, (k_stop - 1) // per + 1)
+    else:
+        first_key = k_features(config, k_start)
+        keys = k_end(config, k_stop) - first_key
+        per = config.tiles_per_panel
+        panels = np.arange(n_start // per, (n_stop - 1) // per + 1)
+    present = np.arange(first_key, max(first_key, min(first_key + keys, f.w_limit)))
+    return f.w_base + panels * f.w_panel_stride + present[:, None], keys
+
+
+def accumulator_words(base, stride, tiles, rows):
+    """int64[tiles, rows] for an array of tile numbers."""
+    return base + np.asarray(tiles)[:, None] * stride + np.arange(rows)
+
+
+def element_bytes(kind):
+    """Bytes of an element of a scratchpad operand of that type."""
+    return 2 if kind == INT16 else 1
+
+
+def panel_words(config, kind, base, row_stride, panel_stride, rows, start, stop):
+    """Words of tiles ``start..stop`` of a scratchpad operand: int64[rows, words], without repetitions within a row."""
+    per, size = config.tiles_per_panel, element_bytes(kind)
+    words = set()
+    tile_bytes = config.cols * size
+    for tile in range(start, min(stop, start + per)):
+        first = tile % per * tile_bytes
+        words.update((tile // per, w) for w in range(first // config.word_bytes,
+                                                     (first + tile_bytes - 1) // config.word_bytes + 1))
+    if stop - start > per:
+        whole = (per * tile_bytes - 1) // config.word_bytes + 1
+        last = [w for w in range((((stop - 1) % per + 1) * tile_bytes - 1) // config.word_bytes + 1)]
+        words.update((p, w) for p in range(start // per + 1, (stop - 1) // per) for w in range(whole))
+        words.update(((stop - 1) // per, w) for w in last)
+    pairs = np.array(sorted(words), np.int64)
+    return base + pairs[:, 0] * panel_stride + pairs[:, 1] + np.arange(rows)[:, None] * row_stride
+
+
+def param_words(config, f, start, stop):
+    """Words of the parameter records of tiles ``start..stop``: int64[tiles, param_tile_words]."""
+    tiles = np.zeros(1, np.int64) if getattr(f, "param_hold", 0) else np.arange(start, stop)
+    return f.param_base + tiles[:, None] * config.param_tile_words + np.arange(config.param_tile_words)
+
+
+def softmax_param_words(config, f):
+    """Words of a SOFTMAX's score records, then the output scale's: int64[2, param_tile_words]."""
+    return f.param_base + np.arange(2 * config.param_tile_words).reshape(2, -1)
+
+
+def mask_words(config, f):
+    """Words of the mask rows: int64[rows, words], first slot of the first word that counts."""
+    first_slot = f.key_start // config.cols % config.mask_tiles_per_word
+    words = -(-(first_slot + f.tiles) // config.mask_tiles_per_word)
+    return f.mask_base + np.arange(f.rows)[:, None] * f.mask_row_stride + np.arange(words), first_slot
+
+
+def tile_runs(outer, inner, start, stop):
+    """Rectangles ``(outer0, outer1, inner0, inner1)`` that cover positions ``start..stop`` of a loop of ``outer`` times
+    ``inner`` iterations, in order."""
+    runs = []
+    while start < stop:
+        o, i = divmod(start, inner)
+        if i or stop - start < inner:
+            end = min(inner, i + stop - start)
+            runs.append((o, o + 1, i, end))
+            start += end - i
+        else:
+            whole = (stop - start) // inner
+            runs.append((o, o + whole, 0, inner))
+            start += whole * inner
+    return runs

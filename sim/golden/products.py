@@ -1,0 +1,207 @@
+"""Matrix products, exact through floating-point BLAS.
+
+A float32 product is exact when no sum of its terms' magnitudes passes 2^24; longer sums are cut into parts.
+"""
+
+import numpy as np
+
+from . import layout
+
+__all__ = ["Product", "StageTiles", "StageKeys", "exact_product"]
+
+_EXACT = 1 << 24
+#: Constants kept as float32 for a plan, bytes.
+_FLOAT_BUDGET = 512 << 20
+
+
+def exact_product(a, w, bound):
+    """``a @ w`` of integer arrays as int64; ``bound``: sum of magnitudes of the terms of any one result."""
+    parts = max(1, -(-bound // (_EXACT - 1)))
+    if parts > a.shape[-1]:
+        parts = a.shape[-1]
+    result = None
+    for k in np.array_split(np.arange(a.shape[-1]), parts):
+        part = np.matmul(a[..., k[0]:k[-1] + 1].astype(np.float32),
+                         w[..., k[0]:k[-1] + 1, :].astype(np.float32))
+        result = part.astype(np.int64) if result is None else result + part.astype(np.int64)
+    return result
+
+
+def _tile_matrix(config, words, k_start):
+    """int8[..., K, N] from tile words uint8[..., nk, nn, tile_words, word_bytes] whose first K tile is ``k_start``."""
+    *lead, nk, nn, _, _ = words.shape
+    tiles = words.reshape(*lead, nk, nn, -1, config.weight_slot_bytes)[..., :config.rows, :config.cols]
+    tiles = np.moveaxis(tiles[..., ::-1, :], -3, -2).reshape(*lead, nk * config.rows, nn * config.cols)
+    tile = k_start + np.arange(nk)
+    features = np.minimum(config.rows, config.panel - tile % config.k_tiles_per_panel * config.rows)
+    keep = (np.arange(config.rows) < features[:, None]).reshape(-1)
+    return np.ascontiguousarray(tiles[..., keep, :]).view(np.int8)
+
+
+class StageTiles:
+    """Keeps streamed weight tiles that are not constants."""
+
+    def __init__(self, config, group):
+        self.operation, self.start, self.stop = group.operation, group.start, group.stop
+        self.words = layout.weight_words(config, group.operation.f, group.start, group.stop)
+
+    def run(self, state):
+        f = self.operation.f
+        if self.operation.number not in state.staged:
+            state.staged[self.operation.number] = np.zeros(
+                (state.batch, f.k_tiles * f.n_tiles, state.config.weight_tile_words, state.config.word_bytes), np.uint8)
+        state.staged[self.operation.number][:, self.start:self.stop] = state.words(self.words)
+
+
+class StageKeys:
+    """Keeps the words of K or V that tiles need: uint8[batch, keys, panels, word_bytes], zero where absent."""
+
+    def __init__(self, config, group):
+        operation = self.operation = group.operation
+        f, kt = operation.f, operation.mnemonic == "MATMUL_KT"
+        per_n, per_k = config.tiles_per_panel, config.k_tiles_per_panel
+        if kt:
+            self.shape = f.n_tiles * config.cols, -(-f.k_tiles // per_k)
+        else:
+            self.shape = layout.k_end(config, f.k_tiles), -(-f.n_tiles // per_n)
+        words, places = [], []
+        outer, inner = (f.k_tiles, f.n_tiles) if f.k_outer else (f.n_tiles, f.k_tiles)
+        for o0, o1, i0, i1 in layout.tile_runs(outer, inner, group.start, group.stop):
+            n0, n1, k0, k1 = (i0, i1, o0, o1) if f.k_outer else (o0, o1, i0, i1)
+            part, _ = layout.stationary_words(config, operation.mnemonic, f, n0, n1, k0, k1)
+            key = n0 * config.cols if kt else layout.k_features(config, k0)
+            panel = k0 // per_k if kt else n0 // per_n
+            words.append(part.reshape(-1))
+            places.append(((key + np.arange(part.shape[0]))[:, None] * self.shape[1]
+                           + panel + np.arange(part.shape[1])).reshape(-1))
+        self.words, self.places = np.concatenate(words), np.concatenate(places)
+
+    def run(self, state):
+        staged = state.staged.get(self.operation.number)
+        if staged is None:
+            staged = state.staged[self.operation.number] = np.zeros(
+                (state.batch, *self.shape, state.config.word_bytes), np.uint8)
+        staged.reshape(state.batch, -1, state.config.word_bytes)[:, self.places] = state.words(self.words)
+
+
+class _Rectangle:
+    """K tiles ``k0..k1`` of N tiles ``n0..n1``."""
+
+    def __init__(self, config, operation, n0, n1, k0, k1):
+        f = operation.f
+        self.n0, self.n1, self.k0, self.k1 = n0, n1, k0, k1
+        per = config.k_tiles_per_panel
+        self.moving = layout.moving_words(config, f, k0, k1)
+        self.panel = k0 // per
+        first, stop = layout.k_features(config, k0), layout.k_end(config, k1)
+        self.features = slice(first, stop)
+        self.columns = slice(first - self.panel * config.panel, stop - self.panel * config.panel)
+        self.results = layout.accumulator_words(f.acc_base, f.acc_stride, np.arange(n0, n1), f.rows)
+        self.matrix = self.parts = None
+
+
+class Product:
+    """MATMUL, MATMUL_KT or MATMUL_V over a range of tiles."""
+
+    def __init__(self, config, group, resolved, constant_words):
+        self.config, self.operation, self.resolved = config, group.operation, resolved
+        self.constant_words = constant_words
+        f = self.f = group.operation.f
+        self.largest = 255 if f.a_unsigned else 128
+        outer, inner = (f.k_tiles, f.n_tiles) if f.k_outer else (f.n_tiles, f.k_tiles)
+        self.rectangles = []
+        for o0, o1, i0, i1 in layout.tile_runs(outer, inner, group.start, group.stop):
+            n0, n1, k0, k1 = (i0, i1, o0, o1) if f.k_outer else (o0, o1, i0, i1)
+            rectangle = _Rectangle(config, self.operation, n0, n1, k0, k1)
+            if self.operation.mnemonic == "MATMUL":
+                rectangle.places = (np.arange(k0, k1)[:, None] * f.n_tiles + np.arange(n0, n1) if f.k_outer else
+                                    np.arange(n0, n1) * f.k_tiles + np.arange(k0, k1)[:, None])
+                if (resolved.addresses[rectangle.places] >= 0).all():
+                    self._resolve(rectangle)
+            self.rectangles.append(rectangle)
+
+    @property
+    def macs(self):
+        """Multiplications of the array: features of the K tiles times columns times rows."""
+        return sum(self.f.rows * (r.features.stop - r.features.start) * (r.n1 - r.n0) * self.config.cols
+                   for r in self.rectangles)
+
+    def _resolve(self, rectangle):
+        """The constant weights as a matrix, cut into parts whose float32 product is exact."""
+        words = self.constant_words[self.resolved.addresses[rectangle.places] // self.config.word_bytes]
+        matrix = _tile_matrix(self.config, words, rectangle.k0)
+        magnitude = np.abs(matrix.astype(np.int16))
+        parts = [(0, matrix.shape[0])]
+        rectangle.parts = []
+        while parts:
+            start, stop = parts.pop(0)
+            if magnitude[start:stop].sum(axis=0, dtype=np.int64).max() * self.largest < _EXACT:
+                rectangle.parts.append((start, stop))
+            else:
+                middle = (start + stop) // 2
+                parts[:0] = [(start, middle), (middle, stop)]
+        rectangle.matrix = matrix
+
+    def _moving(self, state, rectangle):
+        """Moving operand int8 or uint8[batch, rows, K]."""
+        words = state.words(rectangle.moving)[..., :self.config.panel]
+        words = words.reshape(state.batch, self.f.rows, -1)[..., rectangle.columns]
+        return words if self.f.a_unsigned else words.view(np.int8)
+
+    def _stationary(self, state, rectangle):
+        """Stationary operand int8[batch, K, N], not constant."""
+        config, mnemonic = self.config, self.operation.mnemonic
+        staged = state.staged.get(self.operation.number)
+        if mnemonic == "MATMUL":
+            addresses = self.resolved.addresses[rectangle.places]
+            words = staged[:, rectangle.places]
+            known = (addresses >= 0).all(axis=-1)
+            words[:, known] = self.constant_words[addresses[known] // config.word_bytes]
+            return _tile_matrix(config, words, rectangle.k0)
+        if mnemonic == "MATMUL_KT":
+            per = config.k_tiles_per_panel
+            panels = slice(rectangle.panel, (rectangle.k1 - 1) // per + 1)
+            keys = slice(rectangle.n0 * config.cols, rectangle.n1 * config.cols)
+            words = staged[:, keys, panels, :config.panel]
+            words = words.reshape(state.batch, words.shape[1], -1)[..., rectangle.columns]
+            return words.view(np.int8).swapaxes(1, 2)
+        first = rectangle.n0 // config.tiles_per_panel
+        panels = slice(first, (rectangle.n1 - 1) // config.tiles_per_panel + 1)
+        words = staged[:, rectangle.features, panels, :config.panel]
+        words = words.reshape(state.batch, words.shape[1], -1)
+        start = rectangle.n0 * config.cols - first * config.panel
+        return words[..., start:start + (rectangle.n1 - rectangle.n0) * config.cols].view(np.int8)
+
+    def _multiply(self, state, rectangle):
+        """int64[batch, rows, N]."""
+        a = self._moving(state, rectangle)
+        if rectangle.matrix is None:
+            w = self._stationary(state, rectangle)
+            return exact_product(a, w, a.shape[-1] * self.largest * 128)
+        if rectangle.matrix.dtype == np.int8 and state.float_bytes + 4 * rectangle.matrix.size <= _FLOAT_BUDGET:
+            rectangle.matrix = rectangle.matrix.astype(np.float32)
+            state.float_bytes += 4 * rectangle.matrix.size
+        a = a.reshape(-1, a.shape[-1]).astype(np.float32)
+        result = None
+        for start, stop in rectangle.parts:
+            part = (a[:, start:stop] @ rectangle.matrix[start:stop].astype(np.float32, copy=False)).astype(np.int64)
+            result = part if result is None else result + part
+        return result.reshape(state.batch, self.f.rows, -1)
+
+    def run(self, state):
+        f, config = self.f, self.config
+        for rectangle in self.rectangles:
+            product = self._multiply(state, rectangle)
+            product = product.reshape(state.batch, f.rows, -1, config.cols).swapaxes(1, 2)
+            if rectangle.k0 or f.accumulate:
+                before = state.accumulators[:, rectangle.results].astype(np.int64)
+                if rectangle.k0 == 0 and f.rescale:
+                    distance = state.distance[:, f.state_base:f.state_base + f.rows][:, None, :, None]
+                    half = np.where(distance > 0, np.left_shift(np.int64(1), np.maximum(distance - 1, 0)), 0)
+                    before = np.where(distance > 31, 0, (before + half) >> np.minimum(distance, 31))
+                product = product + before
+            if product.size and (product.max() > 2 ** 31 - 1 or product.min() < -2 ** 31):
+                b, n, m, c = np.argwhere((product > 2 ** 31 - 1) | (product < -2 ** 31))[0]
+                raise self.operation.error(f"accumulator word {rectangle.results[n, m]} lane {c} overflows int32: "
+                                           f"{product[b, n, m, c]}")
+            state.accumulators[:, rectangle.results] = product
