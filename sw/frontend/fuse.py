@@ -29,8 +29,28 @@ def _into_producer(graph, op):
     return None
 
 
+def _merge_constants(graph):
+    """``(x + c) + d`` becomes ``x + (c + d)`` for constants (token types and positions of an embedding)."""
+    for op in [o for o in graph.ops if isinstance(o, fg.FAdd)]:
+        for x, c in ((op.a, op.b), (op.b, op.a)):
+            first, constant = graph.producer(x), graph.producer(c)
+            if not isinstance(first, fg.FAdd) or not isinstance(constant, fg.FConst) or graph.is_output(x) \
+                    or len(graph.consumers(x)) != 1:
+                continue
+            inner = next((o for o in (graph.producer(first.a), graph.producer(first.b)) if isinstance(o, fg.FConst)), None)
+            if inner is not None and len(graph.consumers(inner.out)) == 1:
+                rest = first.b if first.a == inner.out else first.a
+                merged = replace(inner, values=inner.values + constant.values)
+                graph.ops = [merged if o is inner else o for o in graph.ops if o is not first]
+                op.a, op.b = rest, merged.out
+                # The merged constant stands where the inner one stood, so it precedes its reader.
+                break
+
+
 def fuse(graph):
-    """Fold every `FAffine` that a neighbour can absorb; returns the graph, changed in place."""
+    """Fold every `FAffine` and added constant that a neighbour can absorb; the graph is changed in place."""
+    graph.prune()
+    _merge_constants(graph)
     graph.prune()
     for op in [o for o in graph.ops if isinstance(o, fg.FAffine)]:
         merged = _into_producer(graph, op)

@@ -194,7 +194,7 @@ class HostProgram:
                 low, high = _RANGES[binding["dtype"]]
                 if not np.isfinite(array).all():
                     raise InputError("a floating-point input holds NaN or infinite values")
-                scaled = np.floor(array.astype(np.float64) / binding["scale"] + 0.5) + binding["zero"]
+                scaled = np.floor(array.astype(np.float64) / np.asarray(binding["scale"]) + 0.5) + binding["zero"]
                 tensors[binding["tensor"]] = np.clip(scaled, low, high).astype(binding["dtype"])
         return tensors, {"length": length, "values": values}
 

@@ -1,0 +1,90 @@
+"""Calibration: run the float graph on real batches, keep ranges and a sample of rows of every tensor."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from weft.frontend import graph as fg
+from weft.hw.errors import CompileError
+
+__all__ = ["Observed", "calibrate", "float_inputs"]
+
+
+@dataclass
+class Observed:
+    """What calibration saw of one tensor: per-feature extremes over all valid rows, and sample rows.
+
+    ``low``, ``high`` float64[features]; ``rows`` float32[samples, features].
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def peak(self):
+        """Largest magnitude of each feature, float64[features]."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+
+def float_inputs(graph, program, args, kwargs):
+    """Float graph inputs (name -> torch tensor) for a user's arguments, through the host program's steps."""
+    bound, _ = program._padded(program.bind(args, kwargs))
+    values = program.values(bound)
+    feeds = {}
+    for op in graph.ops:
+        if isinstance(op, fg.FInput):
+            tensor = graph.tensors[op.out]
+            array = np.array(values[op.value].reshape(tensor.rows, tensor.features))
+            if op.kind == "ids" and ((array < 0) | (array >= op.limit)).any():
+                raise CompileError(f"a calibration batch holds token id {int(array.max())}; the model has {op.limit} entries")
+            feeds[op.out] = torch.from_numpy(array if op.kind != "float" else array.astype(np.float32))
+    return feeds
+
+
+def _valid_rows(graph, feeds):
+    """Row count -> bool[rows]: tokens that some query may attend to (padding must not widen the ranges)."""
+    valid = {}
+    for op in graph.ops:
+        if isinstance(op, fg.FAttention) and op.mask in feeds:
+            seen = feeds[op.mask].reshape(op.batch, -1, op.k_len).any(1).reshape(-1)
+            if seen.any():
+                valid.setdefault(op.batch * op.k_len, seen)
+    return valid
+
+
+def calibrate(graph, program, batches, samples=1024):
+    """`Observed` of every tensor by name; ``batches`` is an iterable of ``(args, kwargs)``.
+
+    Raises `CompileError` without any batch or where the model's values are not finite.
+    """
+    batches = list(batches or [])
+    if not batches:
+        raise CompileError("calibration needs at least one batch of (args, kwargs)")
+    generator = torch.Generator().manual_seed(0)
+    share = -(-samples // len(batches))
+    low, high, rows = {}, {}, {}
+    for args, kwargs in batches:
+        feeds = float_inputs(graph, program, args, kwargs or {})
+        valid, picks = _valid_rows(graph, feeds), {}
+
+        def observe(op, value):
+            if value.dtype == torch.bool or isinstance(op, fg.FInput) and op.kind == "ids":
+                return
+            count = value.shape[0]
+            if count not in picks:
+                candidates = valid[count].nonzero().reshape(-1) if count in valid else torch.arange(count)
+                order = torch.randperm(len(candidates), generator=generator)[:share]
+                picks[count] = (candidates, candidates[order])
+            kept, sample = picks[count]
+            value = value.float()
+            if not torch.isfinite(value[kept]).all():
+                raise CompileError(f"the model computes NaN or infinite values on a calibration batch, at {op.origin}")
+            least, most = value[kept].amin(0).double().numpy(), value[kept].amax(0).double().numpy()
+            low[op.out] = np.minimum(low[op.out], least) if op.out in low else least
+            high[op.out] = np.maximum(high[op.out], most) if op.out in high else most
+            rows.setdefault(op.out, []).append(value[sample].numpy().copy())
+
+        graph.run(feeds, observe)
+    return {name: Observed(low[name], high[name], np.concatenate(rows[name])[:samples]) for name in low}

@@ -1,0 +1,201 @@
+"""Which integer forms each tensor of the float graph needs, what is fused, and the scale of every form.
+
+Forms: "int16" (residual stream; one scale for all tensors joined by additions), "linear" (8 bits, input of linear
+layers), and ("q" | "k" | "v", attention) (int8 operands of one attention).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from weft.frontend import graph as fg
+from weft.quantize.search import attention_scales, migrated_scale, table_for
+
+__all__ = ["Form", "Plan"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """Integer form of a tensor: scale float64[1 or features], zero point, type."""
+
+    scale: np.ndarray
+    zero: int
+    dtype: str
+
+
+def _is_relu(op):
+    grid = torch.linspace(-4, 4, 65)
+    return bool(torch.equal(op.function(grid), torch.relu(grid)))
+
+
+class Plan:
+    """Decisions about a float graph before any integer is computed."""
+
+    def __init__(self, graph, observed, options):
+        self.graph, self.observed, self.options = graph, observed, options
+        self.writers = {op.out: op for op in graph.ops}
+        self.readers = {op.out: [] for op in graph.ops}
+        for op in graph.ops:
+            for name in set(op.reads):
+                self.readers[name].append(op)
+        self.position = {op.out: i for i, op in enumerate(graph.ops)}
+        self.activation = {}   # FLinear output -> FUnary computed on its way out
+        self.residual = {}     # FLinear output -> FAdd computed on its way out
+        self._fuse()
+        self.forms = {op.out: [] for op in graph.ops}
+        self._demand()
+        self._classes = self._join()
+        self._targets, self._tables = {}, {}
+
+    # -- fusion -----------------------------------------------------------------------------------------------
+
+    def _only_reader(self, name):
+        readers = self.readers[name]
+        return readers[0] if len(readers) == 1 and not self.graph.is_output(name) else None
+
+    def _fuse(self):
+        for op in self.graph.ops:
+            if isinstance(op, fg.FUnary):
+                producer = self.writers[op.x]
+                if isinstance(producer, fg.FLinear) and self._only_reader(op.x) is op:
+                    self.activation[op.x] = op
+            elif isinstance(op, fg.FAdd) and op.a != op.b:
+                # The later operand is fused: the other one is already there when it is computed.
+                for name in sorted((op.a, op.b), key=self.position.get, reverse=True):
+                    if isinstance(self.writers[name], fg.FLinear) and self._only_reader(name) is op:
+                        self.residual[name] = op
+                        break
+
+    def fused_linear(self, op):
+        """The linear layer whose results ``op`` (activation or addition) receives on their way out, or None."""
+        for table in (self.activation, self.residual):
+            for name, reader in table.items():
+                if reader is op:
+                    return self.writers[name]
+        return None
+
+    # -- forms ------------------------------------------------------------------------------------------------
+
+    def _need(self, name, form):
+        if form not in self.forms[name]:
+            self.forms[name].append(form)
+
+    def _demand(self):
+        for output in self.graph.outputs:
+            if output.tensor is not None:
+                native8 = isinstance(self.writers[self.root(output.tensor)], (fg.FUnary, fg.FAttention))
+                self._need(output.tensor, "linear" if native8 else "int16")
+        for op in reversed(self.graph.ops):
+            match op:
+                case fg.FLinear():
+                    self._need(op.x, "linear")
+                case fg.FAttention():
+                    self._need(op.q, ("q", op.out))
+                    self._need(op.k, ("k", op.out))
+                    self._need(op.v, ("v", op.out))
+                case fg.FSelect():
+                    for form in self.forms[op.out]:
+                        self._need(op.x, form)
+                case fg.FAdd():
+                    for name in (op.a, op.b):
+                        if name not in self.residual or self.residual[name] is not op:
+                            self._need(name, "int16")
+                case fg.FNorm() | fg.FAffine():
+                    self._need(op.x, "int16")
+                case fg.FUnary() if op.x not in self.activation:
+                    self._need(op.x, "int16")
+
+    def root(self, name):
+        """The tensor whose rows ``name`` selects."""
+        while isinstance(self.writers[name], fg.FSelect):
+            name = self.writers[name].x
+        return name
+
+    def _followers(self, name):
+        """``name`` and every selection of its rows."""
+        names = [name]
+        for follower in names:
+            names += [op.out for op in self.readers[follower] if isinstance(op, fg.FSelect)]
+        return names
+
+    # -- int16 scales -----------------------------------------------------------------------------------------
+
+    def _join(self):
+        """Union-find over additions: tensor name -> representative."""
+        parent = {name: name for name in self.writers}
+
+        def find(name):
+            while parent[name] != name:
+                parent[name] = parent[parent[name]]
+                name = parent[name]
+            return name
+
+        for op in self.graph.ops:
+            if isinstance(op, fg.FAdd):
+                parent[find(op.a)] = parent[find(op.b)] = find(op.out)
+            elif isinstance(op, fg.FSelect):
+                parent[find(op.x)] = find(op.out)
+        return {name: find(name) for name in parent}
+
+    def _int16(self, name):
+        key = (self._classes[name], "int16")
+        if key not in self._targets:
+            peak = fixed = 0.0
+            for member, representative in self._classes.items():
+                if representative != key[0] or member not in self.observed:
+                    continue
+                peak = max(peak, float(self.observed[member].peak.max()))
+                match self.writers[member]:
+                    case fg.FEmbed(table=data) | fg.FConst(values=data):
+                        fixed = max(fixed, float(data.abs().max()))
+            scale = max(peak * self.options.headroom, fixed, 1e-9) / 32767
+            self._targets[key] = Form(np.array([scale]), 0, "int16")
+        return self._targets[key]
+
+    # -- 8-bit scales -----------------------------------------------------------------------------------------
+
+    def table(self, op):
+        """`Table` of a unary operation."""
+        if op.out not in self._tables:
+            self._tables[op.out] = table_for(op.function, self.observed[op.x])
+        return self._tables[op.out]
+
+    def target(self, name, form):
+        """The `Form` a tensor takes; the same for a tensor and selections of its rows."""
+        if form == "int16":
+            return self._int16(name)
+        key = (self.root(name), form)
+        if key not in self._targets:
+            self._targets[key] = self._linear_input(key[0]) if form == "linear" else self._operand(*key)
+        return self._targets[key]
+
+    def _linear_input(self, name):
+        op, seen = self.writers[name], self.observed[name]
+        if isinstance(op, fg.FAttention):
+            # Per feature as the values are, so that one multiplier serves all features.
+            v = self.target(op.v, ("v", op.out)).scale.reshape(op.kv_heads, op.head_dim)
+            v = v.repeat(op.heads // op.kv_heads, 0).reshape(-1)
+            ratio = float((seen.peak / (127 * v)).max())
+            return Form(v * min(1.0, max(1.05 * ratio, 2.0**-6)), 0, "int8")
+        if isinstance(op, fg.FUnary) and not self.is_relu(op):
+            table = self.table(op)
+            return Form(np.array([table.out_scale]), table.out_zero, "int8")
+        layers = [o.weight.numpy() for f in self._followers(name) for o in self.readers[f] if isinstance(o, fg.FLinear)]
+        if isinstance(op, fg.FUnary):
+            return Form(migrated_scale(seen, layers, self.options, 0, 255), 0, "uint8")
+        return Form(migrated_scale(seen, layers, self.options), 0, "int8")
+
+    def is_relu(self, op):
+        """Whether a unary operation fused into a linear layer is a plain ReLU (then clamping at 0 computes it)."""
+        return op.x in self.activation and _is_relu(op)
+
+    def _operand(self, name, form):
+        role, attention = form
+        op = self.writers[attention]
+        if role == "v":
+            peak = self.observed[self.root(op.v)].peak
+            return Form(np.maximum(peak, max(peak.max(), 1e-12) * 1e-3) / 127, 0, "int8")
+        q, k, _ = attention_scales(self.observed[self.root(op.q)], self.observed[self.root(op.k)], op.heads, op.kv_heads,
+                                   op.head_dim)
+        return Form(q if role == "q" else k, 0, "int8")

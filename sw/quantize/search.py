@@ -1,0 +1,113 @@
+"""Searches that choose scales by the error they leave in what is computed next."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+__all__ = ["Table", "migrated_scale", "table_for", "attention_scales"]
+
+
+def _rounded(x, scale, low, high):
+    return np.clip(np.floor(x / scale + 0.5), low, high) * scale
+
+
+def migrated_scale(observed, weights, options, low=-127, high=127):
+    """Scale per feature, float64[K], of the int8 input of linear layers ``weights`` (list of float32[N, K]).
+
+    Outlier features get a larger scale, which the weights absorb (SmoothQuant): feature c is divided by
+    ``peak[c]**a / max|W[:, c]|**(1-a)``. The exponent and the clipping of the range are those with the least error of
+    the layers' outputs on the sample rows, their weights quantized as well.
+    """
+    x = observed.rows[:512].astype(np.float32)
+    peak = np.maximum(observed.peak, max(observed.peak.max(initial=0), 1e-12) * 1e-4)
+    stacked = np.concatenate([np.asarray(w, np.float32) for w in weights]) if weights else None
+    if stacked is None or not len(x):
+        return np.full(len(peak), peak.max(initial=1e-12) / high)
+    wanted = x @ stacked.T
+    power = np.concatenate([np.full(len(w), 1.0 / max(float((wanted[:, s:s + len(w)] ** 2).mean()), 1e-30))
+                            for w, s in zip(weights, np.cumsum([0] + [len(w) for w in weights]))])
+    reach = np.abs(stacked).max(0)
+    reach = np.maximum(reach, max(reach.max(), 1e-12) * 1e-4)
+    best, chosen = np.inf, None
+    for strength in (None, *options.strengths):
+        factor = np.ones_like(peak) if strength is None else peak**strength / reach ** (1 - strength)
+        for clip in options.clips:
+            scale = factor * ((peak / factor).max() * clip / high)
+            absorbed = stacked * scale.astype(np.float32)
+            step = np.maximum(np.abs(absorbed).max(1, keepdims=True), 1e-30) / 127
+            quantized = np.clip(np.floor(x / scale.astype(np.float32) + 0.5), low, high)
+            got = quantized @ (np.floor(absorbed / step + 0.5) * step).T
+            error = float((((got - wanted) ** 2).mean(0) * power).sum())
+            if error < best:
+                best, chosen = error, scale
+    return chosen
+
+
+@dataclass
+class Table:
+    """An elementwise function as 256 entries: its int8 input's scale and zero point, its int8 output's."""
+
+    values: np.ndarray
+    in_scale: float
+    in_zero: int
+    out_scale: float
+    out_zero: int
+
+
+def _grid(least, most):
+    """Scale and zero point of int8 for the range least..most, which is widened to hold 0."""
+    least, most = min(least, 0.0), max(most, 0.0)
+    scale = max(most - least, 1e-12) / 255
+    return scale, int(np.clip(-128 - np.floor(least / scale + 0.5), -128, 127))
+
+
+def _function(function, x):
+    with torch.no_grad():
+        return function(torch.from_numpy(np.asarray(x, np.float32))).double().numpy()
+
+
+def table_for(function, observed):
+    """`Table` of an elementwise function for inputs like the observed ones.
+
+    The input range is searched: where the function is flat (a GELU far below 0), clipping costs nothing and makes
+    steps finer elsewhere.
+    """
+    sample = observed.rows.reshape(-1)
+    if len(sample) > 40000:
+        sample = sample[:: len(sample) // 40000 + 1]
+    wanted = _function(function, sample)
+    least, most = float(observed.low.min()), float(observed.high.max())
+    best, chosen = np.inf, None
+    shares = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35, 0.28, 0.22)
+    for low_share in shares if least < 0 else (1.0,):
+        for high_share in shares[:6] if most > 0 else (1.0,):
+            scale, zero = _grid(least * low_share, most * high_share)
+            entries = _function(function, (np.arange(-128, 128) - zero) * scale)
+            index = np.clip(np.floor(sample / scale + 0.5) + zero, -128, 127).astype(np.int64) + 128
+            used = entries[index.min():index.max() + 1]
+            out_scale, out_zero = _grid(float(used.min()), float(used.max()))
+            values = np.clip(np.floor(entries / out_scale + 0.5) + out_zero, -128, 127)
+            error = float((((values[index] - out_zero) * out_scale - wanted) ** 2).mean())
+            if np.isfinite(entries).all() and error < best:
+                best = error
+                # The table is indexed by the byte of the int8 value: 0..127, then -128..-1.
+                chosen = Table(np.roll(values, 128).astype(np.int8), scale, zero, out_scale, out_zero)
+    return chosen
+
+
+def attention_scales(q, k, heads, kv_heads, head_dim):
+    """Scales per feature of int8 q and k whose product is one constant, and that constant.
+
+    Within a product of features slack is shared between q and k, so that neither is clipped:
+    ``scale_q[h, c] * scale_k[g(h), c] == constant``.
+    """
+    group = heads // kv_heads
+    q_peak = q.peak.reshape(kv_heads, group, head_dim).max(1)
+    k_peak = k.peak.reshape(kv_heads, head_dim)
+    floor = max(q_peak.max(), k_peak.max(), 1e-12) * 1e-3
+    q_peak, k_peak = np.maximum(q_peak, floor), np.maximum(k_peak, floor)
+    constant = float((q_peak * k_peak).max()) / 127**2
+    slack = np.sqrt(constant * 127**2 / (q_peak * k_peak))
+    scale_q = (q_peak / 127 * slack)[:, None].repeat(group, 1).reshape(-1)
+    return scale_q, (constant / (q_peak / 127 * slack)).reshape(-1), constant
