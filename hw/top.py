@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .control.axi_lite import AXI4Lite
-from .control.unit import ControlUnit
+from .control.unit import ControlUnit, connect_memory
 from .dma.axi import AXI4
 from .dma.unit import DmaUnit
 from .memory.accumulators import Accumulators
@@ -13,26 +13,7 @@ from .memory.scratchpad import Scratchpad
 from .tensor.engine import TensorEngine
 from .vector.engine import VectorEngine
 
-__all__ = ["Accelerator", "connect_control_and_memory"]
-
-
-def connect_control_and_memory(m, top, control, dma):
-    """Wires control unit and DMA unit to each other and to the top's ports ``s_axi``, ``m_axi``, ``irq``."""
-    wiring.connect(m, wiring.flipped(top.s_axi), control.axi)
-    wiring.connect(m, dma.axi, wiring.flipped(top.m_axi))
-    wiring.connect(m, control.request, dma.fetch_request)
-    wiring.connect(m, dma.fetch_beats, control.beats)
-    for name in ("load", "store"):
-        wiring.connect(m, getattr(control, name), getattr(dma, name))
-        for port in ("wait", "signal", "status"):
-            wiring.connect(m, getattr(dma, f"{name}_{port}"), getattr(control, f"{port}_{name}"))
-    m.d.comb += [
-        top.irq.eq(control.irq), dma.base.eq(control.base), dma.stop.eq(control.stop),
-        control.read_error.eq(dma.read_error), control.read_error_pc.eq(dma.read_error_pc),
-        control.write_error.eq(dma.write_error), control.write_error_pc.eq(dma.write_error_pc),
-        control.read_beat.eq(dma.read_beat), control.write_beat.eq(dma.write_beat),
-        control.bus_busy.eq(dma.busy),
-    ]
+__all__ = ["Accelerator"]
 
 
 class Accelerator(wiring.Component):
@@ -58,7 +39,7 @@ class Accelerator(wiring.Component):
         m.submodules.tensor = tensor = until_start(TensorEngine(config))
         m.submodules.vector = vector = until_start(VectorEngine(config))
 
-        connect_control_and_memory(m, self, control, dma)
+        connect_memory(m, self, control, dma)
         wiring.connect(m, dma.write, scratchpad.write_load)
         wiring.connect(m, dma.read, scratchpad.read_store)
 

@@ -15,7 +15,7 @@ from .registers import Registers
 from .run import RunControl
 from .tokens import TokenCounters
 
-__all__ = ["ENGINES", "WAITS", "SIGNALS", "ControlUnit"]
+__all__ = ["ENGINES", "WAITS", "SIGNALS", "ControlUnit", "connect_memory"]
 
 #: Engines that have an instruction queue.
 ENGINES = ("load", "tensor", "vector", "store")
@@ -118,3 +118,22 @@ def all_of(conditions):
     for condition in conditions:
         result = result & condition
     return result
+
+
+def connect_memory(m, top, control, dma):
+    """Wires control unit and DMA unit to each other and to the top's ports ``s_axi``, ``m_axi``, ``irq``."""
+    wiring.connect(m, wiring.flipped(top.s_axi), control.axi)
+    wiring.connect(m, dma.axi, wiring.flipped(top.m_axi))
+    wiring.connect(m, control.request, dma.fetch_request)
+    wiring.connect(m, dma.fetch_beats, control.beats)
+    for name in ("load", "store"):
+        wiring.connect(m, getattr(control, name), getattr(dma, name))
+        for port in ("wait", "signal", "status"):
+            wiring.connect(m, getattr(dma, f"{name}_{port}"), getattr(control, f"{port}_{name}"))
+    m.d.comb += [
+        top.irq.eq(control.irq), dma.base.eq(control.base), dma.stop.eq(control.stop),
+        control.read_error.eq(dma.read_error), control.read_error_pc.eq(dma.read_error_pc),
+        control.write_error.eq(dma.write_error), control.write_error_pc.eq(dma.write_error_pc),
+        control.read_beat.eq(dma.read_beat), control.write_beat.eq(dma.write_beat),
+        control.bus_busy.eq(dma.busy),
+    ]

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..interfaces import RescaleRead, TokenSignal
+from ..memory.accumulators import Accumulators
 from .row_tiles import row_tile_layout
 from .weight_tiles import features_of, sub_shape
 
@@ -68,12 +69,14 @@ class RowIssuer(wiring.Component):
 
         row = Signal(len(tile.rows))
         following = Signal(len(tile.rows), init=1)
-        first, last, upper, fire = Signal(), Signal(), Signal(), Signal()
+        first, last, upper, fire, may_start = Signal(), Signal(), Signal(), Signal(), Signal()
+        recent = Signal(Accumulators.LATENCY - 1)       # rows whose results are not written when this one's reads
         m.d.comb += [
             first.eq(row == 0),
             last.eq(following == tile.rows),
             upper.eq(tile.odd ^ row[0]),
-            fire.eq(self.tiles.valid & self.lines.valid & (~first | self.full)),
+            may_start.eq(self.full & ~(tile.overlaps & recent.any())),
+            fire.eq(self.tiles.valid & self.lines.valid & (~first | may_start)),
             self.take.eq(fire & first),
             self.tiles.ready.eq(fire & last),
             self.lines.ready.eq(fire & (last | upper)),
@@ -82,6 +85,8 @@ class RowIssuer(wiring.Component):
         ]
         with m.If(fire):
             m.d.sync += [row.eq(Mux(last, 0, following)), following.eq(Mux(last, 1, following + 1))]
+
+        m.d.sync += recent.eq((recent << 1) | fire)
 
         # First cycle: the word, and where its result goes.
         chosen = Signal(data.StructLayout({

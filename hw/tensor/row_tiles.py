@@ -34,13 +34,16 @@ def row_tile_layout(config):
         As in `ResultPort`.
     state
         State row of row 0, for ``rescale``.
+    overlaps
+        Adds to words of the pass before, but not to the same words in the same order, so a word might come again
+        before it is written.
     a_token, acc_token
         Counters to add to when the last row has been streamed, and when its result is written.
     """
     return data.StructLayout({
         "rows": _FIELDS["rows"].width, "odd": 1, "k_sub": sub_shape(config), "is_unsigned": 1,
         "address": _FIELDS["acc_base"].width, "accumulate": 1, "rescale": 1,
-        "state": _FIELDS["state_base"].width, "a_token": 5, "acc_token": 5,
+        "state": _FIELDS["state_base"].width, "overlaps": 1, "a_token": 5, "acc_token": 5,
     })
 
 
@@ -120,6 +123,14 @@ class RowTiles(wiring.Component):
             run.count.eq((matmul.rows + row_word[0] + 1) >> 1),
             self.pc.eq(pc),
         ]
+
+        # Words of the pass before: from `before` to `before_end` - 1. Two passes back everything is written.
+        before = Signal(len(acc_word), reset_less=True)
+        before_end = Signal(len(acc_word) + 1)
+        with m.If(walker.next):
+            m.d.sync += [before.eq(acc_word), before_end.eq(acc_word + matmul.rows)]
+        m.d.comb += tile.overlaps.eq(
+            tile.accumulate & (acc_word != before) & (acc_word < before_end) & (acc_word + matmul.rows > before))
 
         offered = self.instructions.payload
         with m.FSM(name="state") as fsm:

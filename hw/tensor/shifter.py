@@ -51,6 +51,7 @@ class WeightShifter(wiring.Component):
         tile = self.tiles.payload
         word_bits, slots = 8 * config.word_bytes, config.weight_rows_per_word
         slot_bits = (slots - 1).bit_length()
+        slot_shape = unsigned(max(1, slot_bits))
 
         step = Signal(range(max(config.rows, config.cols)))
         full = Signal()
@@ -84,7 +85,7 @@ class WeightShifter(wiring.Component):
 
         # First cycle: the word. Second cycle: its bytes.
         chosen = Signal(data.StructLayout({
-            "kind": TileKind, "sub": sub_shape(config), "features": 7, "slot": unsigned(slot_bits),
+            "kind": TileKind, "sub": sub_shape(config), "features": 7, "slot": slot_shape,
             "step": step.shape(), "word": unsigned(word_bits),
         }), reset_less=True)
         valid = Signal()

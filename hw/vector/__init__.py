@@ -1,1 +1,1 @@
-"""Vector engine: softmax, norms, tables, elementwise operations."""
+"""Vector engine: everything between matrix products, ``vector_lanes`` elements a cycle."""
