@@ -1,0 +1,254 @@
+"""The vector engine: sequencing of instructions, and the wiring of its parts."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..interfaces import (PC_BITS, AccumulatorRead, InstructionStream, RescaleRead, ScratchpadRead, ScratchpadWrite,
+                          ThreadState, ThreadStatus, TokenSignal, TokenWait)
+from .issue import Issue
+from .job import Decoder, Element, Kind, job_layout
+from .operands import Operands
+from .ports import SharedRead, Writer
+from .prepare import Preparer
+from .reduce import LaneSum
+from .requantize import Requantizer
+from .row_unit import RowUnit
+from .softmax import Softmax
+from .state import RowState
+from .statistics import RowSums
+
+__all__ = ["VectorEngine"]
+
+
+class VectorEngine(wiring.Component):
+    """Executes VECTOR_SYNC, REQUANT, STATS, NORM, SOFTMAX and TABLE, one after the other.
+
+    ``vector_lanes`` channels of one row a cycle (of a norm every other cycle), as long as reads are granted: the front issues
+    reads, and from an accepted read on everything flows without back-pressure. Records of the next channels are fetched
+    while the current ones run. Between instructions the pipeline empties, about 15 cycles, and fills, about 10.
+
+    ``multiply`` takes two scratchpad operands: a source of type ACC is multiplied by its low 16 bits only.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instructions : In(InstructionStream())
+    accumulators : Out(AccumulatorRead(config)); read_a, read_b : Out(ScratchpadRead(config))
+        Source (and, where the source is an accumulator, records and tables); second operand, mask (and records).
+    write : Out(ScratchpadWrite(config))
+        Must always be ready.
+    rescale : In(RescaleRead(config))
+        For the tensor engine.
+    src_wait, dst_wait : Out(TokenWait()); src_signal, dst_signal : Out(TokenSignal())
+        VECTOR_SYNC uses those of the source.
+    status : Out(ThreadStatus())
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "instructions": In(InstructionStream()),
+            "accumulators": Out(AccumulatorRead(config)),
+            "read_a": Out(ScratchpadRead(config)), "read_b": Out(ScratchpadRead(config)),
+            "write": Out(ScratchpadWrite(config)), "rescale": In(RescaleRead(config)),
+            "src_wait": Out(TokenWait()), "dst_wait": Out(TokenWait()),
+            "src_signal": Out(TokenSignal()), "dst_signal": Out(TokenSignal()),
+            "status": Out(ThreadStatus()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        lanes = config.vector_lanes
+        m.submodules.decoder = decoder = Decoder(config)
+        m.submodules.preparer = preparer = Preparer(config)
+        m.submodules.issue = issue = Issue(config)
+        m.submodules.operands = operands = Operands(config)
+        m.submodules.requantizer = requantizer = Requantizer(config)
+        m.submodules.sum_tree = sum_tree = LaneSum(lanes, 17)
+        m.submodules.softmax = softmax = Softmax(config, sum_tree.latency)
+        m.submodules.row_sums = row_sums = RowSums(lanes, sum_tree.latency)
+        m.submodules.row_unit = row_unit = RowUnit(config.state_rows)
+        m.submodules.row_state = state = RowState(config)
+        m.submodules.shared_a = shared_a = SharedRead(config)
+        m.submodules.shared_b = shared_b = SharedRead(config)
+        m.submodules.writer = writer = Writer(config)
+
+        # The job, and where its parts get it from.
+        job = Signal(job_layout(config))
+        pc = Signal(PC_BITS)
+        start, loaded, idle = Signal(), Signal(), Signal()
+        loops, is_softmax, is_stats = Signal(), Signal(), Signal()
+        m.d.comb += [
+            decoder.word.eq(self.instructions.payload.word), self.instructions.ready.eq(idle),
+            start.eq(idle & self.instructions.valid),
+            loops.eq((job.kind != Kind.SYNC) & (job.kind != Kind.TABLE)),
+            is_softmax.eq(job.kind == Kind.SOFTMAX), is_stats.eq(job.kind == Kind.STATS),
+        ]
+        m.d.sync += loaded.eq(start)
+        with m.If(start):
+            m.d.sync += [job.eq(decoder.job), pc.eq(self.instructions.payload.pc)]
+        for part in preparer, issue, operands, requantizer, softmax:
+            m.d.comb += part.job.eq(job)
+        m.d.comb += [
+            preparer.start.eq(start), issue.start.eq(loaded & loops), softmax.start.eq(loaded & is_softmax),
+            writer.load.eq(loaded), row_unit.load.eq(loaded),
+        ]
+
+        # Reads.
+        records_on_a = Signal()
+        m.d.comb += records_on_a.eq((job.src_type == Element.ACC) | (job.kind == Kind.TABLE))
+        for shared, mine in (shared_a, records_on_a), (shared_b, ~records_on_a):
+            m.d.comb += [shared.first.valid.eq(preparer.read.valid & mine), shared.first.line.eq(preparer.read.line)]
+        m.d.comb += [
+            preparer.read.ready.eq(Mux(records_on_a, shared_a.first.ready, shared_b.first.ready)),
+            preparer.read.data.eq(Mux(records_on_a, shared_a.first.data, shared_b.first.data)),
+            operands.accumulator_data.eq(issue.accumulators.data), operands.source_data.eq(issue.source_read.data),
+            operands.second_data.eq(issue.second_read.data),
+        ]
+        connect(m, issue.source_read, shared_a.second)
+        connect(m, issue.second_read, shared_b.second)
+        connect(m, shared_a.port, flipped(self.read_a))
+        connect(m, shared_b.port, flipped(self.read_b))
+        connect(m, issue.accumulators, flipped(self.accumulators))
+        connect(m, preparer.src_wait, flipped(self.src_wait))
+        connect(m, preparer.dst_wait, flipped(self.dst_wait))
+
+        # From issue to the lanes.
+        row_pending = Signal()      # the last item of a row of STATS is under way
+        m.d.comb += [
+            issue.prepared.eq(preparer.prepared), preparer.take.eq(issue.take), preparer.release.eq(requantizer.release),
+            issue.item_room.eq(~is_softmax | softmax.item_room), issue.row_room.eq(~is_softmax | softmax.row_room),
+            issue.row_end_room.eq(~is_stats | (row_unit.idle & ~row_pending)),
+            softmax.issued.eq(issue.item_valid & is_softmax),
+            softmax.issued_row.eq(issue.item_valid & issue.item.first & is_softmax),
+            operands.item_accepted.eq(issue.item_valid), operands.item.eq(issue.item),
+            requantizer.load_source.eq(operands.load_source), requantizer.source.eq(operands.source),
+            requantizer.load_second.eq(operands.load_second), requantizer.second.eq(operands.second),
+            requantizer.launch.eq(operands.launch), requantizer.launched.eq(operands.launched),
+            requantizer.records.eq(preparer.records), requantizer.table_write.eq(preparer.table_write),
+            requantizer.table_word.eq(preparer.table_word), requantizer.table_data.eq(preparer.table_data),
+        ]
+        connect(m, issue.source, operands.source_accepted)
+        connect(m, issue.second, operands.second_accepted)
+        with m.If(issue.item_valid & issue.item.last & is_stats):
+            m.d.sync += row_pending.eq(1)
+        with m.Elif(row_sums.finished):
+            m.d.sync += row_pending.eq(0)
+
+        # Softmax and statistics; they share the tree of sums.
+        m.d.comb += [
+            softmax.score_valid.eq(requantizer.done & is_softmax), softmax.first.eq(requantizer.done_item.first),
+            softmax.last.eq(requantizer.done_item.last), softmax.scores.eq(requantizer.results),
+            softmax.visible.eq(requantizer.visible), softmax.total.eq(sum_tree.total),
+            row_sums.total.eq(sum_tree.total), row_sums.valid.eq(requantizer.product_valid),
+            row_sums.first.eq(requantizer.product_first), row_sums.last.eq(requantizer.product_last),
+            row_sums.squares.eq(requantizer.products),
+            sum_tree.valid.eq(Mux(is_softmax, softmax.exponential_valid, operands.launch & is_stats)),
+        ]
+        for lane in range(lanes):
+            m.d.comb += sum_tree.values[lane].eq(
+                Mux(is_softmax, softmax.exponentials[lane], requantizer.elements[lane]))
+
+        # The row unit: reciprocal roots as the rows' sums come, reciprocals behind the last block's sums.
+        divided_rows = Signal(13)
+        wants_division = Signal()
+        m.d.comb += [
+            wants_division.eq(is_softmax & job.last & (divided_rows != softmax.rows_done) & ~loaded),
+            row_unit.first_row.eq(job.state_base), row_unit.root.eq(row_sums.finished),
+            row_unit.row_sum.eq(row_sums.row_sum), row_unit.row_squares.eq(row_sums.row_squares),
+            row_unit.features.eq(job.features), row_unit.rms.eq(job.rms), row_unit.eps.eq(job.eps),
+            row_unit.divide.eq(row_unit.idle & wants_division & ~softmax.sum_read.enable),
+            row_unit.row_total.eq(state.sum_read.value), row_unit.mult.eq(preparer.division_mult),
+            row_unit.shift.eq(preparer.division_shift),
+            state.sum_read.enable.eq(softmax.sum_read.enable | row_unit.divide),
+            state.sum_read.row.eq(Mux(softmax.sum_read.enable, softmax.sum_read.row, job.state_base + divided_rows)),
+            softmax.sum_read.value.eq(state.sum_read.value),
+        ]
+        with m.If(loaded):
+            m.d.sync += divided_rows.eq(0)
+        with m.Elif(row_unit.divide):
+            m.d.sync += divided_rows.eq(divided_rows + 1)
+        connect(m, softmax.maximum_read, state.maximum_read)
+        connect(m, softmax.maximum_write, state.maximum_write)
+        connect(m, softmax.sum_write, state.sum_write)
+        connect(m, softmax.rescale_write, state.rescale_write)
+        connect(m, row_unit.norm_write, state.norm_write)
+        connect(m, row_unit.division_write, state.division_write)
+        connect(m, requantizer.norm_read, state.norm_read)
+        connect(m, requantizer.division_read, state.division_read)
+        connect(m, flipped(self.rescale), state.rescale)
+
+        # Results.
+        m.d.comb += [
+            writer.base.eq(job.dst_base), writer.inner.eq(job.dst_inner), writer.outer.eq(job.dst_outer),
+            writer.element.eq(job.dst_type),
+            writer.valid.eq(Mux(is_softmax, softmax.done, requantizer.done)),
+            writer.group.eq(Mux(is_softmax, softmax.group, requantizer.done_item.group)),
+            writer.step.eq(Mux(is_softmax, softmax.step, requantizer.done_item.step)),
+        ]
+        for lane in range(lanes):
+            m.d.comb += writer.values[lane].eq(
+                Mux(is_softmax, softmax.probabilities[lane], requantizer.results[lane]))
+        connect(m, writer.write, flipped(self.write))
+
+        self._sequence(m, job, start, idle, loaded, pc, divided_rows)
+        return m
+
+    def _sequence(self, m, job, start, idle, loaded, pc, divided_rows):
+        """States of an instruction, tokens due, status."""
+        preparer, issue, softmax = m.submodules.preparer, m.submodules.issue, m.submodules.softmax
+        operands, requantizer, row_unit = m.submodules.operands, m.submodules.requantizer, m.submodules.row_unit
+        row_sums, writer = m.submodules.row_sums, m.submodules.writer
+        is_softmax = job.kind == Kind.SOFTMAX
+        loops = (job.kind != Kind.SYNC) & (job.kind != Kind.TABLE)
+
+        # Tokens due, one given in each cycle.
+        src_due, dst_due = Signal(13), Signal(13)
+        add_src, add_dst = Signal(12), Signal(12)
+        m.d.comb += [
+            self.src_signal.id.eq(job.src_signal), self.src_signal.valid.eq(src_due != 0),
+            self.dst_signal.id.eq(job.dst_signal), self.dst_signal.valid.eq(dst_due != 0),
+        ]
+        m.d.sync += [src_due.eq(src_due - self.src_signal.valid + add_src),
+                     dst_due.eq(dst_due - self.dst_signal.valid + add_dst)]
+        with m.If(operands.launch & operands.launched.src_done):
+            m.d.comb += add_src.eq(job.src_signals)
+        with m.If(requantizer.done & requantizer.done_item.dst_done):
+            m.d.comb += add_dst.eq(1)
+
+        complete = Signal()
+        m.d.comb += complete.eq(
+            preparer.finished & ~issue.running & ~operands.busy & ~requantizer.busy & ~row_sums.busy & row_unit.idle
+            & (~is_softmax | ((softmax.rows_done == job.rows) & (~job.last | (divided_rows == job.rows)))))
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += idle.eq(1)
+                with m.If(start):
+                    m.next = "RUN"
+            with m.State("RUN"):
+                with m.If(complete & ~loaded):
+                    with m.If(~loops):
+                        m.d.comb += add_src.eq(job.src_signals)
+                    with m.If(is_softmax):
+                        m.d.comb += add_dst.eq(Mux(job.dst_signal_each, writer.panels, 1))
+                    m.next = "TOKENS"
+            with m.State("TOKENS"):
+                with m.If((src_due <= 1) & (dst_due <= 1)):
+                    m.next = "IDLE"
+
+        m.d.comb += [self.status.idle.eq(idle), self.status.pc.eq(pc), self.status.semaphore.eq(preparer.semaphore)]
+        with m.If(idle):
+            m.d.comb += self.status.state.eq(ThreadState.IDLE)
+        with m.Elif(preparer.waiting & (issue.starved | ~issue.running)):
+            m.d.comb += self.status.state.eq(ThreadState.WAIT_TOKEN)
+        with m.Elif(issue.stalled):
+            m.d.comb += self.status.state.eq(ThreadState.WAIT_MEMORY)
+        with m.Elif(preparer.finished & ~issue.running):
+            m.d.comb += self.status.state.eq(ThreadState.DRAIN)
+        with m.Else():
+            m.d.comb += self.status.state.eq(ThreadState.BUSY)

@@ -1,0 +1,225 @@
+"""The loop of an instruction: which reads to ask for, and what each element needs on its way."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out, Signature
+
+from ..interfaces import AccumulatorRead, ScratchpadRead
+from .job import Element, Kind, Step, job_layout
+from .loops import AddressWalker, GroupCounter
+
+__all__ = ["Issue", "Accepted", "item_layout"]
+
+
+def item_layout(config):
+    """What accompanies one item, ``vector_lanes`` channels of one row, through the lanes.
+
+    fresh
+        The first of its group with new parameters.
+    first, last
+        Of its row (STATS, SOFTMAX).
+    group, step
+        Where the result goes: group within the panel; how the destination goes on after it.
+    src_done, dst_done
+        After its reads, after its write: a token is due.
+    row
+        Row of the state memories.
+    keys
+        SOFTMAX: how many of the group's keys length and causality leave visible.
+    """
+    return data.StructLayout({
+        "fresh": 1, "first": 1, "last": 1, "group": range(config.panel // config.vector_lanes), "step": Step,
+        "src_done": 1, "dst_done": 1, "row": range(config.state_rows), "keys": range(config.vector_lanes + 1),
+    })
+
+
+class Accepted(Signature):
+    """A read has been accepted in this cycle: which part of the data that will come is meant."""
+
+    def __init__(self, config):
+        super().__init__({
+            "valid": Out(1), "half": Out(1), "group": Out(range(config.panel // config.vector_lanes)),
+            "part": Out(range(config.groups_per_tile)), "slot": Out(range(config.mask_tiles_per_word)),
+        })
+
+
+class Issue(wiring.Component):
+    """Issues the items of a job: asks for the reads of one item, source and perhaps second operand, until both have been
+    accepted, in any order, then goes on to the next; one item a cycle where every read is accepted at once.
+
+    Loops: group: row, or with ``by_rows`` row: group. Requests, once raised, stay until accepted.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    job : In(job_layout(config))
+    start : In(1)
+        The job has been loaded; the loop begins two cycles later, when it is prepared.
+    prepared : In(1), take : Out(1)
+        As at `Preparer`.
+    item_room, row_room, row_end_room : In(1)
+        There is room for an item, for the first item of a row, for the last item of a row.
+    running, stalled, starved : Out(1)
+        Items remain; a read has not been accepted; the next group is not prepared.
+    accumulators, source_read, second_read : Out
+        Read ports.
+    source, second : Out(Accepted(config))
+        Accepted reads.
+    item_valid, item : Out
+        In the cycle in which the last of an item's reads is accepted.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "job": In(job_layout(config)), "start": In(1), "prepared": In(1), "take": Out(1),
+            "item_room": In(1), "row_room": In(1), "row_end_room": In(1), "running": Out(1), "stalled": Out(1), "starved": Out(1),
+            "accumulators": Out(AccumulatorRead(config)), "source_read": Out(ScratchpadRead(config)),
+            "second_read": Out(ScratchpadRead(config)),
+            "source": Out(Accepted(config)), "second": Out(Accepted(config)),
+            "item_valid": Out(1), "item": Out(item_layout(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, job, item = self.config, self.job, self.item
+        softmax = Signal()
+        from_accumulators = Signal()
+        by_tokens = Signal()
+        m.d.comb += [
+            softmax.eq(job.kind == Kind.SOFTMAX),
+            from_accumulators.eq(job.src_type == Element.ACC),
+            by_tokens.eq((job.kind == Kind.REQUANT) | (job.kind == Kind.NORM)),
+        ]
+
+        # Position in the loop.
+        m.submodules.groups = groups = GroupCounter(config)
+        row = Signal(12)
+        row_last, at_end = Signal(), Signal()
+        advance = Signal()
+        m.d.comb += [
+            row_last.eq(row == job.rows - 1),
+            at_end.eq(row_last & groups.last),
+            groups.tiles.eq(job.tiles), groups.restart.eq(self.start),
+            groups.advance.eq(advance & (job.by_rows | row_last)),
+        ]
+        next_row = Signal()
+        m.d.comb += next_row.eq(advance & (~job.by_rows | groups.last))
+        with m.If(self.start):
+            m.d.sync += row.eq(0)
+        with m.Elif(next_row):
+            m.d.sync += row.eq(Mux(row_last, 0, row + 1))
+
+        setup = Signal(2)
+        m.d.sync += setup.eq(setup << 1 | self.start)
+        with m.If(setup[1]):
+            m.d.sync += self.running.eq(1)
+        with m.Elif(advance & at_end):
+            m.d.sync += self.running.eq(0)
+
+        # Addresses.
+        by_groups_step = Signal(Step)
+        by_rows_step = Signal(Step)
+        source_turn = Signal()          # the next group lies in another word
+        m.d.comb += [
+            source_turn.eq(Mux(from_accumulators, groups.tile_end, groups.panel_end)),
+            by_groups_step.eq(Mux(~row_last, Step.INNER, Mux(source_turn, Step.OUTER, Step.RESTART))),
+            by_rows_step.eq(Mux(groups.last, Step.OUTER, Mux(source_turn, Step.INNER, Step.STAY))),
+        ]
+        m.submodules.source_address = source_address = AddressWalker(len(job.src_base))
+        m.submodules.second_address = second_address = AddressWalker(len(job.res_base))
+        for walker, operand in (source_address, "src"), (second_address, "res"):
+            m.d.comb += [
+                walker.load.eq(setup[0]), walker.base.eq(getattr(job, operand + "_base")),
+                walker.inner.eq(getattr(job, operand + "_inner")), walker.outer.eq(getattr(job, operand + "_outer")),
+                walker.advance.eq(advance),
+            ]
+        m.d.comb += source_address.step.eq(Mux(job.by_rows, by_rows_step, by_groups_step))
+
+        # Mask words: a slot for each tile. The first slot is that of tile key_start / cols, exact, modulo a power of two.
+        slot = Signal(range(config.mask_tiles_per_word))
+        slots = config.mask_tiles_per_word
+        twos = (config.cols & -config.cols).bit_length() - 1
+        inverse = pow(config.cols >> twos, -1, slots) if slots > 1 else 0
+        first_slot = Signal.like(slot)
+        m.d.comb += first_slot.eq((job.key_start >> twos) * inverse)
+        with m.If(setup[0] | (advance & groups.last)):
+            m.d.sync += slot.eq(first_slot)
+        with m.Elif(advance & groups.tile_end):
+            m.d.sync += slot.eq(slot + 1)
+        with m.If(softmax):
+            m.d.comb += second_address.step.eq(Mux(groups.last, Step.OUTER, Mux(
+                groups.tile_end & (slot == slots - 1), Step.INNER, Step.STAY)))
+        with m.Else():
+            m.d.comb += second_address.step.eq(Mux(~row_last, Step.INNER, Mux(
+                groups.panel_end, Step.OUTER, Step.RESTART)))
+
+        # Visible keys of the group, counted from its first: up to the length, and up to the query's own position.
+        length_left = Signal(signed(19))
+        position_left = Signal(signed(19))
+        keys_left = Signal(signed(19))
+        with m.If(setup[0]):
+            m.d.sync += [length_left.eq(job.key_limit - job.key_start),
+                         position_left.eq(job.query_start + 1 - job.key_start)]
+        with m.Elif(advance & groups.last):
+            m.d.sync += position_left.eq(position_left + 1)
+        next_position = Signal(signed(19))
+        m.d.comb += next_position.eq(position_left + Mux(setup[1], 0, 1))
+        with m.If(setup[1] | (advance & groups.last)):
+            m.d.sync += keys_left.eq(Mux(job.causal & (next_position < length_left), next_position, length_left))
+        with m.Elif(advance & softmax):
+            m.d.sync += keys_left.eq(keys_left - config.vector_lanes)
+
+        # Requests of the current item.
+        go = Signal()
+        source_done, second_done = Signal(), Signal()           # accepted in an earlier cycle
+        wants_group = Signal()
+        paused = Signal()       # a norm takes two cycles for an item
+        m.d.comb += [
+            wants_group.eq(Mux(job.by_rows, (row == 0) & groups.first, row == 0)),
+            go.eq(self.running & (~wants_group | self.prepared) & self.item_room & ~paused
+                  & (~groups.first | self.row_room | ~job.by_rows) & (~groups.last | self.row_end_room | ~job.by_rows)),
+            self.accumulators.valid.eq(go & from_accumulators & ~source_done),
+            self.accumulators.address.eq(source_address.address),
+            self.source_read.valid.eq(go & ~from_accumulators & ~source_done),
+            self.source_read.line.eq(source_address.address[1:]),
+            self.second_read.valid.eq(go & job.res_used & ~second_done),
+            self.second_read.line.eq(second_address.address[1:]),
+            self.source.valid.eq((self.accumulators.valid & self.accumulators.ready)
+                                 | (self.source_read.valid & self.source_read.ready)),
+            self.second.valid.eq(self.second_read.valid & self.second_read.ready),
+            advance.eq(go & (self.source.valid | source_done) & (self.second.valid | second_done | ~job.res_used)),
+            self.source.half.eq(source_address.address[0]), self.second.half.eq(second_address.address[0]),
+            self.stalled.eq(go & ~advance), self.starved.eq(self.running & wants_group & ~self.prepared),
+            self.take.eq(advance & wants_group),
+        ]
+        for accepted in self.source, self.second:
+            m.d.comb += [accepted.group.eq(groups.group), accepted.part.eq(groups.part), accepted.slot.eq(slot)]
+        with m.If(advance):
+            m.d.sync += [source_done.eq(0), second_done.eq(0)]
+        with m.Else():
+            with m.If(self.source.valid):
+                m.d.sync += source_done.eq(1)
+            with m.If(self.second.valid):
+                m.d.sync += second_done.eq(1)
+        m.d.sync += paused.eq(advance & (job.kind == Kind.NORM))
+
+        # The item.
+        lanes = config.vector_lanes
+        m.d.comb += [
+            self.item_valid.eq(advance),
+            item.first.eq(groups.first), item.last.eq(groups.last), item.group.eq(groups.group),
+            item.step.eq(Mux(~row_last, Step.INNER, Mux(groups.panel_end, Step.OUTER, Step.RESTART))),
+            item.row.eq(job.state_base + row),
+            item.keys.eq(Mux(keys_left < 0, 0, Mux(keys_left > lanes, lanes, keys_left[:lanes.bit_length()]))),
+            item.src_done.eq(Mux(job.src_signal_each & by_tokens, row_last & groups.tile_end, at_end)),
+            item.dst_done.eq(Mux(job.dst_signal_each, row_last & groups.panel_end, at_end) & by_tokens),
+        ]
+        held = Signal()         # the group keeps the parameters of the group before
+        if config.groups_per_tile == 1:
+            m.d.comb += held.eq(job.param_hold & ~groups.first_tile)
+        m.d.comb += item.fresh.eq(wants_group & (softmax | (by_tokens & ~held)))
+        return m

@@ -1,0 +1,193 @@
+"""One lane of the requantizer: multiply-add, multiply, shift, add, clamp."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import enum, wiring
+from amaranth.lib.wiring import In, Out, Signature
+
+from .job import Element, ParameterRecord
+
+__all__ = ["Factor", "LaneControl", "RequantizeLane", "saturate"]
+
+
+class Factor(enum.Enum, shape=2):
+    """What the source element is multiplied by before anything else."""
+    ONE = 0
+    SECOND = 1      #: the second operand
+    FEATURES = 2    #: the number of features of a norm
+    ITSELF = 3      #: squares, for the norm's statistics
+
+
+class LaneControl(Signature):
+    """What all lanes are told, seen from the control. ``enter`` bit k: an element enters stage k at the end of the cycle.
+
+    load_source, load_second
+        Registers of stage 0 take the operands.
+    factor, features
+        Of the multiplication between stages 0 and 1, constant during an instruction.
+    subtract, row_sum
+        Stage 1 to 2: ``row_sum`` is subtracted instead of the bias added.
+    again
+        Stage 2 takes the result of stage 6 instead (second pass of a norm).
+    by_row, row_mult
+        Stage 2 to 3: multiplier of the row instead of the channel's.
+    add_bias
+        Stage 3 to 4: the bias is added to the product.
+    coarse_by_row, row_coarse, fine_by_row, row_fine
+        Stages 4 to 5 and 5 to 6: the row's shift (less one; high and low three bits) instead of the channel's.
+    add_zero, zero_unsigned, add_residual, result_type
+        Stage 6 to 7: what is added, and the type to which the result is clamped.
+    load_bias, load_mult, load_coarse, load_fine, load_zero
+        The channel's registers take over from ``record``, each just ahead of the first element that needs it.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "load_source": Out(1), "load_second": Out(1), "enter": Out(8),
+            "factor": Out(Factor), "features": Out(15),
+            "subtract": Out(1), "row_sum": Out(signed(30)), "again": Out(1),
+            "by_row": Out(1), "row_mult": Out(signed(18)), "add_bias": Out(1),
+            "coarse_by_row": Out(1), "row_coarse": Out(3), "fine_by_row": Out(1), "row_fine": Out(3),
+            "add_zero": Out(1), "zero_unsigned": Out(1), "add_residual": Out(1), "result_type": Out(Element),
+            "load_bias": Out(1), "load_mult": Out(1), "load_coarse": Out(1), "load_fine": Out(1), "load_zero": Out(1),
+        })
+
+
+def saturate(value, width):
+    """Signed `value` saturated to `width` signed bits."""
+    if len(value) <= width:
+        return value
+    high = value[width - 1:]
+    fits = high.all() | ~high.any()
+    limit = Cat((~value[-1]).replicate(width - 1), value[-1])
+    return Mux(fits, value[:width], limit).as_signed()
+
+
+class RequantizeLane(wiring.Component):
+    """One channel of requantization and normalization, one element a cycle, feed-forward, 7 cycles from stage 0 to 7.
+
+    With p = x * factor (stage 1)::
+
+        u = p + bias, or p - row_sum, or the first pass's result        (stage 2, 32 bits)
+        q = u * mult (+ bias)                                           (stages 3 and 4; two 17 by 18 products)
+        y = (q + (1 << (shift - 1))) >> shift, saturated to 20 bits     (stages 5 and 6)
+        result = clamp(y + zero + residual)                             (stage 7)
+
+    20 bits lose nothing: beyond 18 bits neither zero nor residual brings a value back into range. A norm goes through
+    stages 2 to 6 twice: ``xhat = (D * x - S1) * y1 >> sh``, then ``xhat * mult + bias >> shift``.
+
+    Members
+    -------
+    control : In(LaneControl())
+    source : In(signed(32))
+        Element for stage 0.
+    second : In(signed(16))
+        Its second operand.
+    record : In(ParameterRecord)
+        The channel's next parameters.
+    element, second_held : Out(signed(16))
+        Stage 0: low half of the source, second operand.
+    product : Out(signed(32))
+        Stage 1.
+    residual : In(signed(16))
+        Second operand of the element in stage 6.
+    clamped, result : Out(signed(16))
+        What stage 7 is about to take; stage 7. INT8 and UINT8 in the low byte.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "control": In(LaneControl()), "source": In(signed(32)), "second": In(signed(16)),
+            "record": In(ParameterRecord), "element": Out(signed(16)), "second_held": Out(signed(16)),
+            "product": Out(signed(32)), "residual": In(signed(16)), "clamped": Out(signed(16)),
+            "result": Out(signed(16)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        control, record = self.control, self.record
+
+        # The channel's parameters. The shift is kept less one: the last bit it drops does the rounding.
+        bias = Signal(signed(32), reset_less=True)
+        mult = Signal(signed(18), reset_less=True)
+        coarse = Signal(3, reset_less=True)
+        fine = Signal(3, reset_less=True)
+        zero = Signal(8, reset_less=True)
+        shift = Signal(6)
+        m.d.comb += shift.eq(record.shift - 1)
+        for load, register, value in (
+                (control.load_bias, bias, record.bias), (control.load_mult, mult, record.mult),
+                (control.load_coarse, coarse, shift[3:]), (control.load_fine, fine, shift[:3]),
+                (control.load_zero, zero, record.zero)):
+            with m.If(load):
+                m.d.sync += register.eq(value)
+
+        # Stage 0: operands. Stage 1: first product.
+        source = Signal(signed(32), reset_less=True)
+        second = Signal(signed(16), reset_less=True)
+        with m.If(control.load_source):
+            m.d.sync += source.eq(self.source)
+        with m.If(control.load_second):
+            m.d.sync += second.eq(self.second)
+        m.d.comb += [self.element.eq(source[:16]), self.second_held.eq(second)]
+        factor = Signal(signed(16))
+        with m.Switch(control.factor):
+            with m.Case(Factor.SECOND):
+                m.d.comb += factor.eq(second)
+            with m.Case(Factor.FEATURES):
+                m.d.comb += factor.eq(control.features)
+            with m.Case(Factor.ITSELF):
+                m.d.comb += factor.eq(self.element)
+        product = Signal(signed(32), reset_less=True)
+        with m.If(control.enter[1]):
+            m.d.sync += product.eq(Mux(control.factor == Factor.ONE, source, self.element * factor))
+        m.d.comb += self.product.eq(product)
+
+        # Stage 2: what the main multiplier takes; the register of the second pass is stage 6.
+        moved = Signal(signed(20), reset_less=True)
+        addend = Signal(signed(32))
+        wide = Signal(signed(32), reset_less=True)
+        m.d.comb += addend.eq(Mux(control.subtract, ~control.row_sum, bias))
+        with m.If(control.enter[2]):
+            m.d.sync += wide.eq(Mux(control.again, moved, product + addend + control.subtract))
+
+        # Stages 3 and 4: product in two halves that fit the multipliers of FPGAs.
+        narrow = Signal(signed(18))
+        m.d.comb += narrow.eq(Mux(control.by_row, control.row_mult, mult))
+        low = Signal(signed(35), reset_less=True)
+        high = Signal(signed(33), reset_less=True)
+        with m.If(control.enter[3]):
+            m.d.sync += [low.eq(Cat(wide[:17], Const(0, 1)).as_signed() * narrow), high.eq(wide[17:].as_signed() * narrow)]
+        total = Signal(signed(51), reset_less=True)
+        with m.If(control.enter[4]):
+            m.d.sync += total.eq(low + Cat(Const(0, 17), high).as_signed() + Mux(control.add_bias, bias, 0))
+
+        # Stages 5 and 6: shift. What 28 bits cannot hold saturates after the remaining shift of at most 8, too.
+        shifted = Signal(signed(28), reset_less=True)
+        coarsely = Signal(signed(51))
+        m.d.comb += coarsely.eq(total >> Cat(Const(0, 3), Mux(control.coarse_by_row, control.row_coarse, coarse)))
+        with m.If(control.enter[5]):
+            m.d.sync += shifted.eq(saturate(coarsely, 28))
+        finely = Signal(signed(28))
+        rounded = Signal(signed(28))
+        m.d.comb += [
+            finely.eq(shifted >> Mux(control.fine_by_row, control.row_fine, fine)),
+            rounded.eq(finely[1:].as_signed() + finely[0]),
+        ]
+        with m.If(control.enter[6]):
+            m.d.sync += moved.eq(saturate(rounded, 20))
+
+        # Stage 7: everything in units of the result.
+        offset = Signal(signed(9))
+        m.d.comb += offset.eq(Mux(control.add_zero, Cat(zero, zero[7] & ~control.zero_unsigned).as_signed(), 0))
+        final = Signal(signed(21))
+        m.d.comb += final.eq(moved + offset + Mux(control.add_residual, self.residual, 0))
+        with m.Switch(control.result_type):
+            with m.Case(Element.INT8):
+                m.d.comb += self.clamped.eq(saturate(final, 8))
+            with m.Case(Element.UINT8):
+                m.d.comb += self.clamped.eq(Mux(final[-1], 0, Mux(final[8:].any(), 255, final[:8])))
+            with m.Default():
+                m.d.comb += self.clamped.eq(saturate(final, 16))
+        with m.If(control.enter[7]):
+            m.d.sync += self.result.eq(self.clamped)
+        return m

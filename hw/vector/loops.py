@@ -1,0 +1,104 @@
+"""Counters and addresses of the engine's loops."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .job import Step
+
+__all__ = ["GroupCounter", "AddressWalker"]
+
+
+class GroupCounter(wiring.Component):
+    """Counts the groups of ``vector_lanes`` channels of ``tiles`` tiles.
+
+    Parameters: ``config``.
+
+    Members
+    -------
+    tiles : In(12)
+        Tiles to count, at least 1.
+    restart, advance : In(1)
+        To the first group (wins); to the next group, from the last one to the first.
+    group : Out
+        Group within the panel.
+    part : Out
+        Group within the tile.
+    first, last : Out(1)
+        The first tile's first group; the last tile's last group.
+    first_tile, first_of_tile, first_of_panel, tile_end, panel_end : Out(1)
+        Where the group lies.
+    """
+
+    def __init__(self, config):
+        self.groups_per_panel = config.panel // config.vector_lanes
+        self.groups_per_tile = config.groups_per_tile
+        super().__init__({
+            "tiles": In(12), "restart": In(1), "advance": In(1),
+            "group": Out(range(self.groups_per_panel)), "part": Out(range(self.groups_per_tile)),
+            "first": Out(1), "last": Out(1), "first_tile": Out(1), "first_of_tile": Out(1), "first_of_panel": Out(1),
+            "tile_end": Out(1), "panel_end": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        tile = Signal(12)
+        m.d.comb += [
+            self.first_tile.eq(tile == 0),
+            self.first_of_tile.eq(self.part == 0),
+            self.first_of_panel.eq(self.group == 0),
+            self.first.eq(self.first_tile & self.first_of_tile),
+            self.tile_end.eq(self.part == self.groups_per_tile - 1),
+            self.panel_end.eq(self.group == self.groups_per_panel - 1),
+            self.last.eq(self.tile_end & (tile == self.tiles - 1)),
+        ]
+        with m.If(self.restart | (self.advance & self.last)):
+            m.d.sync += [tile.eq(0), self.part.eq(0), self.group.eq(0)]
+        with m.Elif(self.advance):
+            m.d.sync += [self.part.eq(self.part + 1), self.group.eq(self.group + 1)]
+            with m.If(self.tile_end):
+                m.d.sync += [self.part.eq(0), tile.eq(tile + 1)]
+            with m.If(self.panel_end):
+                m.d.sync += self.group.eq(0)
+        return m
+
+
+class AddressWalker(wiring.Component):
+    """The address of a two-level loop: ``base + outer * o + inner * i``.
+
+    Parameters: ``width`` of an address; addresses wrap.
+
+    Members
+    -------
+    load, base : In
+        Sets the address and the start of the inner loop.
+    inner, outer : In
+        Strides, constant while the loop runs.
+    advance, step : In
+        In a cycle with ``advance`` the address takes ``step``.
+    address : Out
+        The current address.
+    """
+
+    def __init__(self, width):
+        super().__init__({
+            "load": In(1), "base": In(width), "inner": In(width), "outer": In(width),
+            "advance": In(1), "step": In(Step), "address": Out(width),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        start = Signal.like(self.base)
+        next_start = Signal.like(self.base)
+        m.d.comb += next_start.eq(start + self.outer)
+        with m.If(self.load):
+            m.d.sync += [self.address.eq(self.base), start.eq(self.base)]
+        with m.Elif(self.advance):
+            with m.Switch(self.step):
+                with m.Case(Step.INNER):
+                    m.d.sync += self.address.eq(self.address + self.inner)
+                with m.Case(Step.RESTART):
+                    m.d.sync += self.address.eq(start)
+                with m.Case(Step.OUTER):
+                    m.d.sync += [self.address.eq(next_start), start.eq(next_start)]
+        return m

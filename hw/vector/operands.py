@@ -1,0 +1,121 @@
+"""From the memories' data to the lanes: waits for it, and picks the group's bytes."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..interfaces import READ_LATENCY
+from .issue import Accepted, item_layout
+from .job import Element, Kind, job_layout
+
+__all__ = ["Operands"]
+
+
+class Operands(wiring.Component):
+    """Turns accepted reads into operands of the lanes' stage 0.
+
+    Source and second operand are loaded when each arrives. The item counts as launched when both are there; for a norm only
+    in every other cycle, so that its second pass always finds a free slot.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    job : In(job_layout(config))
+    source_accepted, second_accepted : In(Accepted(config)); item_accepted, item : In
+        As issued.
+    accumulator_data, source_data, second_data : In
+        Data of the ports, READ_LATENCY after their requests.
+    load_source, source, load_second, second : Out
+        For stage 0: ``source`` int32, ``second`` int16 for each lane (mask bits in bit 0).
+    launch, launched : Out
+        An item in stage 0 leaves it at the end of the cycle.
+    busy : Out(1)
+        An item is on its way.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        lanes = config.vector_lanes
+        super().__init__({
+            "job": In(job_layout(config)),
+            "source_accepted": In(Accepted(config)), "second_accepted": In(Accepted(config)),
+            "item_accepted": In(1), "item": In(item_layout(config)),
+            "accumulator_data": In(data.ArrayLayout(signed(32), config.cols)),
+            "source_data": In(8 * config.line_bytes), "second_data": In(8 * config.line_bytes),
+            "load_source": Out(1), "source": Out(data.ArrayLayout(signed(32), lanes)),
+            "load_second": Out(1), "second": Out(data.ArrayLayout(signed(16), lanes)),
+            "launch": Out(1), "launched": Out(item_layout(config)), "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, job = self.config, self.job
+        lanes = config.vector_lanes
+
+        def delayed(valid, fields, name):
+            """`fields` (a list of values) of READ_LATENCY cycles ago, and whether they were valid."""
+            for stage in range(READ_LATENCY):
+                after = Signal(name=f"{name}_valid_{stage}")
+                registers = [Signal(value.shape(), name=f"{name}_{index}_{stage}", reset_less=True)
+                             for index, value in enumerate(fields)]
+                m.d.sync += after.eq(valid)
+                with m.If(valid):
+                    m.d.sync += [register.eq(value) for register, value in zip(registers, fields)]
+                in_flight.append(after)
+                valid, fields = after, registers
+            return valid, fields
+
+        in_flight = []
+
+        def pick(line, half, group, kind):
+            """int16 elements of `group` in a line of type `kind`, one a lane."""
+            word = Signal(8 * config.word_bytes, name="word_of_line")
+            m.d.comb += word.eq(line.word_select(half, 8 * config.word_bytes))
+            narrow = word[:8 * config.panel].word_select(group, 8 * lanes)
+            wide = line[:16 * config.panel].word_select(group, 16 * lanes)
+            elements = []
+            for lane in range(lanes):
+                byte = narrow[8 * lane:8 * lane + 8]
+                sign = byte[7] & (kind == Element.INT8)
+                elements.append(Mux(kind == Element.INT16, wide[16 * lane:16 * lane + 16],
+                                    Cat(byte, sign.replicate(8))).as_signed())
+            return elements
+
+        accepted = self.source_accepted
+        valid, (half, group, part) = delayed(accepted.valid, [accepted.half, accepted.group, accepted.part], "source")
+        m.d.comb += self.load_source.eq(valid)
+        sums = self.accumulator_data.as_value().word_select(part, 32 * lanes)
+        elements = pick(self.source_data, half, group, job.src_type)
+        for lane in range(lanes):
+            m.d.comb += self.source[lane].eq(Mux(
+                job.src_type == Element.ACC, sums[32 * lane:32 * lane + 32].as_signed(), elements[lane]))
+
+        accepted = self.second_accepted
+        valid, (half, group, part, slot) = delayed(
+            accepted.valid, [accepted.half, accepted.group, accepted.part, accepted.slot], "second")
+        m.d.comb += self.load_second.eq(valid)
+        elements = pick(self.second_data, half, group, job.res_type)
+        masks = self.second_data.word_select(half, 8 * config.word_bytes)
+        mask = masks.word_select(slot, config.mask_slot_bits)[:config.cols].word_select(part, lanes)
+        for lane in range(lanes):
+            m.d.comb += self.second[lane].eq(Mux(job.kind == Kind.SOFTMAX, mask[lane], elements[lane]))
+
+        # The item itself; its data is in stage 0 one cycle after it has passed the read latency.
+        valid, (item,) = delayed(self.item_accepted, [self.item.as_value()], "item")
+        waiting = Signal()
+        odd = Signal()
+        launched = Signal(item_layout(config), reset_less=True)
+        m.d.sync += odd.eq(~odd)
+        m.d.comb += [
+            self.launch.eq(waiting & ((job.kind != Kind.NORM) | odd)),
+            self.launched.eq(launched),
+        ]
+        with m.If(valid):
+            m.d.sync += [waiting.eq(1), launched.eq(item)]
+        with m.Elif(self.launch):
+            m.d.sync += waiting.eq(0)
+        m.d.comb += self.busy.eq(Cat(in_flight).any() | waiting)
+        return m

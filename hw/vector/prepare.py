@@ -1,0 +1,242 @@
+"""Tokens and parameter records, one group of channels ahead of the loop that uses them."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..interfaces import READ_LATENCY, ScratchpadRead, TokenWait
+from .job import Kind, ParameterRecord, job_layout
+from .loops import GroupCounter
+from .tables import TABLE_WORDS
+
+__all__ = ["Preparer"]
+
+
+class Preparer(wiring.Component):
+    """Makes everything ready for the next group of channels while the current one is computed.
+
+    For REQUANT and NORM, group by group: takes the tokens of the group's tile and panel, then fetches its records. The
+    other instructions have one preparation: their tokens, SOFTMAX's records, TABLE's entries.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    job : In(job_layout(config))
+    start : In(1)
+        Begins with the job of the next cycle on.
+    prepared : Out(1)
+        The next group may be issued; ``take`` (with ``prepared``) says that its first element is.
+    take : In(1)
+    release : In(1)
+        ``records`` have been taken over; the next ones may be fetched.
+    finished : Out(1)
+        Nothing is left to prepare (nor was given away, for the last group).
+    waiting : Out(1)
+        A token is missing: of the counter that ``semaphore`` names.
+    semaphore : Out(5)
+    records : Out(ArrayLayout(ParameterRecord, vector_lanes))
+        Of the prepared group.
+    division_mult, division_shift : Out
+        M and s of a softmax's division.
+    table_write, table_word, table_data : Out
+        Entries for `Tables`.
+    read : Out(ScratchpadRead(config))
+    src_wait, dst_wait : Out(TokenWait())
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "job": In(job_layout(config)), "start": In(1), "prepared": Out(1), "take": In(1), "release": In(1),
+            "finished": Out(1), "waiting": Out(1), "semaphore": Out(5),
+            "records": Out(data.ArrayLayout(ParameterRecord, config.vector_lanes)),
+            "division_mult": Out(18), "division_shift": Out(6),
+            "table_write": Out(1), "table_word": Out(6), "table_data": Out(32),
+            "read": Out(ScratchpadRead(config)), "src_wait": Out(TokenWait()), "dst_wait": Out(TokenWait()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, job = self.config, self.job
+        group_lines = config.param_group_words // 2
+        m.submodules.groups = groups = GroupCounter(config)
+        m.d.comb += [groups.tiles.eq(job.tiles), groups.restart.eq(self.start)]
+
+        by_group = Signal()         # several preparations
+        has_destination = Signal()
+        has_records = Signal()
+        m.d.comb += [
+            by_group.eq((job.kind == Kind.REQUANT) | (job.kind == Kind.NORM)),
+            has_destination.eq(by_group | (job.kind == Kind.SOFTMAX)),
+            has_records.eq(has_destination),
+        ]
+        if config.groups_per_tile == 1:
+            m.d.comb += has_records.eq(has_destination & (~job.param_hold | groups.first))
+
+        tokens = Signal(12)                     # still to be taken before this group
+        line = Signal(len(self.read.line))      # next line of records, or of the table
+        position = Signal(range(max(group_lines, TABLE_WORDS) + 1))
+        target = _Target(config)
+        m.submodules.target = target
+        busy_records = Signal()                 # ``records`` hold what a lane still needs
+
+        m.d.comb += [
+            self.src_wait.id.eq(job.src_wait), self.dst_wait.id.eq(job.dst_wait),
+            target.accepted.eq(self.read.valid & self.read.ready), target.position.eq(position),
+            target.data.eq(self.read.data), self.read.line.eq(line),
+            self.records.eq(target.records), self.division_mult.eq(target.division.mult),
+            self.division_shift.eq(target.division.shift), self.table_write.eq(target.table_write),
+            self.table_word.eq(target.table_word), self.table_data.eq(target.table_data),
+        ]
+        with m.If(self.release):
+            m.d.sync += busy_records.eq(0)
+
+        def fetched(count, after):
+            """Counts the accepted reads of this state; goes on to ``after`` with the last."""
+            with m.If(self.read.ready):
+                m.d.sync += [position.eq(position + 1), line.eq(line + 1)]
+                with m.If(position == count - 1):
+                    m.d.sync += position.eq(0)
+                    m.next = after
+
+        # A table's words lie four bytes apart: several in a line.
+        word_bits = (config.word_bytes // 4).bit_length() - 1
+        table_scratchpad_word = Signal(len(job.src_base))
+        m.d.comb += table_scratchpad_word.eq(job.src_base + (position >> word_bits))
+        m.d.comb += target.table_half.eq(table_scratchpad_word[0])
+
+        after_tokens = Signal()     # the group's tokens are taken
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.finished.eq(1)
+                with m.If(self.start):
+                    m.d.sync += position.eq(0)
+                    m.next = "LOAD"
+            with m.State("SOURCE"):
+                m.d.comb += [self.waiting.eq(~self.src_wait.available), self.semaphore.eq(job.src_wait)]
+                with m.If((tokens == 0) | (job.src_wait == 0)):
+                    m.d.comb += self.waiting.eq(0)
+                    m.next = "DESTINATION"
+                with m.Elif(self.src_wait.available):
+                    m.d.comb += self.src_wait.consume.eq(1)
+                    m.d.sync += tokens.eq(tokens - 1)
+                    with m.If(tokens == 1):
+                        m.next = "DESTINATION"
+            with m.State("DESTINATION"):
+                m.d.comb += self.semaphore.eq(job.dst_wait)
+                with m.If(~has_destination | (job.dst_wait == 0) | ~(groups.first | (
+                        job.dst_wait_each & by_group & groups.first_of_panel))):
+                    m.d.comb += after_tokens.eq(1)
+                with m.Elif(self.dst_wait.available):
+                    m.d.comb += [self.dst_wait.consume.eq(1), after_tokens.eq(1)]
+                with m.Else():
+                    m.d.comb += self.waiting.eq(1)
+                with m.If(after_tokens):
+                    with m.If(job.kind == Kind.SYNC):
+                        m.next = "IDLE"
+                    with m.Elif(job.kind == Kind.TABLE):
+                        m.next = "TABLE"
+                    with m.Elif(has_records):
+                        m.next = "RECORDS"
+                    with m.Else():
+                        m.next = "READY"
+            with m.State("RECORDS"):
+                with m.If(~busy_records):
+                    m.d.comb += self.read.valid.eq(1)
+                    fetched(group_lines, "ARRIVE")
+            with m.State("ARRIVE"):
+                # Elements that are issued now need the records later than these arrive.
+                m.d.sync += busy_records.eq(1)
+                m.next = "READY"
+                with m.If((job.kind == Kind.SOFTMAX) & job.last):
+                    m.next = "DIVISION"
+            with m.State("DIVISION"):
+                m.d.comb += [self.read.valid.eq(1), target.to_division.eq(1)]
+                fetched(1, "READY")
+            with m.State("READY"):
+                m.d.comb += self.prepared.eq(1)
+                with m.If(self.take):
+                    m.d.comb += groups.advance.eq(1)
+                    m.d.sync += tokens.eq(job.src_wait_each & groups.tile_end)
+                    with m.If(by_group & ~groups.last):
+                        m.next = "SOURCE"
+                    with m.Else():
+                        m.next = "IDLE"
+                    # Held records of several groups: back to the tile's first.
+                    if config.groups_per_tile > 1:
+                        with m.If(job.param_hold & groups.tile_end):
+                            m.d.sync += line.eq(job.param_base[1:])
+            with m.State("TABLE"):
+                m.d.comb += [
+                    self.read.valid.eq(1), self.read.line.eq(table_scratchpad_word[1:]), target.to_table.eq(1),
+                ]
+                fetched(TABLE_WORDS, "TABLE_ARRIVE")
+            with m.State("TABLE_ARRIVE"):
+                with m.If(~target.busy):
+                    m.next = "IDLE"
+            with m.State("LOAD"):
+                m.d.sync += [line.eq(job.param_base[1:]), tokens.eq(job.src_waits)]
+                m.next = "SOURCE"
+        return m
+
+
+class _Target(wiring.Component):
+    """Takes each line that arrives to where it belongs: records, division or table."""
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "accepted": In(1), "position": In(6), "to_division": In(1), "to_table": In(1), "table_half": In(1),
+            "data": In(8 * config.line_bytes), "busy": Out(1),
+            "records": Out(data.ArrayLayout(ParameterRecord, config.vector_lanes)),
+            "division": Out(ParameterRecord),
+            "table_write": Out(1), "table_word": Out(6), "table_data": Out(32),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        request = data.StructLayout({"position": 6, "division": 1, "table": 1, "half": 1})
+        now = Signal(request)
+        m.d.comb += [now.position.eq(self.position), now.division.eq(self.to_division), now.table.eq(self.to_table),
+                     now.half.eq(self.table_half)]
+        arriving, request_now = self.accepted, now
+        pending = []
+        for stage in range(READ_LATENCY):
+            after = Signal(name=f"arriving_{stage}")
+            request_after = Signal(request, name=f"request_{stage}", reset_less=True)
+            m.d.sync += after.eq(arriving)
+            with m.If(arriving):
+                m.d.sync += request_after.eq(request_now)
+            pending.append(after)
+            arriving, request_now = after, request_after
+        m.d.comb += self.busy.eq(pending[0] | pending[1])
+
+        per_line = config.line_bytes // 8
+        records = Signal(data.ArrayLayout(ParameterRecord, config.vector_lanes), reset_less=True)
+        m.d.comb += self.records.eq(records)
+        with m.If(arriving & ~request_now.table):
+            with m.If(request_now.division):
+                m.d.sync += self.division.eq(self.data[:64])
+            with m.Else():
+                for first in range(0, config.vector_lanes, per_line):
+                    count = min(per_line, config.vector_lanes - first)
+                    with m.If(request_now.position == first // per_line):
+                        m.d.sync += [records[first + i].eq(self.data[64 * i:64 * (i + 1)]) for i in range(count)]
+
+        words_per_half = config.word_bytes // 4
+        half = Signal(8 * config.word_bytes)
+        m.d.comb += [
+            half.eq(self.data.word_select(request_now.half, 8 * config.word_bytes)),
+            self.table_write.eq(arriving & request_now.table),
+            self.table_word.eq(request_now.position),
+        ]
+        if words_per_half == 1:
+            m.d.comb += self.table_data.eq(half)
+        else:
+            m.d.comb += self.table_data.eq(half.word_select(
+                request_now.position[:(words_per_half - 1).bit_length()], 32))
+        return m

@@ -1,0 +1,198 @@
+"""The lanes and the control that moves items through them."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..memory.wrapper import OnChipMemory
+from .issue import item_layout
+from .job import Element, Kind, ParameterRecord, job_layout
+from .lane import Factor, LaneControl, RequantizeLane
+from .state import DivisionState, NormState, StateRead
+from .tables import Tables
+
+__all__ = ["Requantizer"]
+
+_STAGES = 8
+# Items between stage 0 and stage 6.
+_HELD_OPERANDS = 8
+
+
+class Requantizer(wiring.Component):
+    """``vector_lanes`` `RequantizeLane`, their tables, and what travels beside the items.
+
+    An item that is launched in stage 0 is in stage 7 seven cycles later, after a second round through stages 2 to 6 twelve
+    cycles later for a norm. STATS uses stages 0 and 1 only.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    job : In(job_layout(config))
+    load_source, source, load_second, second, launch, launched : In
+        From `Operands`.
+    records : In
+        From `Preparer`; ``release`` Out(1) says that they have been taken over.
+    norm_read, division_read : Out(StateRead)
+    table_write, table_word, table_data : In
+        Writes the table of the job's slot.
+    elements : Out(ArrayLayout(signed(16), vector_lanes))
+        Stage 0.
+    product_valid, product_first, product_last : Out(1); products : Out(ArrayLayout(signed(32), vector_lanes))
+        Stage 1.
+    done : Out(1); done_item : Out(item_layout(config))
+        Stage 7 holds an item.
+    results : Out(ArrayLayout(signed(16), vector_lanes)); visible : Out(vector_lanes)
+        Its results, and for SOFTMAX which keys are visible.
+    busy : Out(1)
+    """
+
+    def __init__(self, config):
+        self.config = config
+        lanes = config.vector_lanes
+        super().__init__({
+            "job": In(job_layout(config)),
+            "load_source": In(1), "source": In(data.ArrayLayout(signed(32), lanes)),
+            "load_second": In(1), "second": In(data.ArrayLayout(signed(16), lanes)),
+            "launch": In(1), "launched": In(item_layout(config)),
+            "records": In(data.ArrayLayout(ParameterRecord, lanes)), "release": Out(1),
+            "norm_read": Out(StateRead(config.state_rows, NormState)),
+            "division_read": Out(StateRead(config.state_rows, DivisionState)),
+            "table_write": In(1), "table_word": In(6), "table_data": In(32),
+            "elements": Out(data.ArrayLayout(signed(16), lanes)),
+            "product_valid": Out(1), "product_first": Out(1), "product_last": Out(1),
+            "products": Out(data.ArrayLayout(signed(32), lanes)),
+            "done": Out(1), "done_item": Out(item_layout(config)),
+            "results": Out(data.ArrayLayout(signed(16), lanes)), "visible": Out(lanes), "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, job = self.config, self.job
+        lanes = config.vector_lanes
+        norm, softmax, stats = Signal(), Signal(), Signal()
+        m.d.comb += [norm.eq(job.kind == Kind.NORM), softmax.eq(job.kind == Kind.SOFTMAX),
+                     stats.eq(job.kind == Kind.STATS)]
+
+        # Items in stages 1 to 7; in a norm each goes twice through stages 2 to 6.
+        carried = data.StructLayout({name: field.shape for name, field in item_layout(config)
+                                     if name in ("fresh", "first", "last", "group", "step", "dst_done")} | {"again": 1})
+        valid = [Signal(name=f"valid_{k}") for k in range(_STAGES)]
+        item = [Signal(carried, name=f"item_{k}", reset_less=True) for k in range(_STAGES)]
+        enter = Signal(_STAGES)
+        again = Signal()
+        m.d.comb += [
+            valid[0].eq(self.launch),
+            again.eq(valid[6] & norm & ~item[6].again),
+            enter[1].eq(valid[0]),
+            enter[2].eq((valid[1] & ~stats) | again),
+            enter[7].eq(valid[6] & ~again),
+        ]
+        for name in carried.members:
+            if name != "again":
+                m.d.comb += item[0][name].eq(self.launched[name])
+        m.d.comb += [enter[k].eq(valid[k - 1]) for k in range(3, 7)]
+        m.d.sync += [valid[k].eq(enter[k]) for k in range(1, _STAGES)]
+        for k in range(1, _STAGES):
+            with m.If(enter[k]):
+                m.d.sync += item[k].eq(item[k - 1])
+                if k == 2:
+                    with m.If(again):
+                        m.d.sync += [item[2].eq(item[6]), item[2].again.eq(1)]
+        m.d.comb += [
+            self.busy.eq(Cat(valid).any()), self.done.eq(valid[7]),
+            self.product_valid.eq(valid[1] & stats), self.product_first.eq(item[1].first),
+            self.product_last.eq(item[1].last),
+        ]
+        for name in carried.members:
+            if name != "again":
+                m.d.comb += self.done_item[name].eq(item[7][name])
+
+        # Values of the row: read from stage 0, sum used in stage 1, multiplier in 2, shift in 4 and 5.
+        m.d.comb += [
+            self.norm_read.enable.eq(self.launch & norm), self.norm_read.row.eq(self.launched.row),
+            self.division_read.enable.eq(self.launch & job.row_scale), self.division_read.row.eq(self.launched.row),
+        ]
+        row_mult = Signal(signed(18), reset_less=True)
+        row_shift = [Signal(6, name=f"row_shift_{k}", reset_less=True) for k in range(_STAGES)]
+        by_rows = Signal()
+        m.d.comb += by_rows.eq(norm | job.row_scale)
+        with m.If(enter[2] & by_rows):
+            m.d.sync += [
+                row_mult.eq(Mux(norm, self.norm_read.value.root, self.division_read.value.mult)),
+                row_shift[2].eq(Mux(norm, self.norm_read.value.shift, self.division_read.value.shift)),
+            ]
+        for k in range(3, 6):
+            with m.If(enter[k] & by_rows):
+                m.d.sync += row_shift[k].eq(row_shift[k - 1])
+
+        def by_row(k):
+            return job.row_scale | (norm & ~item[k].again)
+
+        def takes_over(k):
+            """An item that needs the new parameters is about to leave stage k."""
+            return valid[k] & item[k].fresh & (~norm | item[k].again)
+
+        control = LaneControl().create()
+        m.d.comb += [
+            control.load_source.eq(self.load_source), control.load_second.eq(self.load_second),
+            control.enter.eq(enter), control.features.eq(job.features),
+            control.subtract.eq(norm), control.row_sum.eq(self.norm_read.value.row_sum), control.again.eq(again),
+            control.by_row.eq(by_row(2)), control.row_mult.eq(row_mult), control.add_bias.eq(norm & item[3].again),
+            control.coarse_by_row.eq(by_row(4)), control.row_coarse.eq(row_shift[4][3:]),
+            control.fine_by_row.eq(by_row(5)), control.row_fine.eq(row_shift[5][:3]),
+            control.add_zero.eq(~softmax), control.zero_unsigned.eq(job.dst_type == Element.UINT8),
+            control.add_residual.eq(job.residual),
+            control.result_type.eq(Mux(softmax, Element.INT16, Mux(job.table, Element.INT8, job.dst_type))),
+            control.load_bias.eq(Mux(norm, takes_over(2), valid[0] & item[0].fresh)),
+            control.load_mult.eq(Mux(norm, again & item[6].fresh, valid[1] & item[1].fresh)),
+            control.load_coarse.eq(takes_over(3)), control.load_fine.eq(takes_over(4)),
+            control.load_zero.eq(takes_over(5)), self.release.eq(takes_over(5)),
+        ]
+        with m.Switch(job.kind):
+            with m.Case(Kind.NORM):
+                m.d.comb += control.factor.eq(Factor.FEATURES)
+            with m.Case(Kind.STATS):
+                m.d.comb += control.factor.eq(Factor.ITSELF)
+            with m.Case(Kind.REQUANT):
+                m.d.comb += control.factor.eq(Mux(job.multiply, Factor.SECOND, Factor.ONE))
+
+        # Second operands wait in a memory until stage 6; for SOFTMAX the visibility of the keys does.
+        m.submodules.held = held = OnChipMemory(16 * lanes, _HELD_OPERANDS)
+        write_index, read_index = Signal(3), Signal(3)
+        holds = Signal()
+        m.d.comb += [
+            holds.eq(job.residual | softmax),
+            held.write_enable.eq(self.launch & holds), held.write_address.eq(write_index), held.write_mask.eq(1),
+            held.read_enable.eq(valid[5] & holds), held.read_address.eq(read_index),
+        ]
+        with m.If(held.write_enable):
+            m.d.sync += write_index.eq(write_index + 1)
+        with m.If(held.read_enable):
+            m.d.sync += read_index.eq(read_index + 1)
+        residuals = data.View(data.ArrayLayout(signed(16), lanes), held.read_data)
+
+        m.submodules.tables = tables = Tables(lanes)
+        m.d.comb += [
+            tables.write.eq(self.table_write), tables.write_slot.eq(job.slot), tables.write_word.eq(self.table_word),
+            tables.write_data.eq(self.table_data), tables.lookup.eq(enter[7] & job.table), tables.slot.eq(job.slot),
+        ]
+        held_values = []
+        for number in range(lanes):
+            m.submodules[f"lane_{number}"] = lane = RequantizeLane()
+            m.d.comb += [getattr(lane.control, name).eq(getattr(control, name)) for name in LaneControl().members]
+            m.d.comb += [
+                lane.source.eq(self.source[number]), lane.second.eq(self.second[number]),
+                lane.record.eq(self.records[number]), lane.residual.eq(residuals[number]),
+                self.elements[number].eq(lane.element), self.products[number].eq(lane.product),
+                tables.index[number].eq(lane.clamped[:8]),
+                self.results[number].eq(Mux(job.table, tables.values[number], lane.result)),
+            ]
+            sees = (self.launched.keys > number) & (lane.second_held[0] | ~job.mask)
+            held_values.append(Mux(softmax, sees, lane.second_held.as_unsigned())[:16])
+        m.d.comb += held.write_data.eq(Cat(held_values))
+        with m.If(enter[7] & softmax):
+            m.d.sync += self.visible.eq(Cat(residuals[number][0] for number in range(lanes)))
+        return m

@@ -1,0 +1,236 @@
+"""One-pass softmax: running maxima, exponentials and sums of rows."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..memory.wrapper import OnChipMemory
+from ..streams import Queue
+from .exponential import ExponentialLane
+from .job import Step, job_layout
+from .loops import GroupCounter
+from .reduce import LaneMaximum
+from .state import MAXIMUM, SUM, StateRead, StateWrite
+
+__all__ = ["Softmax", "EMPTY"]
+
+#: Running maximum of a row that has not seen a visible key.
+EMPTY = -2048
+# Rows on their way from the first score to the last exponential.
+_ROWS = 8
+# Stage of the exponential lanes that the sums take, and of the probabilities.
+_EXPONENTIAL, _PROBABILITY = 3, 4
+
+
+class Softmax(wiring.Component):
+    """From the scores of a key block, group by group, row by row, to probabilities and the rows' state.
+
+    Scores wait in a ring of two key blocks until their row's maximum is known; meanwhile the next rows' scores arrive.
+    One group a cycle in and out. Issue counts on room: an item takes one place of the ring when it is issued and a row
+    one place of the row queue.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    job : In(job_layout(config))
+    start : In(1)
+        A SOFTMAX has been loaded, ``job`` is valid.
+    issued, issued_row : In(1)
+        An item, the first of a row, has been issued; ``item_room``, ``row_room`` Out(1) allow the next.
+    score_valid, first, last : In(1); scores, visible : In
+        A group of scores, the first or last of its row.
+    maximum_read, maximum_write, sum_read, sum_write, rescale_write
+        State of the rows.
+    done : Out(1); probabilities : Out(ArrayLayout(8, lanes)); group, step : Out
+        Probabilities for the scratchpad: group within the panel, and how the destination goes on.
+    exponential_valid : Out(1); exponentials : Out(ArrayLayout(16, lanes)); total : In
+        To the tree of sums and back, ``sum_latency`` cycles later.
+    rows_done : Out(12)
+        Rows whose state has been written.
+    """
+
+    def __init__(self, config, sum_latency):
+        self.config = config
+        self.sum_latency = sum_latency
+        lanes, rows = config.vector_lanes, config.state_rows
+        super().__init__({
+            "job": In(job_layout(config)), "start": In(1),
+            "issued": In(1), "issued_row": In(1), "item_room": Out(1), "row_room": Out(1),
+            "score_valid": In(1), "first": In(1), "last": In(1),
+            "scores": In(data.ArrayLayout(signed(16), lanes)), "visible": In(lanes),
+            "maximum_read": Out(StateRead(rows, MAXIMUM)), "maximum_write": Out(StateWrite(rows, MAXIMUM)),
+            "sum_read": Out(StateRead(rows, SUM)), "sum_write": Out(StateWrite(rows, SUM)),
+            "rescale_write": Out(StateWrite(rows, 6)),
+            "done": Out(1), "probabilities": Out(data.ArrayLayout(8, lanes)),
+            "group": Out(range(config.panel // lanes)), "step": Out(Step),
+            "exponential_valid": Out(1), "exponentials": Out(data.ArrayLayout(16, lanes)),
+            "total": In(signed(17 + (lanes - 1).bit_length())),
+            "rows_done": Out(13),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        lanes = config.vector_lanes
+
+        # The ring of scores: 17 bits for each, the upper one says that it counts.
+        depth = 2 << (config.key_block // lanes - 1).bit_length()
+        m.submodules.ring = ring = OnChipMemory(17 * lanes, depth)
+        write_place, read_place = Signal(range(depth)), Signal(range(depth))
+        taken = Signal(range(depth + 1))
+        rows_taken = Signal(range(_ROWS + 1))
+        pop, row_pop = Signal(), Signal()
+        m.d.comb += [
+            ring.write_enable.eq(self.score_valid), ring.write_address.eq(write_place), ring.write_mask.eq(1),
+            ring.write_data.eq(Cat(Cat(self.scores[lane], self.visible[lane]) for lane in range(lanes))),
+            ring.read_enable.eq(pop), ring.read_address.eq(read_place),
+            self.item_room.eq(taken != depth), self.row_room.eq(rows_taken != _ROWS),
+        ]
+        with m.If(self.score_valid):
+            m.d.sync += write_place.eq(write_place + 1)
+        with m.If(pop):
+            m.d.sync += read_place.eq(read_place + 1)
+        m.d.sync += [
+            taken.eq(taken + self.issued - pop),
+            rows_taken.eq(rows_taken + self.issued_row - row_pop),
+        ]
+
+        m.submodules.rows = rows = Queue(data.StructLayout({"maximum": MAXIMUM, "rescale": 6}), _ROWS)
+        self._maxima(m, rows)
+        self._exponentials(m, rows, ring, pop, row_pop)
+        return m
+
+    def _maxima(self, m, rows):
+        """Maximum of each row, with the state's; the result goes to the queue ``rows``."""
+        config, job = self.config, self.job
+        lanes = config.vector_lanes
+        # Unsigned order: masked, then scores from -32768 up.
+        m.submodules.tree = tree = LaneMaximum(lanes, 17)
+        m.d.comb += tree.valid.eq(self.score_valid)
+        for lane in range(lanes):
+            score = self.scores[lane]
+            m.d.comb += tree.values[lane].eq(Mux(self.visible[lane], Cat(score[:15], ~score[15], Const(1, 1)), 0))
+        flags = Cat(self.score_valid, self.first, self.last)
+        for stage in range(tree.latency):
+            after = Signal(3, name=f"flags_{stage}")
+            m.d.sync += after.eq(flags)
+            flags = after
+        valid, first, last = flags
+
+        best = Signal(17, reset_less=True)      # of the row's groups so far
+        row_best = Signal(17)
+        m.d.comb += row_best.eq(Mux(first | (tree.total > best), tree.total, best))
+        with m.If(valid):
+            m.d.sync += best.eq(row_best)
+        # In whole units, rounded up.
+        ceiling = Signal(MAXIMUM, reset_less=True)
+        some = Signal(reset_less=True)
+        row = Signal(range(config.state_rows))
+        written_row = Signal.like(row)
+        finished, decided = Signal(), Signal()
+        with m.If(self.start):
+            m.d.sync += [row.eq(job.state_base), written_row.eq(job.state_base)]
+        with m.Else():
+            m.d.sync += [row.eq(row + (valid & last)), written_row.eq(written_row + decided)]
+        m.d.comb += [self.maximum_read.enable.eq(valid & last), self.maximum_read.row.eq(row)]
+        m.d.sync += [finished.eq(valid & last), decided.eq(finished)]
+        with m.If(valid & last):
+            m.d.sync += [ceiling.eq(Cat(row_best[5:15], ~row_best[15]).as_signed() + row_best[:5].any()),
+                         some.eq(row_best[16])]
+
+        before = Signal(MAXIMUM)
+        after = Signal(MAXIMUM)
+        distance = Signal(13)
+        decision = Signal(data.StructLayout({"maximum": MAXIMUM, "rescale": 6}), reset_less=True)
+        m.d.comb += [
+            before.eq(Mux(job.first, EMPTY, self.maximum_read.value)),
+            after.eq(Mux(some & (ceiling > before), ceiling, before)),
+            distance.eq(after - before),
+        ]
+        with m.If(finished):
+            m.d.sync += [
+                decision.maximum.eq(after),
+                decision.rescale.eq(Mux(before == EMPTY, 0, Mux(distance > 32, 32, distance))),
+            ]
+        m.d.comb += [
+            rows.i.valid.eq(decided), rows.i.payload.eq(decision),
+            self.maximum_write.enable.eq(decided), self.maximum_write.row.eq(written_row),
+            self.maximum_write.value.eq(decision.maximum),
+            self.rescale_write.enable.eq(decided), self.rescale_write.row.eq(written_row),
+            self.rescale_write.value.eq(decision.rescale),
+        ]
+
+    def _exponentials(self, m, rows, ring, pop, row_pop):
+        """Exponentials of the rows in the queue, their sums, and the new state."""
+        config, job = self.config, self.job
+        lanes = config.vector_lanes
+        m.submodules.groups = groups = GroupCounter(config)
+        m.d.comb += [
+            groups.tiles.eq(job.tiles), groups.restart.eq(self.start), groups.advance.eq(pop),
+            pop.eq(rows.o.valid), row_pop.eq(pop & groups.last), rows.o.ready.eq(groups.last),
+        ]
+
+        # Stage 0: scores and the row's maximum; further on what belongs to the group.
+        carried = data.StructLayout({"first": 1, "last": 1, "group": groups.group.shape(), "panel_end": 1, "rescale": 6})
+        stages = _EXPONENTIAL + 1 + max(self.sum_latency, _PROBABILITY - _EXPONENTIAL)
+        valid = [Signal(name=f"exponential_valid_{k}") for k in range(stages)]
+        item = [Signal(carried, name=f"exponential_item_{k}", reset_less=True) for k in range(stages)]
+        maximum = Signal(MAXIMUM, reset_less=True)
+        m.d.sync += valid[0].eq(pop)
+        with m.If(pop):
+            m.d.sync += [
+                maximum.eq(rows.o.payload.maximum), item[0].first.eq(groups.first), item[0].last.eq(groups.last),
+                item[0].group.eq(groups.group), item[0].panel_end.eq(groups.panel_end),
+                item[0].rescale.eq(rows.o.payload.rescale),
+            ]
+        for k in range(1, stages):
+            m.d.sync += valid[k].eq(valid[k - 1])
+            with m.If(valid[k - 1]):
+                m.d.sync += item[k].eq(item[k - 1])
+        m.d.comb += self.exponential_valid.eq(valid[_EXPONENTIAL])
+        for number in range(lanes):
+            m.submodules[f"lane_{number}"] = lane = ExponentialLane()
+            score = ring.read_data[17 * number:17 * number + 17]
+            m.d.comb += [
+                lane.enter.eq(Cat(Const(0, 1), valid[:_PROBABILITY])), lane.maximum.eq(maximum),
+                lane.score.eq(score[:16]), lane.visible.eq(score[16]),
+                self.exponentials[number].eq(lane.exponential), self.probabilities[number].eq(lane.probability),
+            ]
+        written = item[_PROBABILITY]
+        m.d.comb += [
+            self.done.eq(valid[_PROBABILITY]), self.group.eq(written.group),
+            self.step.eq(Mux(written.last, Step.OUTER, Mux(written.panel_end, Step.INNER, Step.STAY))),
+        ]
+
+        # Sum of the row; at its end the old sum is read, rescaled, added and written.
+        ready, of = valid[_EXPONENTIAL + self.sum_latency], item[_EXPONENTIAL + self.sum_latency]
+        total = Signal(SUM - 6, reset_less=True)
+        with m.If(ready):
+            m.d.sync += total.eq(Mux(of.first, 0, total) + self.total.as_unsigned())
+        row = Signal(range(config.state_rows))
+        rescale = Signal(6, reset_less=True)
+        summed, added = Signal(), Signal()
+        old = Signal(SUM, reset_less=True)
+        held_total = Signal.like(total, reset_less=True)
+        moved = Signal(SUM + 1)
+        m.d.comb += [
+            self.sum_read.enable.eq(ready & of.last), self.sum_read.row.eq(row),
+            moved.eq(Cat(Const(0, 1), self.sum_read.value) >> rescale[:5]),
+            self.sum_write.enable.eq(added), self.sum_write.value.eq(old + held_total),
+        ]
+        m.d.sync += [summed.eq(ready & of.last), added.eq(summed)]
+        with m.If(ready & of.last):
+            m.d.sync += rescale.eq(of.rescale)
+        with m.If(summed):
+            m.d.sync += [old.eq(Mux(job.first | rescale[5], 0, moved[1:] + moved[0])), held_total.eq(total)]
+        sum_row = Signal.like(row)
+        m.d.comb += self.sum_write.row.eq(sum_row)
+        with m.If(ready & of.last):
+            m.d.sync += row.eq(row + 1)
+        with m.If(added):
+            m.d.sync += [sum_row.eq(sum_row + 1), self.rows_done.eq(self.rows_done + 1)]
+        with m.If(self.start):
+            m.d.sync += [row.eq(job.state_base), sum_row.eq(job.state_base), self.rows_done.eq(0)]
