@@ -1,0 +1,78 @@
+"""The program file: a safetensors container whose metadata describe the program and seal it with a checksum.
+
+Tensors: ``constant`` (the image's bytes from offset 0), ``sources`` (layer of each instruction), ``host.*`` (arrays of the
+host program), ``asset.*`` (tokenizer and the like, as bytes). Metadata: one JSON object under ``weft``, and its checksum.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from weft.hw.errors import ProgramError
+
+__all__ = ["FORMAT_VERSION", "write_container", "read_container"]
+
+#: Version of the file's layout; a reader takes its own version only.
+FORMAT_VERSION = 1
+
+
+def _checksum(description, tensors):
+    digest = hashlib.sha256(description.encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name}:{array.dtype.str}:{array.shape}:".encode())
+        digest.update(memoryview(array.reshape(-1)).cast("B") if array.size else b"")
+    return digest.hexdigest()
+
+
+def write_container(path, description, tensors):
+    """Writes ``description`` (JSON values) and ``tensors`` (NumPy arrays by name) to ``path``, all or nothing."""
+    from safetensors.numpy import save_file
+
+    path = Path(path)
+    text = json.dumps({"format": FORMAT_VERSION, **description}, sort_keys=True)
+    # safetensors has no zero-dimensional or empty views of other arrays: own, contiguous copies.
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    metadata = {"weft": text, "checksum": _checksum(text, tensors)}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_container(path):
+    """``(description, tensors)`` of a program file.
+
+    Raises ProgramError for a file that is missing, no program, truncated, altered or of another version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise ProgramError(f"program file {path} does not exist")
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            if "weft" not in metadata:
+                raise ProgramError(f"{path} is no Weft program")
+            description = json.loads(metadata["weft"])
+            version = description.get("format")
+            if version != FORMAT_VERSION:
+                raise ProgramError(f"program file {path} has format version {version}, this Weft reads {FORMAT_VERSION}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise ProgramError(f"program file {path} is truncated or no program: {error}") from None
+    if _checksum(metadata["weft"], tensors) != metadata.get("checksum"):
+        raise ProgramError(f"program file {path} was altered: its checksum does not match")
+    return description, tensors

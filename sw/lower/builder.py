@@ -1,0 +1,233 @@
+"""Collects instructions in semantic order, each with the words it reads and writes.
+
+The order of emission is the meaning of the program: executed one after the other, the instructions compute the
+graph. `weft.lower.schedule` reorders them where nothing conflicts and inserts the tokens that keep the concurrent
+machine equivalent.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from weft.hw import isa
+
+from .events import Event, Space, Thread
+
+__all__ = ["Access", "Item", "Builder", "words_of"]
+
+_ENGINE_THREAD = {isa.Engine.LOAD: Thread.LOAD, isa.Engine.TENSOR: Thread.TENSOR, isa.Engine.VECTOR: Thread.VECTOR,
+                  isa.Engine.STORE: Thread.STORE}
+
+
+@dataclass(frozen=True)
+class Access:
+    """``words`` (int64 array) of ``space`` that an instruction reads or writes; over once ``event`` is announced."""
+    event: Event
+    space: Space
+    words: np.ndarray
+    write: bool
+
+
+@dataclass
+class Item:
+    """One instruction: mnemonic, fields without tokens, its accesses and the layer it serves."""
+    mnemonic: str
+    fields: dict
+    accesses: list
+    source: str = ""
+    #: Its memory address counts from the first buffer instead of from the constants.
+    relocate: bool = False
+
+    @property
+    def thread(self):
+        return _ENGINE_THREAD[isa.INSTRUCTIONS[self.mnemonic].engine]
+
+
+def words_of(base, *dims):
+    """Words ``base + sum(i_k * stride_k)`` for all ``0 <= i_k < count_k``; dims are ``(count, stride)``."""
+    words = np.array([base], np.int64)
+    for count, stride in dims:
+        words = (words[:, None] + np.arange(count, dtype=np.int64) * stride).reshape(-1)
+    return words
+
+
+class Builder:
+    """Emits instructions of one program for ``config``; ``source`` names the layer being lowered."""
+
+    def __init__(self, config):
+        self.config = config
+        self.items = []
+        self.source = ""
+
+    def _add(self, mnemonic, fields, *accesses):
+        item = Item(mnemonic, fields, [Access(*a) for a in accesses], self.source)
+        self.items.append(item)
+        return item
+
+    # Memory <-> scratchpad. Memory addresses and strides are bytes, scratchpad ones words.
+
+    def _copy(self, mnemonic, event, memory, spm, run_words, count, memory_stride, spm_stride, tracked):
+        c = self.config
+        step = c.dma_words
+        memory_words = np.empty(0, np.int64)
+        if tracked:
+            memory_words = words_of(memory // c.dma_bytes, (count, memory_stride // c.dma_bytes), (run_words // step, 1))
+        spm_words = words_of(spm, (count, spm_stride), (run_words, 1))
+        load = mnemonic == "LOAD"
+        item = self._add(mnemonic, dict(dram_addr=memory, spm_addr=spm, run_words=run_words, inner_count=count,
+                                 inner_dram_stride=memory_stride, inner_spm_stride=spm_stride, outer_count=1),
+                  (event, Space.SCRATCHPAD, spm_words, load), (event, Space.MEMORY, memory_words, not load))
+        item.relocate = tracked
+
+    def _runs(self, mnemonic, event, memory, spm, run_words, count, memory_stride, spm_stride, tracked):
+        """Splits what the fields of one instruction cannot hold."""
+        c = self.config
+        limit_run = (1 << 16) - c.dma_words
+        limit_count = (1 << 14) - 1
+        if count > 1 and run_words * c.word_bytes == memory_stride and run_words == spm_stride \
+                and run_words * count <= limit_run:
+            run_words, count = run_words * count, 1
+        if count == 1:
+            memory_stride = spm_stride = 0
+        if memory_stride >= 1 << 28 or run_words > limit_run:
+            for i in range(count):
+                for start in range(0, run_words, limit_run):
+                    self._copy(mnemonic, event, memory + i * memory_stride + start * c.word_bytes,
+                               spm + i * spm_stride + start, min(limit_run, run_words - start), 1, 0, 0, tracked)
+            return
+        for first in range(0, count, limit_count):
+            self._copy(mnemonic, event, memory + first * memory_stride, spm + first * spm_stride, run_words,
+                       min(limit_count, count - first), memory_stride, spm_stride, tracked)
+
+    def load(self, memory, spm, run_words, count=1, memory_stride=0, spm_stride=0, tracked=True):
+        """``count`` runs of ``run_words`` from memory to scratchpad; not ``tracked``: from the constants."""
+        self._runs("LOAD", Event.LOADED, memory, spm, run_words, count, memory_stride, spm_stride, tracked)
+
+    def store(self, memory, spm, run_words, count=1, memory_stride=0, spm_stride=0):
+        """``count`` runs of ``run_words`` from scratchpad to memory."""
+        self._runs("STORE", Event.STORED, memory, spm, run_words, count, memory_stride, spm_stride, True)
+
+    def index(self, memory, count):
+        """Row numbers for the following gathers, from a buffer."""
+        self._add("INDEX", dict(dram_addr=memory, count=count)).relocate = True
+
+    def gather(self, memory, row_bytes, spm, spm_stride, run_words, first, count):
+        """Table rows chosen by ``count`` index entries from ``first`` on."""
+        self._add("GATHER", dict(dram_addr=memory, dram_stride=row_bytes, spm_addr=spm, spm_stride=spm_stride,
+                                 run_words=run_words, first=first, count=count),
+                  (Event.LOADED, Space.SCRATCHPAD, words_of(spm, (count, spm_stride), (run_words, 1)), True))
+
+    # Products. ``a`` is a View (row stride 1), ``acc`` an accumulator word, tiles counted as in the instructions.
+
+    def _product(self, mnemonic, a, row, rows, a_panel, k_tiles, n_tiles, acc, accumulate, fields, stationary, *,
+                 unsigned=False, rescale=False, state=0):
+        c = self.config
+        a_panels = -(-k_tiles // c.k_tiles_per_panel)
+        accesses = [(Event.WEIGHTS, Space.SCRATCHPAD, stationary, False),
+                    (Event.ROWS, Space.SCRATCHPAD, a.words(row, rows, a_panel, a_panels), False),
+                    (Event.SUMS, Space.ACCUMULATORS, words_of(acc, (n_tiles * rows, 1)), True)]
+        if rescale:
+            accesses.append((Event.SUMS, Space.STATE, words_of(state, (rows, 1)), False))
+        self._add(mnemonic, dict(a_base=a.address(row, a_panel), a_panel_stride=a.panel_stride, a_unsigned=int(unsigned),
+                                 rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, acc_base=acc, acc_stride=rows,
+                                 accumulate=int(accumulate), rescale=int(rescale),
+                                 state_base=state if rescale else 0, **fields), *accesses)
+
+    def matmul(self, a, row, rows, a_panel, k_tiles, n_tiles, acc, weights, accumulate=False, unsigned=False):
+        """Rows of ``a`` times streamed weights at scratchpad word ``weights``; N tile n goes to ``acc + n * rows``."""
+        words = words_of(weights, (k_tiles * n_tiles * self.config.weight_tile_words, 1))
+        self._product("MATMUL", a, row, rows, a_panel, k_tiles, n_tiles, acc, accumulate,
+                      dict(w_base=weights, chunk_tiles=k_tiles * n_tiles), words, unsigned=unsigned)
+
+    def matmul_kt(self, q, row, rows, q_panel, k_tiles, n_tiles, acc, k, key, k_panel, keys):
+        """Scores of ``rows`` queries against ``keys`` keys of ``k`` from row ``key`` on."""
+        panels = -(-k_tiles // self.config.k_tiles_per_panel)
+        self._product("MATMUL_KT", q, row, rows, q_panel, k_tiles, n_tiles, acc, False,
+                      dict(w_base=k.address(key, k_panel), w_panel_stride=k.panel_stride, w_limit=keys),
+                      k.words(key, keys, k_panel, panels))
+
+    def matmul_v(self, p, rows, k_tiles, n_tiles, acc, v, key, v_panel, keys, rescale, state):
+        """Context: probabilities ``p`` times ``keys`` values of ``v`` from row ``key`` on."""
+        panels = -(-n_tiles // self.config.tiles_per_panel)
+        self._product("MATMUL_V", p, 0, rows, 0, k_tiles, n_tiles, acc, rescale,
+                      dict(w_base=v.address(key, v_panel), w_panel_stride=v.panel_stride, w_limit=keys),
+                      v.words(key, keys, v_panel, panels), unsigned=True, rescale=rescale, state=state)
+
+    # Vector instructions. ``view``, row and panel say where; whole panels throughout.
+
+    def requant(self, source, row, panel, out, out_row, out_panel, rows, panels, params, *, hold=False, residual=None,
+                res_row=0, res_panel=0, table_slot=None, row_scale=False, state=0):
+        """Requantizes ``rows`` x ``panels``; ``source`` is a View or, for accumulators, the first word."""
+        c = self.config
+        tiles = panels * c.tiles_per_panel
+        fields = dict(dst_type=out.element, dst_base=out.address(out_row, out_panel), dst_row_stride=out.row_stride,
+                      dst_panel_stride=out.panel_stride, rows=rows, tiles=tiles, param_base=params,
+                      param_hold=int(hold), row_scale=int(row_scale), state_base=state if row_scale else 0)
+        param_words = words_of(params, (c.param_tile_words * (1 if hold else tiles), 1))
+        accesses = [(Event.RESULT, Space.SCRATCHPAD, param_words, False),
+                    (Event.RESULT, Space.SCRATCHPAD, out.words(out_row, rows, out_panel, panels), True)]
+        if isinstance(source, int):
+            fields.update(src_type=isa.Element.ACC, src_base=source, src_row_stride=1, src_panel_stride=rows)
+            accesses.append((Event.SOURCE, Space.ACCUMULATORS, words_of(source, (tiles * rows, 1)), False))
+        else:
+            fields.update(src_type=source.element, src_base=source.address(row, panel),
+                          src_row_stride=source.row_stride, src_panel_stride=source.panel_stride)
+            accesses.append((Event.SOURCE, Space.SCRATCHPAD, source.words(row, rows, panel, panels), False))
+        if residual is not None:
+            fields.update(residual=1, res_type=residual.element, res_base=residual.address(res_row, res_panel),
+                          res_row_stride=residual.row_stride, res_panel_stride=residual.panel_stride)
+            accesses.append((Event.SOURCE, Space.SCRATCHPAD, residual.words(res_row, rows, res_panel, panels), False))
+        if table_slot is not None:
+            fields.update(table=1, slot=table_slot)
+        if row_scale:
+            accesses.append((Event.RESULT, Space.STATE, words_of(state, (rows, 1)), False))
+        self._add("REQUANT", fields, *accesses)
+
+    def stats(self, x, row, rows, features, rms, eps, state):
+        """Row statistics of all panels of ``x``."""
+        self._add("STATS", dict(src_base=x.address(row, 0), src_row_stride=x.row_stride,
+                                src_panel_stride=x.panel_stride, rows=rows,
+                                tiles=x.panels * self.config.tiles_per_panel, features=features, rms=int(rms), eps=eps,
+                                state_base=state),
+                  (Event.SOURCE, Space.SCRATCHPAD, x.words(row, rows, 0, x.panels), False),
+                  (Event.RESULT, Space.STATE, words_of(state, (rows, 1)), True))
+
+    def norm(self, x, row, out, out_row, rows, panel, panels, features, params, state):
+        """Normalizes ``panels`` from ``panel`` on; ``params`` are the records of the first of them."""
+        c = self.config
+        tiles = panels * c.tiles_per_panel
+        self._add("NORM", dict(src_base=x.address(row, panel), src_row_stride=x.row_stride,
+                               src_panel_stride=x.panel_stride, dst_type=out.element,
+                               dst_base=out.address(out_row, panel), dst_row_stride=out.row_stride,
+                               dst_panel_stride=out.panel_stride, rows=rows, tiles=tiles, features=features,
+                               param_base=params, state_base=state),
+                  (Event.SOURCE, Space.SCRATCHPAD, x.words(row, rows, panel, panels), False),
+                  (Event.RESULT, Space.SCRATCHPAD, words_of(params, (tiles * c.param_tile_words, 1)), False),
+                  (Event.RESULT, Space.STATE, words_of(state, (rows, 1)), False),
+                  (Event.RESULT, Space.SCRATCHPAD, out.words(out_row, rows, panel, panels), True))
+
+    def softmax(self, acc, rows, tiles, probabilities, params, state, *, key_start, key_limit, first, last,
+                causal_start=None, mask=None):
+        """One key block; ``mask`` is ``(first word of the block, row stride, row words read)`` or None."""
+        c = self.config
+        fields = dict(acc_base=acc, acc_stride=rows, rows=rows, tiles=tiles, key_start=key_start, key_limit=key_limit,
+                      dst_base=probabilities.address(0, 0), dst_panel_stride=probabilities.panel_stride,
+                      param_base=params, first=int(first), last=int(last), state_base=state)
+        panels = tiles // c.tiles_per_panel
+        accesses = [(Event.SOURCE, Space.ACCUMULATORS, words_of(acc, (tiles * rows, 1)), False),
+                    (Event.RESULT, Space.SCRATCHPAD, words_of(params, (2 * c.param_tile_words, 1)), False),
+                    (Event.RESULT, Space.SCRATCHPAD, probabilities.words(0, rows, 0, panels), True),
+                    (Event.RESULT, Space.STATE, words_of(state, (rows, 1)), True)]
+        if causal_start is not None:
+            fields.update(causal=1, query_start=causal_start)
+        if mask is not None:
+            base, stride, count = mask
+            fields.update(mask=1, mask_base=base, mask_row_stride=stride)
+            accesses.append((Event.RESULT, Space.SCRATCHPAD,
+                             words_of(base, (rows if stride else 1, stride), (count, 1)), False))
+        self._add("SOFTMAX", fields, *accesses)
+
+    def table(self, spm, slot):
+        """Loads a table from scratchpad word ``spm``."""
+        self._add("TABLE", dict(src_base=spm, slot=slot),
+                  (Event.SOURCE, Space.SCRATCHPAD, words_of(spm, (-(-256 // self.config.word_bytes), 1)), False))

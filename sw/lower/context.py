@@ -1,0 +1,156 @@
+"""Everything the lowering of one operation needs: instructions, memory, scratchpad and what was loaded already."""
+
+import numpy as np
+
+from weft.hw.errors import CompileError
+
+from .builder import Builder
+from .layout import ceil_div, pack_records, pack_table, pack_weights, round_up
+from .memory import Allocator, Ring
+
+__all__ = ["Context", "OutOfScratchpad", "Regions"]
+
+
+class OutOfScratchpad(Exception):
+    """A resident tensor or a strip found no room; the planner spills and tries again."""
+
+
+class Regions:
+    """How the scratchpad is divided: activations, parameters and tables, weights in flight.
+
+    Weights lie in banks of their own as far as sizes allow, so that the loader never waits for the vector engine.
+    """
+
+    def __init__(self, config, share=3 / 8):
+        c = config
+        words, line = c.scratchpad_words, max(2, c.dma_words)
+        tile = c.weight_tile_words
+        #: Smallest piece of weights: one panel of inputs times one panel of outputs.
+        self.smallest_chunk = round_up(tile * c.k_tiles_per_panel * c.tiles_per_panel, line)
+        panel_records = c.param_tile_words * c.tiles_per_panel
+        weights = round_up(max(int(words * share), min(words // 2, 2 * self.smallest_chunk)), line)
+        least = panel_records + 3 * c.param_tile_words + round_up(ceil_div(256, c.word_bytes), line)
+        params = round_up(max(words // 16, least), line)
+        self.heap = (0, words - weights - params)
+        self.params = (self.heap[1], self.heap[1] + params)
+        self.weights = (self.params[1], words)
+        if self.heap[1] < words // 4:
+            raise CompileError(f"a scratchpad of {c.scratchpad_kib} KiB leaves no room for activations beside "
+                               f"{weights + params} words of weights and parameters")
+
+
+class Context:
+    """State of one lowering. ``tensors``: name to `weft.lower.tensors.Tensor`; ``regions``: `Regions`."""
+
+    def __init__(self, config, tensors, regions, memory, packed):
+        self.config = config
+        self.tensors = tensors
+        self.builder = Builder(config)
+        self.memory = memory
+        self.heap = Allocator(*regions.heap)
+        line = max(2, config.dma_words)
+        self.weight_ring = Ring(*regions.weights, line)
+        self.param_ring = Ring(*regions.params, line)
+        self.smallest_chunk = regions.smallest_chunk
+        self.accumulators = Allocator(0, config.accumulator_words)
+        self.states = Allocator(0, config.state_rows)
+        self.granule = config.dma_words
+        self._packed = packed
+        self._tables = [None, None]
+        self._next_table = 0
+
+    # Strips of tensors.
+
+    def temporary(self, tensor, row0, row1, panel0, panel1):
+        """A view in fresh scratchpad words; `OutOfScratchpad` if there are none."""
+        words = (row1 - row0) * (panel1 - panel0) * tensor.line
+        base = self.heap.alloc(words, align=2)
+        if base is None:
+            raise OutOfScratchpad(tensor.name)
+        return tensor.view(base, row0, row1, panel0, panel1)
+
+    def open(self, tensor, row0, row1, panel0=0, panel1=None):
+        """The resident tensor, or an empty temporary for these rows and panels."""
+        if tensor.resident is not None:
+            return tensor.whole()
+        return self.temporary(tensor, row0, row1, panel0, tensor.panels if panel1 is None else panel1)
+
+    def fetch(self, tensor, view, row0, row1, panel0, panel1):
+        """Loads rows and panels of a tensor in memory into ``view``; nothing to do for a resident one."""
+        if not view.temporary:
+            return
+        memory, run, count, pitch, _ = tensor.runs(row0, row1, panel0, panel1)
+        if run * self.config.word_bytes == pitch:       # whole rows: contiguous in memory
+            run, count = run * count, 1
+        stride = view.row_stride if tensor.row_major else view.panel_stride
+        self.builder.load(memory, view.address(row0, panel0), run, count, pitch, stride, tracked=not tensor.constant)
+
+    def read(self, tensor, row0, row1, panel0=0, panel1=None):
+        """`open` and `fetch`; rows are widened to the DMA granule."""
+        panel1 = tensor.panels if panel1 is None else panel1
+        row0, row1 = row0 // self.granule * self.granule, round_up(row1, self.granule)
+        view = self.open(tensor, row0, row1, panel0, panel1)
+        self.fetch(tensor, view, row0, row1, panel0, panel1)
+        return view
+
+    def commit(self, tensor, view, row0, row1, panel0, panel1):
+        """Stores rows and panels of a temporary result; nothing to do for a resident one."""
+        if not view.temporary:
+            return
+        memory, run, count, pitch, _ = tensor.runs(row0, row1, panel0, panel1)
+        stride = view.row_stride if tensor.row_major else view.panel_stride
+        if run * self.config.word_bytes == pitch and run == stride:
+            run, count = run * count, 1
+        self.builder.store(memory, view.address(row0, panel0), run, count, pitch, stride)
+
+    def release(self, view):
+        """Frees a temporary."""
+        if view is not None and view.temporary:
+            self.heap.free(view.base)
+
+    # Weights, parameters, tables.
+
+    def weights(self, op, inputs, outputs, n0, n1, k0, k1):
+        """Loads the tiles of N panels ``n0..n1`` and K panels ``k0..k1`` of a linear layer; returns their first word."""
+        c = self.config
+        if id(op) not in self._packed:
+            self._packed[id(op)] = pack_weights(c, op.weight, inputs, outputs)
+        n, k = c.tiles_per_panel, c.k_tiles_per_panel
+
+        def data():
+            return np.ascontiguousarray(self._packed[id(op)][n0 * n:n1 * n, k0 * k:k1 * k]).reshape(-1)
+
+        words = round_up((n1 - n0) * n * (k1 - k0) * k * c.weight_tile_words, c.dma_words)
+        base = self.weight_ring.take(words)
+        self.builder.load(self.memory.constant(data, ("weights", id(op), n0, n1, k0, k1)), base, words, tracked=False)
+        return base
+
+    def params(self, data, key):
+        """Loads parameter words (uint8[n]); returns the first. Valid while little else is loaded, see `Ring`."""
+        words = round_up(ceil_div(data.size, self.config.word_bytes), self.config.dma_words)
+        base = self.param_ring.take(words)
+        self.builder.load(self.memory.constant(data, key), base, words, tracked=False)
+        return base
+
+    def identity(self):
+        """Records of one tile that change nothing (``((x * 2) + 1) >> 1``), for ``param_hold``."""
+        return self.params(pack_records(self.config, np.zeros(self.config.cols), 2, 1, 0), "identity")
+
+    def rescale_records(self, rescale, channels, panel0, panel1, idle=0):
+        """Records of a `weft.qgraph.Rescale` for panels ``panel0..panel1``; padding channels give ``idle``."""
+        span = slice(panel0 * self.config.panel, panel1 * self.config.panel)
+        bias, mult, shift = (channels.spread(np.broadcast_to(v, channels.features), fill=f)[span]
+                             for v, f in ((rescale.bias, 0), (rescale.mult, 0), (rescale.shift, 1)))
+        zero = np.where(channels.map[span] >= 0, rescale.zero, idle)
+        return pack_records(self.config, bias, mult, shift, zero)
+
+    def table(self, values):
+        """Table slot that holds ``values[256]``; loads it unless it is there already."""
+        data = pack_table(self.config, values)
+        key = data.tobytes()
+        if key in self._tables:
+            return self._tables.index(key)
+        slot, self._next_table = self._next_table, 1 - self._next_table
+        self._tables[slot] = key
+        self.builder.table(self.params(data, ("table", key)), slot)
+        return slot

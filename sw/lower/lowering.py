@@ -1,0 +1,262 @@
+"""From a quantized graph to the memory image of a program."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from weft import qgraph
+from weft.hw import isa
+from weft.hw.errors import CompileError
+from weft.hw.image import Image
+
+from .builder import Item
+from .channels import choose_channels, insert_conversions
+from .context import Context, OutOfScratchpad, Regions
+from .events import Space
+from .layout import mask_row_words, pack_mask, pack_rows, round_up
+from .memory import MemoryMap
+from .ops import LOWER
+from .ops.embed import ids_chunk
+from .plan import choose_residents, lifetimes, placement_cost
+from .schedule import schedule
+from .tensors import ELEMENTS, Tensor
+
+__all__ = ["Lowered", "HostTensor", "lower"]
+
+
+@dataclass(frozen=True)
+class HostTensor:
+    """A tensor that the host writes or reads, and how it lies in its buffer (see ``hw/README.md``).
+
+    ``kind``: "rows" (`int8`, `uint8`, `int16` panels), "ids" (int32, ``chunk`` of them every ``chunk_bytes``) or "mask".
+    ``block``: features of one block of `weft.lower.layout.Channels`; ``offset``: first byte in memory; ``place``:
+    "input", "output" or "constant".
+    """
+    name: str
+    kind: str
+    dtype: str
+    rows: int
+    features: int
+    stored_rows: int
+    block: int
+    row_major: bool
+    offset: int
+    bytes: int
+    place: str
+    chunk: int = 0
+    chunk_bytes: int = 0
+
+
+@dataclass
+class Lowered:
+    """Result of `lower`: the image, its inputs and outputs, and the compulsory memory traffic in bytes."""
+    image: Image
+    inputs: list
+    outputs: list
+    compulsory_bytes: int
+
+
+class _Ids:
+    """Token ids or a mask in memory: what `Tensor` is for activations."""
+
+    def __init__(self, rows, stored_rows, constant, memory):
+        self.rows, self.stored_rows, self.constant, self.memory = rows, stored_rows, constant, memory
+
+
+class _Lowering:
+    def __init__(self, graph, config, packed, spilled, share):
+        self.graph, self.config = graph, config
+        self.memory = MemoryMap(config)
+        self.regions = Regions(config, share)
+        self.channels = choose_channels(graph, config)
+        self.hosts = {}
+        self.tensors = {name: Tensor(name, t.rows, self.channels[name], t.dtype, config)
+                        for name, t in graph.tensors.items() if t.dtype in ELEMENTS}
+        self.residents = choose_residents(graph, self.tensors, self.regions.heap, config, spilled)
+        self.spans = lifetimes(graph)
+        self.places()
+        self.ctx = Context(config, self.tensors, self.regions, self.memory, packed)
+        self.resident_places = {}
+
+    @property
+    def spills(self):
+        """Whether tensors that are read again have to live in memory."""
+        return any(n not in self.residents and self.spans[n][1] > self.spans[n][0] and not self.is_given(n)
+                   for n in self.tensors if n in self.spans)
+
+    def is_given(self, name):
+        return isinstance(self.graph.producer(name), (qgraph.Input, qgraph.Constant))
+
+    def alive(self):
+        """Resident tensors in the scratchpad right now."""
+        return list(self.resident_places)
+
+    def places(self):
+        """Memory of inputs, constants, results and spilled tensors."""
+        outputs = {o.tensor for o in self.graph.outputs}
+        for op in self.graph.ops:
+            if isinstance(op, qgraph.Input):
+                self.tensors[op.out] = self.host_tensor(op.out, "input")
+            elif isinstance(op, qgraph.Constant):
+                self.tensors[op.out] = self.constant_tensor(op)
+            else:
+                for name in op.writes:
+                    if name not in self.tensors:
+                        raise CompileError(f"{op.origin}: no {self.graph.tensors[name].dtype} tensor can be computed")
+                    if name in outputs:
+                        self.host_tensor(name, "output")
+                    elif name not in self.residents:
+                        tensor = self.tensors[name]
+                        tensor.memory = self.memory.buffer(name, tensor.words * self.config.word_bytes, "work")
+
+    def host_tensor(self, name, kind):
+        """Buffer of an input or output tensor, described for the host."""
+        c, q = self.config, self.graph.tensors[name]
+        channels = self.channels[name]
+        chunk = chunk_bytes = 0
+        stored = round_up(q.rows, c.dma_words)
+        row_major = False
+        if q.dtype == "int32":
+            layout = "ids"
+            chunk, chunk_bytes = ids_chunk(c, stored)
+            size = -(-stored // chunk) * chunk_bytes
+        elif q.dtype == "bool":
+            layout = "mask"
+            stored += 1                 # strips that fill the DMA granule read one row more
+            size = stored * mask_row_words(c, q.features) * c.word_bytes
+        else:
+            layout, tensor = "rows", self.tensors[name]
+            stored, row_major, size = tensor.stored_rows, tensor.row_major, tensor.words * c.word_bytes
+        offset = self.memory.buffer(name, size, kind)
+        self.hosts[name] = HostTensor(name, layout, q.dtype, q.rows, q.features, stored, channels.block, row_major,
+                                      offset, size, kind, chunk, chunk_bytes)
+        if layout == "rows":
+            tensor.memory = offset
+            return tensor
+        return _Ids(q.rows, round_up(q.rows, c.dma_words), False, offset)
+
+    def constant_tensor(self, op):
+        c, name, q = self.config, op.out, self.graph.tensors[op.out]
+        if q.dtype == "bool":
+            data = pack_mask(c, op.values, round_up(q.rows, c.dma_words) + 1)
+            return _Ids(q.rows, q.rows, True, self.memory.constant(data))
+        if q.dtype == "int32":
+            raise CompileError(f"{op.origin}: constant {name} of integers is read by an operation that takes none")
+        tensor = self.tensors[name]
+        data = pack_rows(c, op.values, tensor.channels, tensor.stored_rows, q.dtype, tensor.row_major)
+        tensor.memory = self.memory.constant(data)
+        tensor.constant = True
+        self.hosts[name] = HostTensor(name, "rows", q.dtype, q.rows, q.features, tensor.stored_rows,
+                                      tensor.channels.block, tensor.row_major, tensor.memory, data.size, "constant")
+        return tensor
+
+    def run(self):
+        ctx, c = self.ctx, self.config
+        places = self.resident_places
+        for number, op in enumerate(self.graph.ops):
+            if isinstance(op, (qgraph.Input, qgraph.Constant)):
+                continue
+            ctx.builder.source = op.origin.module or op.origin.node or op.out
+            cost = placement_cost(c, [(places[n], self.tensors[n].words) for n in op.reads if n in places])
+            for name in op.writes:
+                if name in self.residents:
+                    tensor = self.tensors[name]
+                    place = ctx.heap.alloc(tensor.words, align=2, cost=cost(tensor.words))
+                    if place is None:
+                        raise OutOfScratchpad(name)
+                    tensor.resident = places[name] = place
+            LOWER[type(op)](ctx, op)
+            for name in op.writes:
+                self.store_result(name)
+            for name in {*op.reads, *op.writes}:
+                if name in places and self.spans[name][1] == number:
+                    ctx.heap.free(places.pop(name))
+        return self.encode()
+
+    def store_result(self, name):
+        """Copies a resident tensor that is also a result of the model to its output buffer."""
+        tensor = self.tensors[name]
+        if tensor.resident is not None and tensor.memory is not None:
+            self.ctx.builder.store(tensor.memory, tensor.resident, tensor.words)
+
+    def encode(self):
+        c, memory = self.config, self.memory
+        sizes = {Space.SCRATCHPAD: c.scratchpad_words, Space.ACCUMULATORS: c.accumulator_words,
+                 Space.STATE: c.state_rows, Space.MEMORY: memory.buffer_bytes // c.dma_bytes + 1}
+        program = schedule(self.ctx.builder.items, sizes)
+        program.append(Item("END", {}, []))
+        constant, code, first, buffers, size = memory.finish(isa.INSTRUCTION_BYTES * len(program))
+        if size > 1 << min(40, c.address_bits):
+            raise CompileError(f"the program needs {size} bytes of memory, {c.address_bits} address bits reach "
+                               f"{1 << c.address_bits}")
+        for item in program:
+            if item.relocate:
+                item.fields["dram_addr"] += first
+        constant[code:] = isa.encode_program([(item.mnemonic, item.fields) for item in program])
+        image = Image(c, constant, size, code, len(program), buffers, [item.source for item in program])
+        hosts = {name: host if host.place == "constant" else replace(host, offset=host.offset + first)
+                 for name, host in self.hosts.items()}
+        inputs = [hosts[op.out] for op in self.graph.ops if isinstance(op, qgraph.Input)]
+        outputs = [hosts[name] for name in dict.fromkeys(o.tensor for o in self.graph.outputs)]
+        return Lowered(image, inputs, outputs, self.compulsory_bytes())
+
+    def compulsory_bytes(self):
+        """Memory traffic that no schedule avoids: each weight once, rows gathered, inputs, outputs."""
+        size = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "bool": 1 / 8}
+        total = sum(h.rows * h.features * size[h.dtype] for h in self.hosts.values() if h.place != "constant")
+        weights = {}
+        for op in self.graph.ops:
+            if isinstance(op, qgraph.Linear):
+                weights[id(op.weight)] = op.weight.size
+            elif isinstance(op, qgraph.Embed):
+                total += 2 * self.graph.tensors[op.out].rows * op.table.shape[1]
+            elif isinstance(op, qgraph.Constant):
+                total += op.values.size * size[self.graph.tensors[op.out].dtype]
+        return int(total + sum(weights.values()))
+
+
+def _fold_constants(graph):
+    """Rows chosen from constants become constants: gathered positions, selected rows."""
+    values = {}
+    ops = []
+    for op in graph.ops:
+        if isinstance(op, qgraph.Constant):
+            values[op.out] = op.values
+        elif isinstance(op, qgraph.Embed) and op.ids in values:
+            op = qgraph.Constant(out=op.out, origin=op.origin, values=op.table[np.asarray(values[op.ids]).reshape(-1)])
+            values[op.out] = op.values
+        elif isinstance(op, qgraph.SelectRows) and op.x in values:
+            op = qgraph.Constant(out=op.out, origin=op.origin, values=values[op.x][op.index])
+            values[op.out] = op.values
+        elif isinstance(op, qgraph.Attention) and op.mask in values and np.all(values[op.mask]):
+            op = replace(op, mask=None)
+        ops.append(op)
+    used = {name for op in ops for name in op.reads} | {o.tensor for o in graph.outputs}
+    return replace(graph, ops=[op for op in ops if not isinstance(op, qgraph.Constant) or op.out in used])
+
+
+def lower(graph, config):
+    """Lowers a `weft.qgraph.QGraph` for ``config``.
+
+    Returns a `Lowered`. Raises CompileError for what no tiling makes fit, naming the layer.
+    """
+    graph = insert_conversions(_fold_constants(graph), config.panel)
+    packed, spilled, attempts = {}, set(), 0
+    shares = [3 / 8, 1 / 4]
+    while True:
+        lowering = _Lowering(graph, config, packed, spilled, shares[0])
+        if len(shares) > 1 and lowering.spills:
+            shares.pop(0)               # fewer weights in flight rather than activations in memory
+            lowering = _Lowering(graph, config, packed, spilled, shares[0])
+            if lowering.spills:
+                lowering = _Lowering(graph, config, packed, spilled, 3 / 8)
+                shares = [3 / 8]
+        try:
+            return lowering.run()
+        except OutOfScratchpad as full:
+            alive = lowering.alive()
+            attempts += 1
+            if not alive:
+                raise CompileError(f"{lowering.ctx.builder.source}: {full} does not fit a scratchpad of "
+                                   f"{config.scratchpad_kib} KiB, not even by single rows") from None
+            spilled.add(max(alive, key=lambda name: lowering.tensors[name].words))

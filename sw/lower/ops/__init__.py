@@ -1,0 +1,22 @@
+"""Lowering of each operation of the quantized graph: one module a kind, one function an operation."""
+
+from weft import qgraph
+
+from .attention import lower_attention
+from .elementwise import lower_add, lower_requant, lower_select_rows
+from .embed import lower_embed
+from .linear import lower_linear
+from .norm import lower_norm
+
+__all__ = ["LOWER"]
+
+#: Function that lowers each kind of operation: ``f(context, op)``.
+LOWER = {
+    qgraph.Linear: lower_linear,
+    qgraph.Norm: lower_norm,
+    qgraph.Attention: lower_attention,
+    qgraph.Embed: lower_embed,
+    qgraph.Add: lower_add,
+    qgraph.Requant: lower_requant,
+    qgraph.SelectRows: lower_select_rows,
+}

@@ -1,0 +1,254 @@
+"""Attention: scores, one-pass softmax and context by key blocks, with two (head, strip) jobs in flight.
+
+A *job* is one head of a strip of query rows; its key blocks follow each other in ascending order. Jobs run in pairs:
+while one job's block is in the vector engine, the array works on the other's.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from weft.hw.errors import CompileError
+from weft.hw.isa import Element
+
+from ..context import OutOfScratchpad
+from ..layout import ceil_div, mask_row_words, pack_records, round_up
+from ..split import split, split_rows
+from ..tensors import View
+
+__all__ = ["lower_attention"]
+
+#: Jobs whose accumulators and row states are held at once.
+_JOBS = 2
+
+
+def lower_attention(ctx, op):
+    """``softmax(q k^T) v`` for every batch element and head."""
+    _Attention(ctx, op).run()
+
+
+@dataclass
+class _Job:
+    """Query rows ``row0..row1`` (of the flattened tensor) of batch element ``batch``, head ``head``."""
+    batch: int
+    head: int
+    row0: int
+    row1: int
+    q: object = None
+    out: object = None
+    mask: tuple = None
+    state: int = None
+    context: int = None
+    #: Result strip that several jobs share, with the number still to come.
+    shared: list = None
+
+
+class _Attention:
+    def __init__(self, ctx, op):
+        self.ctx, self.op, c = ctx, op, ctx.config
+        self.q, self.k, self.v, self.out = (ctx.tensors[n] for n in (op.q, op.k, op.v, op.out))
+        self.mask = None if op.mask is None else ctx.tensors[op.mask]
+        self.panels = self.q.channels.panels_per_block
+        self.blocks = split(op.k_len, op.block)
+        self.block_panels = ceil_div(min(op.block, round_up(op.k_len, c.panel)), c.panel)
+        if op.block % c.panel or op.block > c.key_block:
+            raise CompileError(f"{op.origin}: key blocks of {op.block} keys, this configuration takes multiples of "
+                               f"{c.panel} up to {c.key_block}")
+        if op.k_len > 65535:
+            raise CompileError(f"{op.origin}: {op.k_len} keys, the limit is 65535")
+        if op.causal and op.k_len < op.q_len:
+            raise CompileError(f"{op.origin}: causal attention of {op.q_len} queries to only {op.k_len} keys")
+        self.strip = self._strip_rows()
+
+    def _strip_rows(self):
+        """Query rows of one job."""
+        ctx, c, g = self.ctx, self.ctx.config, self.ctx.granule
+        per_row = (2 * self.block_panels + self.panels) * c.tiles_per_panel
+        limit = min(ctx.accumulators.largest() // (_JOBS * per_row), ctx.states.largest() // _JOBS, 2048)
+        if limit < 1:
+            limit = min(ctx.accumulators.largest() // ((self.block_panels + self.panels) * c.tiles_per_panel),
+                        ctx.states.largest())
+        words = 2 * self.block_panels + 2 * self.panels * sum(t.resident is None for t in (self.q, self.out))
+        fixed = 2 * min(self.op.block, round_up(self.op.k_len, g)) * self.panels * \
+            sum(t.resident is None for t in (self.k, self.v)) + 16
+        if self.mask is not None:
+            row = mask_row_words(c, self.op.k_len)
+            if self._mask_rows() > 1:
+                words += 2 * row
+            else:
+                fixed += 2 * row
+        limit = min(limit, (ctx.heap.largest() - fixed) // words, round_up(self.op.q_len, g))
+        limit = limit // g * g
+        if limit < g:
+            raise OutOfScratchpad(self.op.out)
+        return limit
+
+    def _mask_rows(self):
+        """Mask rows of one batch element: 1 or one for each query."""
+        return 1 if self.mask.rows <= self.op.batch else self.op.q_len
+
+    def _strips(self):
+        """Query strips, each a list of ``(batch, row0, row1)`` that together start and end at DMA granules."""
+        op, g = self.op, self.ctx.granule
+        if op.q_len % g == 0 or op.batch == 1 or self.out.resident is not None:
+            for b in range(op.batch):
+                for r0, r1 in split_rows(op.q_len, self.strip, g if op.q_len % g == 0 or op.batch == 1 else 1):
+                    yield [(b, b * op.q_len + r0, b * op.q_len + r1)]
+        else:
+            for r0, r1 in split(self.out.stored_rows, self.strip):
+                yield [(b, max(r0, b * op.q_len), min(r1, (b + 1) * op.q_len))
+                       for b in range(r0 // op.q_len, min(op.batch, ceil_div(r1, op.q_len)))]
+
+    def _jobs(self):
+        op = self.op
+        for pieces in self._strips():
+            if pieces[-1][2] == op.batch * op.q_len:    # rows that fill the DMA granule are computed as well
+                batch, row0, _ = pieces[-1]
+                pieces[-1] = (batch, row0, self.out.stored_rows)
+            for head in range(op.heads):
+                shared = [None, len(pieces), pieces[0][1], pieces[-1][2]]
+                for batch, row0, row1 in pieces:
+                    yield _Job(batch, head, row0, row1, shared=shared)
+
+    def run(self):
+        ctx, op, c = self.ctx, self.op, self.ctx.config
+        self.params = ctx.params(np.concatenate([
+            pack_records(c, np.zeros(c.cols), op.score_mult, op.score_shift, 0),
+            pack_records(c, np.zeros(c.cols), op.out_mult, op.out_shift, 0),
+            pack_records(c, np.zeros(c.cols), 1, 1, 0)]), ("attention", id(op)))
+        units = []
+        waiting = list(self._jobs())
+        for pair in range(0, len(waiting), _JOBS):
+            jobs = waiting[pair:pair + _JOBS]
+            counts = [len(self._visible(job)) for job in jobs]
+            for number in range(max(counts)):
+                units += [(job, number) for job, count in zip(jobs, counts) if number < count]
+        previous = None
+        for unit in units:
+            scores = self._scores(*unit)
+            if previous is not None and previous[0] is unit[0]:
+                # The row state of a job is that of one block: its context comes first.
+                self._context(*previous)
+                previous = None
+            probabilities = self._softmax(*unit, scores)
+            if previous is not None:
+                self._context(*previous)
+            previous = (*unit, probabilities)
+        if previous is not None:
+            self._context(*previous)
+
+    def _visible(self, job):
+        """Key blocks that any query of the job may attend (at least one)."""
+        if not self.op.causal:
+            return self.blocks
+        last = self._position(job.row1 - 1, job)
+        return [b for b in self.blocks if b[0] <= last] or self.blocks[:1]
+
+    def _position(self, row, job):
+        """Key number of a query row's own position."""
+        op = self.op
+        return min(row - job.batch * op.q_len, op.q_len - 1) + op.k_len - op.q_len
+
+    def _keys(self, job, number):
+        """``(first key, keys, panels)`` of a block, without keys beyond the causal limit."""
+        k0, k1 = self.blocks[number]
+        if self.op.causal:
+            k1 = min(k1, max(k0 + 1, self._position(job.row1 - 1, job) + 1))
+        return k0, k1 - k0, ceil_div(k1 - k0, self.ctx.config.panel)
+
+    def _head_panel(self, job, tensor):
+        head = job.head if tensor in (self.q, self.out) else job.head // (self.op.heads // self.op.kv_heads)
+        return head * self.panels
+
+    def _scores(self, job, number):
+        """Emits the scores of one block; returns their accumulator word."""
+        ctx, c, op = self.ctx, self.ctx.config, self.op
+        rows = job.row1 - job.row0
+        panel = self._head_panel(job, self.q)
+        if number == 0:
+            job.q = ctx.read(self.q, job.row0, job.row1, panel, panel + self.panels)
+        key, keys, key_panels = self._keys(job, number)
+        tiles = key_panels * c.tiles_per_panel
+        scores = ctx.accumulators.alloc(rows * tiles, align=1)
+        row = job.batch * op.k_len + key
+        k_panel = self._head_panel(job, self.k)
+        k = ctx.read(self.k, row, row + keys, k_panel, k_panel + self.panels)
+        ctx.builder.matmul_kt(job.q, job.row0, rows, panel, self.panels * c.k_tiles_per_panel, tiles, scores, k, row,
+                              k_panel, keys)
+        ctx.release(k)
+        if number == len(self._visible(job)) - 1:
+            ctx.release(job.q)
+        return scores
+
+    def _softmax(self, job, number, scores):
+        """Emits the softmax of one block; returns the view of its probabilities."""
+        ctx, c, op = self.ctx, self.ctx.config, self.op
+        rows = job.row1 - job.row0
+        key, keys, key_panels = self._keys(job, number)
+        if number == 0:
+            job.state = ctx.states.alloc(rows, align=1)
+            job.mask = self._load_mask(job)
+        base = ctx.heap.alloc(rows * key_panels, align=2)
+        if base is None:
+            raise OutOfScratchpad(op.out)
+        probabilities = View(base, 1, rows, Element.UINT8, key_panels, 0, 0, True)
+        mask = None
+        if job.mask is not None:
+            tile, per = key // c.cols, c.mask_tiles_per_word
+            tiles = key_panels * c.tiles_per_panel
+            view, stride = job.mask
+            mask = (view + tile // per, stride, ceil_div(tile % per + tiles, per))
+        ctx.builder.softmax(scores, rows, key_panels * c.tiles_per_panel, probabilities, self.params, job.state,
+                            key_start=key, key_limit=key + keys, first=number == 0,
+                            last=number == len(self._visible(job)) - 1,
+                            causal_start=self._position(job.row0, job) if op.causal else None, mask=mask)
+        ctx.accumulators.free(scores)
+        return probabilities
+
+    def _load_mask(self, job):
+        """Mask rows of the job in the scratchpad: ``(first word, row stride)``."""
+        if self.mask is None:
+            return None
+        ctx, op = self.ctx, self.op
+        words = mask_row_words(ctx.config, op.k_len)
+        single = self._mask_rows() == 1
+        rows = 1 if single else job.row1 - job.row0
+        first = job.batch if single else job.row0
+        base = ctx.heap.alloc(words * rows, align=2)
+        if base is None:
+            raise OutOfScratchpad(op.out)
+        ctx.builder.load(self.mask.memory + first * words * ctx.config.word_bytes, base, words * rows,
+                         tracked=not self.mask.constant)
+        return base, 0 if single else words
+
+    def _context(self, job, number, probabilities):
+        """Emits the context of one block, and behind the last one its division and requantization."""
+        ctx, c, op = self.ctx, self.ctx.config, self.op
+        rows = job.row1 - job.row0
+        key, keys, key_panels = self._keys(job, number)
+        tiles = self.panels * c.tiles_per_panel
+        if number == 0:
+            job.context = ctx.accumulators.alloc(rows * tiles, align=1)
+        row = job.batch * op.k_len + key
+        panel = self._head_panel(job, self.v)
+        v = ctx.read(self.v, row, row + keys, panel, panel + self.panels)
+        ctx.builder.matmul_v(probabilities, rows, key_panels * c.k_tiles_per_panel, tiles, job.context, v, row, panel,
+                             keys, number > 0, job.state)
+        ctx.release(v)
+        ctx.release(probabilities)
+        if number < len(self._visible(job)) - 1:
+            return
+        panel = self._head_panel(job, self.out)
+        if job.shared[0] is None:
+            job.shared[0] = ctx.open(self.out, job.shared[2], job.shared[3], panel, panel + self.panels)
+        view = job.shared[0]
+        ctx.builder.requant(job.context, 0, 0, view, job.row0, panel, rows, self.panels,
+                            self.params + 2 * c.param_tile_words, hold=True, row_scale=True, state=job.state)
+        ctx.accumulators.free(job.context)
+        ctx.states.free(job.state)
+        if job.mask is not None:
+            ctx.heap.free(job.mask[0])
+        job.shared[1] -= 1
+        if job.shared[1] == 0:
+            ctx.commit(self.out, view, job.shared[2], job.shared[3], panel, panel + self.panels)
+            ctx.release(view)

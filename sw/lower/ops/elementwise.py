@@ -1,0 +1,79 @@
+"""Residual adds, requantization, rows moved: one REQUANT for each block."""
+
+import numpy as np
+
+from ..split import blocks
+
+__all__ = ["lower_add", "lower_requant", "lower_select_rows"]
+
+
+def lower_add(ctx, op):
+    """``clamp16(a + b)``: a requantized by one, b as residual."""
+    a, b, out = (ctx.tensors[name] for name in (op.a, op.b, op.out))
+    params = ctx.identity()
+    for r0, r1, p0, p1 in blocks(ctx, [a, b, out], out.stored_rows, out.panels):
+        views = [ctx.read(a, r0, r1, p0, p1), ctx.read(b, r0, r1, p0, p1), ctx.open(out, r0, r1, p0, p1)]
+        ctx.builder.requant(views[0], r0, p0, views[2], r0, p0, r1 - r0, p1 - p0, params, hold=True,
+                            residual=views[1], res_row=r0, res_panel=p0)
+        ctx.commit(out, views[2], r0, r1, p0, p1)
+        for view in views:
+            ctx.release(view)
+
+
+def lower_requant(ctx, op):
+    """Per-channel rescale, then table."""
+    x, out = ctx.tensors[op.x], ctx.tensors[op.out]
+    slot = None if op.table is None else ctx.table(op.table)
+    idle = 0
+    if op.table is not None:
+        zeros = np.flatnonzero(np.asarray(op.table) == 0)
+        idle = int(zeros[0].astype(np.uint8).astype(np.int8)) if zeros.size else 0
+    per_panel = ctx.config.param_tile_words * ctx.config.tiles_per_panel
+    width = max(1, ctx.param_ring.words // 3 // per_panel)
+    for r0, r1, p0, p1 in blocks(ctx, [x, out], out.stored_rows, out.panels):
+        views = [ctx.read(x, r0, r1, p0, p1), ctx.open(out, r0, r1, p0, p1)]
+        for q0 in range(p0, p1, width):
+            q1 = min(q0 + width, p1)
+            params = ctx.params(ctx.rescale_records(op.rescale, out.channels, q0, q1, idle), ("requant", id(op), q0, q1))
+            ctx.builder.requant(views[0], r0, q0, views[1], r0, q0, r1 - r0, q1 - q0, params, table_slot=slot)
+        ctx.commit(out, views[1], r0, r1, p0, p1)
+        for view in views:
+            ctx.release(view)
+
+
+def _runs(index):
+    """``(first output row, first source row, step, rows)``: the longest arithmetic runs of ``index``."""
+    start = 0
+    while start < len(index):
+        stop, step = start + 1, 0
+        if stop < len(index) and index[stop] > index[start]:
+            step = int(index[stop] - index[start])
+            while stop < len(index) and index[stop] - index[stop - 1] == step:
+                stop += 1
+        yield start, int(index[start]), step, stop - start
+        start = stop
+
+
+def lower_select_rows(ctx, op):
+    """``x[index]``: runs of equally spaced rows are copied by identity requantization."""
+    x, out = ctx.tensors[op.x], ctx.tensors[op.out]
+    index = np.asarray(op.index, np.int64)
+    # Rows that only fill the DMA granule repeat the last one.
+    index = np.concatenate([index, np.repeat(index[-1:], out.stored_rows - len(index))])
+    params = ctx.identity()
+    for r0, r1, p0, p1 in blocks(ctx, [out], out.stored_rows, out.panels):
+        result = ctx.open(out, r0, r1, p0, p1)
+        for first, source, step, count in _runs(index[r0:r1]):
+            # A strided view of the source: rows `step` apart, numbered as if they were neighbours.
+            stride = step * x.line * (x.panels if x.row_major else 1)
+            size = count if x.resident is not None and stride <= 4095 else 1
+            for done in range(0, count, size):
+                rows = min(size, count - done)
+                row = source + done * step
+                view = ctx.read(x, row, row + 1, p0, p1)
+                strided = type(view)(view.address(row, p0), view.row_stride * max(1, step) if rows > 1 else view.row_stride,
+                                     view.panel_stride, view.element, p1 - p0, 0, p0)
+                ctx.builder.requant(strided, 0, p0, result, r0 + first + done, p0, rows, p1 - p0, params, hold=True)
+                ctx.release(view)
+        ctx.commit(out, result, r0, r1, p0, p1)
+        ctx.release(result)

@@ -1,0 +1,41 @@
+"""Cutting ranges into pieces."""
+
+from .layout import ceil_div, round_up
+
+__all__ = ["split", "split_rows"]
+
+
+def split(total, size):
+    """``(start, stop)`` pieces of at most ``size`` that cover ``0..total``."""
+    return [(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def split_rows(total, size, granule):
+    """Pieces of nearly equal length, at most ``size`` (a multiple of ``granule``), that start at multiples of it."""
+    if total <= size:
+        return [(0, total)]
+    return split(total, round_up(ceil_div(total, ceil_div(total, size)), granule))
+
+
+def blocks(ctx, tensors, rows, panels, limit=None, whole_panels=False):
+    """``(row0, row1, panel0, panel1)`` blocks for which temporaries of all ``tensors`` in memory fit twice.
+
+    Rows are split before panels (never with ``whole_panels``); ``limit``: most rows in a block.
+    """
+    free = max(0, ctx.heap.largest() - 8 * len(tensors))
+    line = sum(t.line for t in tensors if t.resident is None)
+    limit = min(rows, 4095, limit or rows)
+    width = panels
+    if line:
+        fitting = free // (2 * line * width)
+        if fitting < ctx.granule:
+            fitting = free // (line * width)
+        if fitting < ctx.granule and not whole_panels:
+            width = max(1, free // (2 * line * ctx.granule))
+            fitting = ctx.granule
+        limit = min(limit, max(fitting, ctx.granule))
+    if limit < rows:
+        limit = max(ctx.granule, limit // ctx.granule * ctx.granule)
+    for r0, r1 in split_rows(rows, limit, ctx.granule):
+        for p0, p1 in split(panels, width):
+            yield r0, r1, p0, p1

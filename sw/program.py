@@ -1,0 +1,215 @@
+"""A compiled program: saved, loaded, run on the golden model or the RTL, verified."""
+
+import time
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from weft.container import read_container, write_container
+from weft.hw import isa
+from weft.hw.config import Config
+from weft.hw.errors import InputError, ProgramError
+from weft.hw.image import Buffer, Image
+from weft.stats import Stats, roofline_cycles
+
+__all__ = ["Program", "Result", "InputInfo"]
+
+#: Runs that the golden model computes at once; more only cost memory.
+_GOLDEN_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outputs of a run, float32 arrays in the order of the exported graph's outputs, and its `Stats`."""
+    outputs: list
+    stats: Stats
+
+
+@dataclass(frozen=True)
+class InputInfo:
+    """An input of the compiled model: how to name it, its shape and dtype."""
+    name: str
+    shape: tuple
+    dtype: str
+
+
+@dataclass
+class Program:
+    """A model compiled for one configuration.
+
+    ``image``: what lies in the accelerator's memory (`weft.hw.image.Image`); ``host``: what runs before and after
+    (`weft.quantize.host.HostProgram`); ``tensors``, ``results``: accelerator inputs and outputs
+    (`weft.lower.HostTensor`); ``macs``; ``compulsory_bytes``: traffic that no schedule avoids; ``assets``: named bytes
+    that travel with the program, such as a tokenizer.
+    """
+    image: Image
+    host: object
+    tensors: list
+    results: list
+    macs: int
+    compulsory_bytes: int
+    assets: dict = field(default_factory=dict)
+
+    @classmethod
+    def from_lowered(cls, lowered, host, macs):
+        """The program of a `weft.lower.Lowered`."""
+        return cls(lowered.image, host, lowered.inputs, lowered.outputs, macs, lowered.compulsory_bytes)
+
+    def __post_init__(self):
+        self._golden = self._rtl = None
+
+    # What it is.
+
+    @property
+    def config(self):
+        """The `weft.Config` it was compiled for."""
+        return self.image.config
+
+    @property
+    def inputs(self):
+        """The model's inputs, as `InputInfo`."""
+        from weft.quantize.host import path_text
+
+        return [InputInfo(path_text(leaf["path"]), tuple(leaf["shape"]), leaf["dtype"])
+                for leaf in self.host.leaves if "fixed" not in leaf]
+
+    @property
+    def roofline_cycles(self):
+        """Cycles below which neither the array nor the memory port can go."""
+        return roofline_cycles(self.config, self.macs, self.compulsory_bytes)
+
+    def disassemble(self):
+        """Lines of text, one an instruction, each with the layer it came from."""
+        for line, source in zip(isa.disassemble(self.image.code), self.image.sources):
+            yield f"{line}  ; {source}" if source else line
+
+    # Files.
+
+    def save(self, path):
+        """Writes the program file, all of it or nothing."""
+        image = self.image
+        names = list(dict.fromkeys(image.sources))
+        numbers = {name: number for number, name in enumerate(names)}
+        description = {
+            "isa": isa.VERSION, "config": image.config.to_dict(), "memory_bytes": image.memory_bytes,
+            "code_offset": image.code_offset, "instructions": image.instructions, "registers": image.registers,
+            "buffers": [asdict(b) for b in image.buffers], "sources": names,
+            "inputs": [asdict(t) for t in self.tensors], "outputs": [asdict(t) for t in self.results],
+            "macs": int(self.macs), "compulsory_bytes": int(self.compulsory_bytes), "host": self.host.description,
+        }
+        tensors = {"constant": image.constant, "sources": np.array([numbers[s] for s in image.sources], np.int32)}
+        tensors |= {f"host.{name}": np.asarray(array) for name, array in self.host.arrays.items()}
+        tensors |= {f"asset.{name}": np.frombuffer(bytes(data), np.uint8) for name, data in self.assets.items()}
+        write_container(path, description, tensors)
+
+    @classmethod
+    def load(cls, path, config=None):
+        """Reads a program file; see `weft.load`."""
+        from weft.lower.lowering import HostTensor
+        from weft.quantize.host import HostProgram
+
+        d, arrays = read_container(path)
+        if d["isa"] != isa.VERSION:
+            raise ProgramError(f"program file {path} is for instruction set {d['isa']}, this Weft has {isa.VERSION}")
+        made_for = Config.from_dict(d["config"], source=str(path))
+        if config is not None and config != made_for:
+            raise ProgramError(f"program file {path} was compiled for configuration {made_for.name}, not {config.name}")
+        image = Image(made_for, arrays["constant"], d["memory_bytes"], d["code_offset"], d["instructions"],
+                      [Buffer(**b) for b in d["buffers"]], [d["sources"][n] for n in arrays["sources"]],
+                      {int(n): v for n, v in d["registers"].items()})
+
+        def named(prefix):
+            return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+        return cls(image, HostProgram.from_description(d["host"], named("host.")),
+                   [HostTensor(**t) for t in d["inputs"]], [HostTensor(**t) for t in d["outputs"]],
+                   d["macs"], d["compulsory_bytes"], {n: a.tobytes() for n, a in named("asset.").items()})
+
+    # Running.
+
+    def prepare(self):
+        """Builds and loads the RTL simulation, so that the first run does not have to."""
+        from weft.sim.rtl import RtlMachine
+
+        if self._rtl is None:
+            self._rtl = RtlMachine(self.config)
+        return self._rtl
+
+    def _golden_machine(self):
+        from weft.sim.golden import GoldenMachine
+
+        if self._golden is None:
+            self._golden = GoldenMachine(self.image)
+        return self._golden
+
+    def _pack(self, args, kwargs):
+        """``(buffers by name, host state)`` for a run."""
+        from weft.lower.host import pack_input
+
+        values, state = self.host.prepare(args, kwargs)
+        return {t.name: pack_input(self.config, t, values[t.name]) for t in self.tensors}, state
+
+    def _unpack(self, inputs, outputs, state):
+        """The model's results from the bytes of input and output buffers."""
+        from weft.lower.host import unpack_output
+
+        tensors = {}
+        for tensor in self.results:
+            if tensor.place == "constant":
+                data = self.image.constant[tensor.offset:tensor.offset + tensor.bytes]
+            else:
+                data = (outputs if tensor.place == "output" else inputs)[tensor.name]
+            tensors[tensor.name] = unpack_output(self.config, tensor, data)
+        return self.host.finish(tensors, state)
+
+    def _stats(self, rtl=None, seconds=None):
+        if rtl is None:
+            return Stats(self.macs, self.roofline_cycles, seconds=seconds)
+        c = self.config
+        return Stats(self.macs, self.roofline_cycles, rtl.cycles, self.macs / (c.rows * c.cols * rtl.cycles),
+                     rtl.dram_read_bytes, rtl.dram_write_bytes, rtl.engines, rtl.seconds)
+
+    def run(self, args=(), kwargs=None, backend="golden", memory="reference", seed=0, progress=None):
+        """Runs the model on ``args`` and ``kwargs``.
+
+        ``backend``: "golden" or "rtl"; ``memory``: of the RTL, "reference" or "stress" (random latencies and gaps from
+        ``seed``); ``progress``: called with the cycles simulated so far.
+
+        Returns a `Result`. Raises InputError for arguments that do not fit, RunError if the accelerator stops.
+        """
+        if backend == "golden":
+            return self.run_many([(args, kwargs)])[0]
+        if backend != "rtl":
+            raise InputError(f"backend must be 'golden' or 'rtl', not {backend!r}")
+        inputs, state = self._pack(args, kwargs)
+        rtl = self.prepare().run(self.image, inputs, memory=memory, seed=seed, progress=progress)
+        return Result(self._unpack(inputs, rtl.outputs, state), self._stats(rtl))
+
+    def run_many(self, batches, backend="golden"):
+        """Results of many ``(args, kwargs)``, in order; the golden model computes several at once."""
+        batches = list(batches)
+        if backend != "golden":
+            return [self.run(args, kwargs, backend=backend) for args, kwargs in batches]
+        results = []
+        for start in range(0, len(batches), _GOLDEN_BATCH):
+            began = time.perf_counter()
+            packed = [self._pack(args, kwargs) for args, kwargs in batches[start:start + _GOLDEN_BATCH]]
+            stacked = {t.name: np.stack([inputs[t.name] for inputs, _ in packed]) for t in self.tensors}
+            outputs = self._golden_machine().run(stacked).outputs
+            stats = self._stats(seconds=(time.perf_counter() - began) / len(packed))
+            for number, (inputs, state) in enumerate(packed):
+                mine = {name: data[number] if stacked else data for name, data in outputs.items()}
+                results.append(Result(self._unpack(inputs, mine, state), stats))
+        return results
+
+    def verify(self, args=(), kwargs=None, memory="reference", seed=0, progress=None):
+        """Runs RTL and golden model and compares every byte written, in order; returns the RTL's `Result`.
+
+        Raises Mismatch naming the first differing tensor, index and instruction.
+        """
+        from weft.sim.compare import compare
+
+        inputs, state = self._pack(args, kwargs)
+        rtl = self.prepare().run(self.image, inputs, memory=memory, seed=seed, progress=progress)
+        compare(self.image, self._golden_machine().run(inputs), rtl)
+        return Result(self._unpack(inputs, rtl.outputs, state), self._stats(rtl))

@@ -1,0 +1,34 @@
+"""What a run cost."""
+
+from dataclasses import dataclass, field
+
+__all__ = ["Stats", "roofline_cycles"]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Figures of one run; ``cycles`` and what follows from them are None on the golden model.
+
+    ``macs``: products of linear layers and attention at the model's own shapes. ``utilization``: macs / (rows * cols *
+    cycles). ``roofline_cycles``: what neither array nor memory can go below. ``dram_read_bytes``, ``dram_write_bytes``:
+    traffic on the memory port. ``engines``: for each thread of the accelerator the cycles it spent in each state
+    (busy, wait_token, wait_memory, wait_weights, drain). ``seconds``: host time of the simulation.
+    """
+    macs: int
+    roofline_cycles: int
+    cycles: int | None = None
+    utilization: float | None = None
+    dram_read_bytes: int | None = None
+    dram_write_bytes: int | None = None
+    engines: dict = field(default_factory=dict)
+    seconds: float | None = None
+
+    @property
+    def sim_khz(self):
+        """Simulated cycles per millisecond of host time."""
+        return None if not self.cycles or not self.seconds else self.cycles / self.seconds / 1000
+
+
+def roofline_cycles(config, macs, compulsory_bytes):
+    """Cycles that computing ``macs`` and moving ``compulsory_bytes`` take at least."""
+    return max(-(-macs // (config.rows * config.cols)), -(-compulsory_bytes // config.data_bytes))
