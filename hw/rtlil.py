@@ -15,7 +15,9 @@ _CONNECT = re.compile(r"^(    connect )(\\\S+)", re.M)
 _PORT = re.compile(r"((?:  attribute [^\n]*\n)*)  wire width (\d+) (input|output) \d+  (\S+)\n\n?", re.M)
 _ZERO_INIT = re.compile(r"^  cell \$meminit_v2 \S+\n(?:    [^\n]*\n)*?    connect \\DATA \d+'0+\n(?:    [^\n]*\n)*  end\n\n?",
                         re.M)
-_NAME = re.compile(r"\\[^\s\[]+")
+# A name, or the start of a line in a cell, whose first name belongs to another module.
+_NAME = re.compile(r"^    (?:connect|parameter) \\\S+|\\[^\s\[]+", re.M)
+_MEMORY = re.compile(r"^  memory [^\n]* (\\\S+)$", re.M)
 _SUFFIXED = re.compile(r"\\([A-Za-z_]\w*)\$(\d+)")
 
 
@@ -50,7 +52,7 @@ def _plain_names(body):
     Ports get the plain name, everything else ``name_7`` where that is free: no escaped identifiers.
     """
     ports = [port[3] for port in _PORT.findall(body)]
-    names = set(_NAME.findall(body))
+    names = set(_NAME.findall(body)) - set(_MEMORY.findall(body))
     new = {}
     for port in ports:
         base = port.split("$")[0]

@@ -1,0 +1,28 @@
+"""Load and store engine, fetch and dispatch against an independent AXI model."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from weft.hw.config import Config
+from weft.sim.cocotb_runner import run_benches
+
+# cocotb hands sys.path on to the simulation.
+sys.path.append(str(Path(__file__).parent))
+
+CONFIGS = {
+    "tiny": Config.named("tiny"),
+    "beat of two words": Config(rows=4, cols=4, data_bytes=8, scratchpad_kib=16, accumulator_kib=8),
+    "wide beat": Config(rows=8, cols=16, data_bytes=32, scratchpad_kib=32, bursts_in_flight=2),
+    "narrow beat": Config(rows=8, cols=8, data_bytes=4, scratchpad_kib=16, index_entries=16),
+    "several instructions a beat": Config(rows=16, cols=48, data_bytes=128, scratchpad_kib=64, queue_depth=2),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_memory_path(name, memory_path_verilog):
+    config = CONFIGS[name]
+    run_benches(memory_path_verilog(config), "path", "bench_memory_path", seed=1,
+                env={"WEFT_TEST_CONFIG": json.dumps(config.to_dict())})
