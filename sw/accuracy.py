@@ -73,8 +73,8 @@ def stsb(data, model_dir, seq, config, calibrate_file=None, limit=None):
     left, right, scores = read_pairs(data)
     left, right, scores = left[:limit], right[:limit], scores[:limit]
     sentences = sorted({*left, *right}, key=len)
-    with step(f"compiling for {seq} tokens"):
-        program = compile_folder(model_dir, seq, config, calibrate_file)
+    with step(f"compiling for {seq} tokens") as tell:
+        program = compile_folder(model_dir, seq, config, calibrate_file, progress=tell)
     golden = {}
     with tqdm(total=len(sentences), desc="golden model", unit="sentence", mininterval=1) as bar:
         for start in range(0, len(sentences), BATCH):

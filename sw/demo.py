@@ -60,8 +60,8 @@ def _demo(options):
     from weft.text import compile_folder, encode, load_folder, minilm_folder
 
     folder = Path(options.model) if options.model else minilm_folder()
-    with step(f"2/4 compiling {options.model or 'all-MiniLM-L6-v2'} for {options.seq} tokens"):
-        program = compile_folder(folder, options.seq, config)
+    with step(f"2/4 compiling {options.model or 'all-MiniLM-L6-v2'} for {options.seq} tokens") as tell:
+        program = compile_folder(folder, options.seq, config, progress=tell)
         program.save(options.out / "model.weft")
     print(f"    {options.out / 'model.weft'}, {(options.out / 'model.weft').stat().st_size:,} bytes")
 

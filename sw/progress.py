@@ -11,21 +11,30 @@ __all__ = ["step"]
 _TERMINAL_SECONDS = 1.0
 _LOG_SECONDS = 15.0
 
+# Erases the rest of a terminal's line.
+_CLEAR = "\x1b[K"
+
 
 @contextmanager
 def step(what):
     """Say what is going on, every so often that it still is, and at the end how long it took.
 
-    On a terminal one line is kept up to date, elsewhere lines are added.
+    On a terminal one line is kept up to date, elsewhere lines are added. Yields a function that takes a few words
+    on the state of the work, shown from the next time on.
     """
     stream = sys.stderr
     live = stream.isatty()
     started = time.perf_counter()
     finished = threading.Event()
+    detail = ""
+
+    def tell(words):
+        nonlocal detail
+        detail = f" ({words})"
 
     def show(end):
-        text = f"{what} ... {time.perf_counter() - started:.0f} s"
-        print(f"\r{text}" if live else text, end=end, file=stream, flush=True)
+        text = f"{what} ... {time.perf_counter() - started:.0f} s{detail}"
+        print(f"\r{text}{_CLEAR}" if live else text, end=end, file=stream, flush=True)
 
     def watch():
         while not finished.wait(_TERMINAL_SECONDS if live else _LOG_SECONDS):
@@ -35,7 +44,7 @@ def step(what):
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        yield
+        yield tell
     except BaseException:
         finished.set()
         watcher.join()
@@ -45,4 +54,4 @@ def step(what):
     finished.set()
     watcher.join()
     elapsed = time.perf_counter() - started
-    print(f"\r{what}: {elapsed:.1f} s    " if live else f"{what}: {elapsed:.1f} s", file=stream, flush=True)
+    print(f"\r{what}: {elapsed:.1f} s{_CLEAR}" if live else f"{what}: {elapsed:.1f} s", file=stream, flush=True)

@@ -99,7 +99,7 @@ def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None):
         seq: tokens of the compiled program.
         config: a `weft.Config`.
         calibrate_file: text file, one sentence a line; by default the sentences that ship with the package.
-        progress: passed on to `weft.compile`.
+        progress: called with a line of text before each stage.
 
     Returns:
         The program, with the tokenizer among its assets.
@@ -109,11 +109,12 @@ def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None):
     limit = _longest(model_dir)
     if seq < 1 or (limit is not None and seq > limit):
         raise CompileError(f"a length of {seq} tokens was asked for; the model takes 1 to {limit or 'any number of'}")
+    if progress is not None:
+        progress("loading the model")
     text_model = load_folder(model_dir)
     sentences = calibration_sentences(calibrate_file)
     batches = [((), text_model.inputs(sentence, seq)) for sentence in sentences]
-    more = {} if progress is None else {"progress": progress}
-    program = weft.compile(text_model.module, *batches[0], config=config, calibration=batches, **more)
+    program = weft.compile(text_model.module, *batches[0], config=config, calibration=batches, progress=progress)
     program.assets[TOKENIZER] = text_model.tokenizer.to_str().encode()
     return program
 

@@ -29,8 +29,8 @@ def compile_command(model_dir, seq, config_name, calibrate_file, out_file):
     _need_models()
     from weft.text import compile_folder
 
-    with step(f"compiling {model_dir} for {seq} tokens on {config.rows}x{config.cols}"):
-        program = compile_folder(model_dir, seq, config, calibrate_file)
+    with step(f"compiling {model_dir} for {seq} tokens on {config.rows}x{config.cols}") as tell:
+        program = compile_folder(model_dir, seq, config, calibrate_file, progress=tell)
         program.save(out_file)
     click.echo(f"{out_file}  {out_file.stat().st_size:,} bytes")
 
@@ -50,14 +50,15 @@ def run(program_file, texts, backend, out_file, json_output):
     if out_file is not None:
         out_file = writable(out_file)
     kept = {}
+    if backend == "rtl":
+        _build_simulation(program)
     for number, (text, (args, kwargs)) in enumerate(zip(texts, inputs, strict=True)):
+        with step(f"running {text!r} on {backend}") as tell:
+            result = program.run(args, kwargs, backend=backend, progress=_cycles(tell))
         if json_output:
-            result = program.run(args, kwargs, backend=backend)
             click.echo(as_json({"text": text, "backend": backend, "stats": stats_dict(result.stats),
                                 "outputs": list(result.outputs)}))
         else:
-            with step(f"running {text!r} on {backend}"):
-                result = program.run(args, kwargs, backend=backend)
             for place, output in enumerate(result.outputs):
                 values = ", ".join(f"{value:.4f}" for value in output.ravel()[:6])
                 click.echo(f"output {place}  {output.dtype}{list(output.shape)}  {values}, ...")
@@ -79,9 +80,10 @@ def verify(program_file, texts):
     from weft.report import stats_lines
 
     program, inputs = _program_and_inputs(program_file, texts)
+    _build_simulation(program)
     for text, (args, kwargs) in zip(texts, inputs, strict=True):
-        with step(f"verifying {text!r}"):
-            result = program.verify(args, kwargs)
+        with step(f"verifying {text!r}") as tell:
+            result = program.verify(args, kwargs, progress=_cycles(tell))
         click.echo("every byte written is equal")
         click.echo("\n".join(stats_lines(result.stats)))
 
@@ -105,6 +107,16 @@ def _program_and_inputs(program_file, texts):
     from weft.text import encode
 
     return program, [encode(program, text) for text in texts]
+
+
+def _build_simulation(program):
+    with step("building the simulation (kept in a cache)"):
+        program.prepare()
+
+
+def _cycles(tell):
+    """A progress function for runs: shows the cycles simulated so far."""
+    return lambda cycles: tell(f"{cycles:,} cycles")
 
 
 def _need_models(*packages):

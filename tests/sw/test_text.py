@@ -110,5 +110,10 @@ def test_step_says_what_and_how_long(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     with step("weaving"):
-        time.sleep(0.01)
+        pass
     assert stream.getvalue().splitlines() == ["weaving ...", "weaving: 0.0 s"]
+    monkeypatch.setattr("weft.progress._LOG_SECONDS", 0.05)
+    with step("weaving") as tell:
+        tell("7 of 9")
+        time.sleep(0.12)
+    assert "weaving ... 0 s (7 of 9)" in stream.getvalue().splitlines()
