@@ -178,7 +178,8 @@ class Builder:
                           res_row_stride=residual.row_stride, res_panel_stride=residual.panel_stride)
             accesses.append((Event.SOURCE, Space.SCRATCHPAD, residual.words(res_row, rows, res_panel, panels), False))
         if table_slot is not None:
-            fields.update(table=1, slot=table_slot)
+            # What is looked up is int8, with a signed zero point, whatever the entries mean.
+            fields.update(table=1, slot=table_slot, dst_type=isa.Element.INT8)
         if row_scale:
             accesses.append((Event.RESULT, Space.STATE, words_of(state, (rows, 1)), False))
         self._add("REQUANT", fields, *accesses)

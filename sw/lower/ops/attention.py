@@ -48,7 +48,7 @@ class _Attention:
         self.ctx, self.op, c = ctx, op, ctx.config
         self.q, self.k, self.v, self.out = (ctx.tensors[n] for n in (op.q, op.k, op.v, op.out))
         self.mask = None if op.mask is None else ctx.tensors[op.mask]
-        self.panels = self.q.channels.panels_per_block
+        self.panels = ceil_div(op.head_dim, c.panel)
         self.blocks = split(op.k_len, op.block)
         self.block_panels = ceil_div(min(op.block, round_up(op.k_len, c.panel)), c.panel)
         if op.block % c.panel or op.block > c.key_block:
