@@ -41,7 +41,7 @@ class Resolved:
 class Recorder:
     """The memories' history and the plan so far.
 
-    ``groups``: the plan; ``weights``, ``parameters``: `Resolved` by operation number; ``live``: bool for each position.
+    ``groups``: the plan; ``stationary``, ``parameters``: `Resolved` by operation number; ``live``: bool for each position.
     """
 
     def __init__(self, config, image):
@@ -59,10 +59,12 @@ class Recorder:
         self._state_kind = np.zeros(config.state_rows, np.uint8)
         self._indices = 0
         self._tables = set()
-        self.groups, self.weights, self.parameters = [], {}, {}
+        self.groups, self.stationary, self.parameters = [], {}, {}
         self._open = {}
         self._checked = -1
         self._live = np.zeros(1024, bool)
+        #: Results may fill a part of a word only.
+        self._partial = config.panel != config.word_bytes or config.tiles_per_panel > 1
 
     @property
     def live(self):
@@ -90,9 +92,12 @@ class Recorder:
             dependency = max(dependency, positions.max(initial=-1))
             if space is self.scratchpad:
                 self._live[positions] = True            # -1 is the spare last entry
-        for space, index, _ in writes:
+        for space, index, component in writes:
             space.check_write(operation, index, clock, self._name(space))
-            dependency = max(dependency, space.write_position[index].max(initial=-1),
+            positions = space.write_position[index]
+            if space is self.scratchpad and component == Component.VECTOR_WRITES and self._partial:
+                self._live[positions] = True            # the rest of the word stays
+            dependency = max(dependency, positions.max(initial=-1),
                              space.read_position[:, index].max(initial=-1))
         key = operation.number, kind
         group = self._open.get(key)
@@ -188,11 +193,11 @@ class Recorder:
 
     def weights_of(self, operation):
         """`Resolved` of a product's stationary operand; ``stage``: position of its last staging group (-1: none)."""
-        resolved = self.weights.get(operation.number)
+        resolved = self.stationary.get(operation.number)
         if resolved is None:
             f = operation.f
             words = self.config.weight_tile_words if operation.mnemonic == "MATMUL" else 0
-            resolved = self.weights[operation.number] = Resolved(f.k_tiles * f.n_tiles, words)
+            resolved = self.stationary[operation.number] = Resolved(f.k_tiles * f.n_tiles, words)
             resolved.stage = -1
         return resolved
 

@@ -99,8 +99,9 @@ def _check_vector(config, operation):
         return
     if mnemonic in ("STATS", "NORM"):
         _check_operand(operation, "src", layout.INT16)
-        if not 1 <= f.features <= min(16384, f.tiles * config.cols):
-            raise operation.error(f"features must be from 1 to {min(16384, f.tiles * config.cols)}, not {f.features}")
+        limit = min(16384, f.tiles * config.cols) if mnemonic == "STATS" else 16384
+        if not 1 <= f.features <= limit:
+            raise operation.error(f"features must be from 1 to {limit}, not {f.features}")
     if mnemonic in ("REQUANT", "NORM"):
         _multiple(operation, "param_base", f.param_base, 2)
         if f.dst_type == Element.ACC:

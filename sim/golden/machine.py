@@ -172,4 +172,4 @@ class GoldenMachine:
             case "REQUANT" | "NORM" | "SOFTMAX" | "TABLE":
                 return getattr(vectors, mnemonic.title())(config, group, parameters, self._words)
             case _:
-                return products.Product(config, group, recorder.weights[operation.number], self._words)
+                return products.Product(config, group, recorder.stationary[operation.number], self._words)

@@ -119,6 +119,8 @@ class Threads:
         f = operation.f
         yield from self._take(name, thread, operation, f.wait, f.wait_count)
         self._give(thread, operation, f.signal, writes, f.signal_count)
+        if writes:                      # the engine's pipeline is empty
+            self.clocks.join(thread, self.clocks.publish(thread))
 
     # Load, vector and store engines: one thread each.
 
@@ -200,10 +202,8 @@ class Threads:
             f = operation.f
             tiles = f.k_tiles * f.n_tiles
             chunk = f.chunk_tiles if operation.mnemonic == "MATMUL" else tiles
-            each = operation.mnemonic == "MATMUL" and ((f.w_wait and f.w_wait_each) or (f.w_signal and f.w_signal_each))
-            for start, stop in _segments(tiles, range(0, tiles, chunk) if each else ()):
-                if start == 0 or f.w_wait_each:
-                    yield from self._take(name, thread, operation, f.w_wait)
+            for start, stop in _segments(tiles, range(0, tiles, chunk) if f.w_wait or f.w_signal else ()):
+                yield from self._take(name, thread, operation, f.w_wait)
                 while start < stop:
                     while self._clear < base + start:
                         self._waits[name] = operation, "the row streamer"
@@ -214,8 +214,7 @@ class Threads:
                     self._loaded = base + end
                     self._steps += 1
                     start = end
-                if stop == tiles or f.w_signal_each:
-                    self._give(thread, operation, f.w_signal)
+                self._give(thread, operation, f.w_signal)
             self._waits.pop(name, None)
             base += tiles
 
