@@ -14,3 +14,44 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "large" in item.keywords:
             item.add_marker(skip)
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "boat", "crosses", "the", "bay"]
+
+
+def make_text_model(folder, kind):
+    """A Hugging Face folder with random weights and a word tokenizer that adds [CLS] and [SEP]."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+
+    torch.manual_seed(1)
+    if kind == "bert":
+        model = BertModel(BertConfig(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                                     intermediate_size=32, max_position_embeddings=24, pad_token_id=0))
+    else:
+        model = DistilBertModel(DistilBertConfig(vocab_size=len(WORDS), dim=16, n_layers=1, n_heads=2, hidden_dim=32,
+                                                 max_position_embeddings=24))
+    model.save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    # What published tokenizers carry from their training, and what must not reach a program.
+    tokenizer.enable_padding(length=20)
+    tokenizer.enable_truncation(20)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text_model_folder(tmp_path_factory):
+    """A function of `kind` ("bert", "distilbert") that gives such a folder; made once for each kind."""
+    made = {}
+
+    def folder(kind="bert"):
+        if kind not in made:
+            made[kind] = make_text_model(tmp_path_factory.mktemp(kind), kind)
+        return made[kind]
+
+    return folder

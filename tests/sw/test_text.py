@@ -13,38 +13,10 @@ from weft import text
 from weft.hw.errors import CompileError, InputError, ProgramError
 from weft.progress import step
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "boat", "crosses", "the", "bay"]
-
-
-def make_folder(folder, kind="bert"):
-    """A Hugging Face folder with random weights and a word tokenizer that adds [CLS] and [SEP]."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
-
-    torch.manual_seed(1)
-    if kind == "bert":
-        model = BertModel(BertConfig(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                                     intermediate_size=32, max_position_embeddings=24, pad_token_id=0))
-    else:
-        model = DistilBertModel(DistilBertConfig(vocab_size=len(WORDS), dim=16, n_layers=1, n_heads=2, hidden_dim=32,
-                                                 max_position_embeddings=24))
-    model.save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    # What published tokenizers carry from their training, and what must not reach a program.
-    tokenizer.enable_padding(length=20)
-    tokenizer.enable_truncation(20)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
-
-
-def test_a_folder_gives_a_model_with_the_inputs_its_forward_takes(tmp_path):
-    bert = text.load_folder(make_folder(tmp_path / "bert"))
+def test_a_folder_gives_a_model_with_the_inputs_its_forward_takes(tmp_path, text_model_folder):
+    bert = text.load_folder(text_model_folder())
     assert bert.names == ("input_ids", "attention_mask", "token_type_ids")
-    distil = text.load_folder(make_folder(tmp_path / "distil", kind="distilbert"))
+    distil = text.load_folder(text_model_folder(kind="distilbert"))
     assert distil.names == ("input_ids", "attention_mask")
     assert not bert.module.training
     inputs = bert.inputs("a boat", 6)
@@ -55,16 +27,16 @@ def test_a_folder_gives_a_model_with_the_inputs_its_forward_takes(tmp_path):
     assert bert.inputs("a boat crosses the bay", 4)["input_ids"].tolist() == [[2, 4, 5, 3]]
 
 
-def test_the_float_embedding_does_not_depend_on_padding(tmp_path):
-    model = text.load_folder(make_folder(tmp_path / "bert"))
+def test_the_float_embedding_does_not_depend_on_padding(tmp_path, text_model_folder):
+    model = text.load_folder(text_model_folder())
     short, padded = model.embed("a boat crosses"), model.embed("a boat crosses", 12)
     assert np.linalg.norm(short) == pytest.approx(1, abs=1e-6)
     np.testing.assert_allclose(short, padded, atol=1e-5)
     assert np.abs(short - model.embed("a boat")).max() > 1e-3
 
 
-def test_encoding_with_the_tokenizer_in_a_program(tmp_path):
-    model = text.load_folder(make_folder(tmp_path / "bert"))
+def test_encoding_with_the_tokenizer_in_a_program(tmp_path, text_model_folder):
+    model = text.load_folder(text_model_folder())
     program = SimpleNamespace(
         assets={"tokenizer.json": model.tokenizer.to_str().encode()},
         inputs=[SimpleNamespace(name=name, shape=(1, 6)) for name in ("input_ids", "attention_mask")])
@@ -79,7 +51,7 @@ def test_encoding_with_the_tokenizer_in_a_program(tmp_path):
         text.encode(SimpleNamespace(assets={}, inputs=program.inputs), "a")
 
 
-def test_what_is_wrong_with_a_folder_is_said(tmp_path):
+def test_what_is_wrong_with_a_folder_is_said(tmp_path, text_model_folder):
     with pytest.raises(CompileError, match="nowhere does not exist"):
         text.load_folder(tmp_path / "nowhere")
     with pytest.raises(CompileError, match="no config.json"):
@@ -88,7 +60,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path):
     with pytest.raises(CompileError, match="no-such-model"):
         text.load_folder(tmp_path)
     with pytest.raises(CompileError, match="25 tokens.*24"):
-        text.compile_folder(make_folder(tmp_path / "bert"), 25, config=None)
+        text.compile_folder(text_model_folder(), 25, config=None)
     (tmp_path / "empty.txt").write_text("\n\n")
     with pytest.raises(InputError, match="no sentence"):
         text.calibration_sentences(tmp_path / "empty.txt")

@@ -1,0 +1,77 @@
+"""compile, run, verify and disassemble on a small text model with random weights, all through the command line."""
+
+import json
+
+import numpy as np
+import pytest
+
+import weft
+from weft.cli import main
+from weft.text import load_folder
+
+
+def weft_command(*arguments, capsys):
+    """(exit status, stdout, stderr) of the command line, run in this process."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return stop.value.code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def program_file(tmp_path_factory, text_model_folder):
+    folder = tmp_path_factory.mktemp("program")
+    (folder / "sentences.txt").write_text("a boat crosses the bay\nthe boat\n\na bay\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["compile", "--model", str(text_model_folder()), "--seq", "7", "--config", "tiny",
+              "--calibrate", str(folder / "sentences.txt"), "--out", str(folder / "small.weft")])
+    assert stop.value.code == 0
+    return folder / "small.weft"
+
+
+def test_golden_outputs_are_close_to_the_float_model(program_file, text_model_folder, tmp_path, capsys):
+    status, out, _ = weft_command("run", program_file, "--text", "the boat crosses a bay", "--backend", "golden",
+                                  "--out", tmp_path / "outputs.npz", capsys=capsys)
+    assert status == 0 and "output 0  float32[1, 7, 16]" in out
+    model = load_folder(text_model_folder())
+    wanted = model.module(**model.inputs("the boat crosses a bay"))[0].detach().numpy()
+    with np.load(tmp_path / "outputs.npz") as kept:
+        got = kept["text0_output0"]
+    assert np.corrcoef(got.ravel(), wanted.ravel())[0, 1] > 0.99
+
+
+def test_json_carries_outputs_and_a_short_text_is_cut_back(program_file, capsys):
+    status, out, _ = weft_command("run", program_file, "--text", "a boat", "--backend", "golden", "--json",
+                                  capsys=capsys)
+    assert status == 0
+    values = json.loads(out)
+    assert np.shape(values["outputs"][0]) == (1, 4, 16) and values["stats"]["cycles"] is None
+
+
+def test_rtl_writes_every_byte_that_the_golden_model_writes(program_file, capsys):
+    status, out, _ = weft_command("verify", program_file, "--text", "a boat crosses", capsys=capsys)
+    assert status == 0 and "every byte written is equal" in out and "utilization" in out
+    assert "vector" in out.split("where the cycles went")[1]
+
+
+def test_disassembly_has_a_line_for_each_instruction(program_file, capsys):
+    status, out, _ = weft_command("disassemble", program_file, capsys=capsys)
+    assert status == 0
+    assert len(out.splitlines()) == weft.load(program_file).image.instructions
+    assert "MATMUL" in out.upper() and "END" in out.upper()
+
+
+def test_too_long_a_text_names_both_lengths(program_file, capsys):
+    status, _, err = weft_command("run", program_file, "--text", "a boat crosses the bay a boat", "--backend", "golden",
+                                  capsys=capsys)
+    assert status == 2 and "9 tokens" in err and "at most 7" in err
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "empty"])
+def test_a_damaged_program_is_refused_in_one_sentence(program_file, tmp_path, capsys, damage):
+    raw = bytearray(program_file.read_bytes())
+    if damage == "altered":
+        raw[-100] ^= 1
+    (tmp_path / "bad.weft").write_bytes({"cut": raw[:-50], "altered": raw, "empty": b""}[damage])
+    status, _, err = weft_command("run", tmp_path / "bad.weft", "--text", "a", "--backend", "golden", capsys=capsys)
+    assert status == 2 and "bad.weft" in err and len(err.strip().splitlines()) == 1
