@@ -5,6 +5,7 @@ equal bodies once their children have been merged and their ports sorted; they a
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 __all__ = ["Instance", "merge_modules"]
@@ -12,12 +13,14 @@ __all__ = ["Instance", "merge_modules"]
 _MODULE = re.compile(r"^((?:attribute [^\n]*\n)*)module (\S+)\n(.*?)^end\n", re.M | re.S)
 _CELL = re.compile(r"^(  cell )(\\\S+)( \S+\n)((?:    parameter [^\n]*\n)*)((?:    connect [^\n]*\n)*)", re.M)
 _CONNECT = re.compile(r"^(    connect )(\\\S+)", re.M)
-_PORT = re.compile(r"((?:  attribute [^\n]*\n)*)  wire width (\d+) (input|output) \d+  (\S+)\n\n?", re.M)
+_PORT = re.compile(r"((?:  attribute [^\n]*\n)*)  wire width (\d+) (input|output) \d+  (signed )?(\S+)\n\n?", re.M)
 _ZERO_INIT = re.compile(r"^  cell \$meminit_v2 \S+\n(?:    [^\n]*\n)*?    connect \\DATA \d+'0+\n(?:    [^\n]*\n)*  end\n\n?",
                         re.M)
 # A name, or the start of a line in a cell, whose first name belongs to another module.
 _NAME = re.compile(r"^    (?:connect|parameter) \\\S+|\\[^\s\[]+", re.M)
 _MEMORY = re.compile(r"^  memory [^\n]* (\\\S+)$", re.M)
+# Ports for parts of signals: a number and a bit in the netlist, which say nothing.
+_NAMELESS = re.compile(r"\\port(?:\$(\d+)\$(\d+))?")
 _SUFFIXED = re.compile(r"\\([A-Za-z_]\w*)\$(\d+)")
 
 
@@ -29,11 +32,11 @@ class Instance:
 
 
 def _snake(name):
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_")
 
 
 def _port_order(port):
-    name = port[3]
+    name = port[4]
     return (name not in ("\\clk", "\\rst"), name)
 
 
@@ -41,25 +44,32 @@ def _canonical_ports(body):
     """The body with its ports first, sorted and numbered in that order."""
     ports = sorted(_PORT.findall(body), key=_port_order)
     body = _PORT.sub("", body)
-    lines = [f"{attributes}  wire width {width} {direction} {number} {name}\n"
-             for number, (attributes, width, direction, name) in enumerate(ports, 1)]
+    lines = [f"{attributes}  wire width {width} {direction} {number} {sign}{name}\n"
+             for number, (attributes, width, direction, sign, name) in enumerate(ports, 1)]
     return "".join(lines) + body
 
 
 def _plain_names(body):
     """The body without names like ``name$7``, and the new names of its ports.
 
-    Ports get the plain name, everything else ``name_7`` where that is free: no escaped identifiers.
+    Ports get the plain name, everything else ``name_7`` where that is free: no escaped identifiers. Ports that Amaranth
+    found no name for are numbered.
     """
-    ports = [port[3] for port in _PORT.findall(body)]
+    ports = [port[4] for port in _PORT.findall(body)]
     names = set(_NAME.findall(body)) - set(_MEMORY.findall(body))
     new = {}
+    nameless = sorted((match for name in names if (match := _NAMELESS.fullmatch(name))),
+                      key=lambda match: (int(match[1] or 0), int(match[2] or 0)))
+    for number, match in enumerate(nameless):
+        new[match[0]] = f"\\port_{number}"
     for port in ports:
+        if port in new:
+            continue
         base = port.split("$")[0]
         if base != port and base not in ports and base not in new:
             new |= {port: base, base: port}
     taken = set(names)
-    for name in sorted(names):
+    for name in sorted(names - {match[0] for match in nameless}):
         changed = new.get(name, name)
         if match := _SUFFIXED.fullmatch(changed):
             plain = f"\\{match[1]}_{match[2]}"
@@ -80,8 +90,8 @@ def merge_modules(text, instances, prefix):
     instances : dict
         Module name in ``text`` (without the backslash) to its `Instance`.
     prefix : str
-        Name of the top module; the others are ``<prefix>_<class>``, or ``<prefix>_<parent>_<instance>`` where
-        modules of one class differ.
+        Name of the top module; the others are ``<prefix>_<class>``, or where modules of one class differ, those with
+        fewer instances ``<prefix>_<parent>_<instance>``.
 
     Returns
     -------
@@ -115,19 +125,23 @@ def merge_modules(text, instances, prefix):
             kept.append((name, body))
     kept.reverse()
 
-    # Names.
-    by_class = {}
+    # Names; Amaranth numbers an instance whose name is a signal's too.
+    instances = {name: instances[re.sub(r"\$\d+", "", name[1:])] for name, _ in kept}
+    uses = Counter(representative.values())
+    most_used = {}      # class -> the module that most of its instances are
     for name, _ in kept:
-        by_class.setdefault(instances[name[1:]].class_name, []).append(name)
+        class_name = instances[name].class_name
+        if class_name not in most_used or uses[name] > uses[most_used[class_name]]:
+            most_used[class_name] = name
     final, used = {}, set()
     for name, _ in kept:
-        instance = instances[name[1:]]
+        instance = instances[name]
         if not instance.path:
             candidates = [prefix]
         else:
             candidates = [f"{prefix}_{'_'.join(instance.path[-depth:])}"
                           for depth in range(min(2, len(instance.path)), len(instance.path) + 1)]
-            if len(by_class[instance.class_name]) == 1:
+            if most_used[instance.class_name] == name:
                 candidates.insert(0, f"{prefix}_{_snake(instance.class_name)}")
             candidates += [f"{prefix}_{'_'.join(instance.path)}_{n}" for n in range(2, len(kept) + 2)]
         final[name] = next(candidate for candidate in candidates if candidate not in used)
@@ -136,7 +150,7 @@ def merge_modules(text, instances, prefix):
     out = ["autoidx 1\n"]
     for name, body in kept:
         body = _CELL.sub(lambda m: m[1] + ("\\" + final[m[2]] if m[2] in final else m[2]) + m[3] + m[4] + m[5], body)
-        out.append(f"attribute \\top 1\nmodule \\{final[name]}\n" if not instances[name[1:]].path
+        out.append(f"attribute \\top 1\nmodule \\{final[name]}\n" if not instances[name].path
                    else f"module \\{final[name]}\n")
         out.append(body)
         out.append("end\n")
