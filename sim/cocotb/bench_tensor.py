@@ -1,0 +1,324 @@
+"""The tensor engine with scratchpad and accumulators, driven by instructions, against NumPy."""
+
+import json
+import os
+from random import Random
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, RisingEdge
+
+from weft.hw import isa
+from weft.hw.config import Config
+from weft.hw.interfaces import ThreadState
+from weft.sim.cocotb.packing import pack, unpack
+from weft.sim.cocotb.tensor_model import TensorModel, random_product
+
+CONFIG = Config.from_dict(json.loads(os.environ.get("WEFT_CONFIG", '{"rows": 4, "cols": 4}')))
+LINES_PER_BANK = CONFIG.scratchpad_words // 2 // CONFIG.scratchpad_banks
+
+
+class Bench:
+    """The harness' driver: fills the memories with noise, feeds instructions, reads accumulators and counters."""
+
+    def __init__(self, dut, seed):
+        self.dut = dut
+        self.random = Random(seed)
+        self.generator = np.random.default_rng(seed)
+        self.cycle = 0
+        self.stall_rate = 0.0
+
+    async def start(self):
+        dut = self.dut
+        Clock(dut.clk, 2, unit="ns").start()
+        for name in ("instructions__valid", "write__valid", "stall__valid", "vector__valid", "distance_write", "give"):
+            getattr(dut, name).value = 0
+        dut.rst.value = 1
+        await self.step(2)
+        dut.rst.value = 0
+        scratchpad = self.generator.integers(0, 256, (CONFIG.scratchpad_words, CONFIG.word_bytes), dtype=np.uint8)
+        distances = self.generator.integers(0, 33, CONFIG.state_rows)
+        for line in range(CONFIG.scratchpad_words // 2):
+            await self.write_line(line, scratchpad[2 * line:2 * line + 2])
+        dut.distance_write.value = 1
+        for row, distance in enumerate(distances):
+            dut.distance_row.value, dut.distance.value = row, int(distance)
+            await self.step()
+        dut.distance_write.value = 0
+        self.model = TensorModel(CONFIG, scratchpad, distances)
+        # The accumulators hold nothing defined until they are written.
+        f = random_product(CONFIG, self.random, "MATMUL")[1]
+        piece = 64
+        for base in range(0, CONFIG.accumulator_words, piece):
+            f.update(rows=piece, k_tiles=1, n_tiles=1, a_base=base % 64, acc_base=base, accumulate=0, rescale=0,
+                     ring_start=0)
+            await self.run("MATMUL", **f)
+        await self.idle()
+
+    async def step(self, cycles=1):
+        for _ in range(cycles):
+            if self.stall_rate:
+                self.dut.stall__valid.value = int(self.random.random() < self.stall_rate)
+                self.dut.stall__line.value = self.random.randrange(CONFIG.scratchpad_words // 2)
+            await RisingEdge(self.dut.clk)
+            self.cycle += 1
+
+    async def write_line(self, line, words):
+        """Writes uint8[2, word_bytes] to the hardware only."""
+        self.dut.write__valid.value, self.dut.write__line.value = 1, line
+        self.dut.write__data.value = pack(words.reshape(-1), 8)
+        self.dut.write__mask.value = (1 << CONFIG.line_bytes) - 1
+        await self.step()
+        self.dut.write__valid.value = 0
+
+    async def issue(self, mnemonic, **fields):
+        """Hands an instruction to the engine, and none to the model."""
+        dut = self.dut
+        dut.instructions__valid.value = 1
+        dut.instructions__payload.value = isa.encode(mnemonic, **fields)
+        while True:
+            await FallingEdge(dut.clk)
+            ready = int(dut.instructions__ready.value)
+            await self.step()
+            if ready:
+                break
+        dut.instructions__valid.value = 0
+
+    async def run(self, mnemonic, **fields):
+        await self.issue(mnemonic, **fields)
+        self.model.execute(mnemonic, **fields)
+
+    async def idle(self, most=20000):
+        for _ in range(most):
+            await FallingEdge(self.dut.clk)
+            done = int(self.dut.weights_status__idle.value) and int(self.dut.tensor_status__idle.value)
+            await self.step()
+            if done:
+                return
+        raise AssertionError(f"not idle after {most} cycles: loader {int(self.dut.weights_status__state.value)}, "
+                             f"streamer {int(self.dut.tensor_status__state.value)}")
+
+    async def accumulators(self):
+        """int64[accumulator_words, cols], read through the vector engine's port."""
+        dut, words, addresses = self.dut, [], []
+        count = CONFIG.accumulator_words
+        accepted = []
+        dut.vector__valid.value = 1
+        address = 0
+        while len(words) < count:
+            dut.vector__address.value = min(address, count - 1)
+            await FallingEdge(dut.clk)
+            ready = int(dut.vector__ready.value) and address < count
+            if len(accepted) >= 2 and accepted[-2]:
+                words.append(unpack(dut.vector__data.value.to_unsigned(), 32, CONFIG.cols))
+            accepted.append(ready)
+            address += ready
+            await self.step()
+        dut.vector__valid.value = 0
+        return np.array(words)
+
+    async def check(self):
+        await self.idle()
+        found, expected = await self.accumulators(), self.model.accumulators
+        wrong = np.argwhere(found != expected)
+        assert not len(wrong), (f"{len(wrong)} accumulators differ, first at {wrong[0]}: "
+                                f"{found[tuple(wrong[0])]} instead of {expected[tuple(wrong[0])]}")
+
+    async def give(self, token, count=1):
+        for _ in range(count):
+            self.dut.give.value, self.dut.give_id.value = 1, token
+            await self.step()
+        self.dut.give.value = 0
+
+    def counts(self):
+        word = self.dut.counts.value.to_unsigned()
+        return [word >> 8 * n & 255 for n in range(isa.SEMAPHORES)]
+
+
+@cocotb.test(timeout_time=400, timeout_unit="us")
+async def random_products(dut):
+    """Random products, back to back, with random stalls of the scratchpad."""
+    bench = Bench(dut, cocotb.RANDOM_SEED)
+    await bench.start()
+    for bench.stall_rate in (0.0, 0.5, 0.95):
+        for _ in range(30):
+            mnemonic, fields = random_product(CONFIG, bench.random)
+            await bench.run(mnemonic, **fields)
+            if bench.random.random() < 0.2:
+                await bench.step(bench.random.randrange(40))
+        await bench.check()
+
+
+@cocotb.test(timeout_time=400, timeout_unit="us")
+async def full_rate(dut):
+    """Operands in different banks: a tile of M rows takes max(M, rows) cycles, max(M, cols) for K transposed, across
+    K, N and instruction boundaries."""
+    bench = Bench(dut, cocotb.RANDOM_SEED)
+    await bench.start()
+    bank = 2 * LINES_PER_BANK
+    for mnemonic, steps in (("MATMUL", CONFIG.rows), ("MATMUL_KT", CONFIG.cols), ("MATMUL_V", CONFIG.rows)):
+        for rows in (1, 2, steps, steps + 3):
+            fields = random_product(CONFIG, bench.random, mnemonic)[1]
+            k_tiles, n_tiles = 2, 2
+            fields.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, a_base=0, a_panel_stride=rows, acc_base=5,
+                          acc_stride=rows, accumulate=0, rescale=0, w_base=bank, w_limit=1000, w_panel_stride=2)
+            if mnemonic == "MATMUL":
+                fields.update(chunk_tiles=4, ring_slots=0, ring_start=0)
+                del fields["w_limit"], fields["w_panel_stride"]
+            instructions, started = 5, None
+            total = instructions * k_tiles * n_tiles * rows
+            before = int(dut.row_count.value)
+            feeding = cocotb.start_soon(feed(bench, instructions, mnemonic, fields))
+            finished = None
+            for _ in range(40 + 2 * instructions * k_tiles * n_tiles * max(rows, steps)):
+                await FallingEdge(dut.clk)
+                done = int(dut.row_count.value) - before
+                if done and started is None:
+                    started = bench.cycle
+                if done == total and finished is None:
+                    finished = bench.cycle
+                await bench.step()
+            await feeding
+            expected = (instructions * k_tiles * n_tiles - 1) * max(rows, steps) + rows - 1
+            assert finished is not None and finished - started == expected, (
+                f"{mnemonic} with {rows} rows: {finished} - {started} cycles instead of {expected}")
+            await bench.check()
+
+
+async def feed(bench, count, mnemonic, fields):
+    dut = bench.dut
+    word = isa.encode(mnemonic, **fields)
+    dut.instructions__valid.value, dut.instructions__payload.value = 1, word
+    while count:
+        await FallingEdge(dut.clk)
+        ready = int(dut.instructions__ready.value)
+        await RisingEdge(dut.clk)
+        count -= ready
+        if ready:
+            bench.model.execute(mnemonic, **fields)
+    dut.instructions__valid.value = 0
+
+
+@cocotb.test(timeout_time=400, timeout_unit="us")
+async def chunks_through_a_ring(dut):
+    """Weights come in chunks through a ring while the product runs; a slot is rewritten when its token says so."""
+    bench = Bench(dut, cocotb.RANDOM_SEED)
+    await bench.start()
+    ready, free = 3, 4
+    tiles, chunk_tiles, slots, start = 11, 2, 3, 2
+    words = chunk_tiles * CONFIG.weight_tile_words
+    chunks = -(-tiles // chunk_tiles)
+    base = CONFIG.scratchpad_words // 2
+    base -= base % 2
+    weights = bench.generator.integers(0, 256, (chunks, words, CONFIG.word_bytes), dtype=np.uint8)
+    fields = random_product(CONFIG, bench.random, "MATMUL")[1]
+    fields.update(rows=3, k_tiles=tiles, n_tiles=1, a_base=4, a_panel_stride=3, acc_base=7, accumulate=1, rescale=0,
+                  chunk_tiles=chunk_tiles, w_wait=ready, w_signal=free)
+    await bench.issue("MATMUL", **fields | {"w_base": base, "ring_slots": slots, "ring_start": start})
+    for chunk in range(chunks):
+        while chunk >= slots and bench.counts()[free] < chunk - slots + 1:
+            await bench.step()
+        # Whole lines: the neighbours' words are written as they are.
+        image = bench.model.scratchpad
+        first = base + (start + chunk) % slots * words
+        image[first:first + words] = weights[chunk]
+        for line in range(first // 2, (first + words + 1) // 2):
+            await bench.write_line(line, image[2 * line:2 * line + 2])
+        await bench.step(bench.random.randrange(30))
+        assert bench.counts()[ready] == 0
+        await bench.give(ready)
+    await bench.idle()
+    assert bench.counts()[free] == chunks and bench.counts()[ready] == 0
+    # The model finds all chunks one after the other.
+    image[base:base + chunks * words] = weights.reshape(-1, CONFIG.word_bytes)
+    bench.model.execute("MATMUL", **fields | {"w_base": base, "ring_slots": 0, "ring_start": 0})
+    await bench.check()
+
+
+@cocotb.test(timeout_time=400, timeout_unit="us")
+async def tokens_of_rows_and_accumulators(dut):
+    """Each K panel waits for its token and each N tile for its accumulators; signals come when they should."""
+    bench = Bench(dut, cocotb.RANDOM_SEED)
+    await bench.start()
+    panels, n_tiles, rows = 3, 2, 3
+    for k_outer in (0, 1):
+        fields = random_product(CONFIG, bench.random, "MATMUL")[1]
+        fields.update(rows=rows, k_tiles=panels * CONFIG.k_tiles_per_panel, n_tiles=n_tiles, k_outer=k_outer, a_base=8,
+                      a_panel_stride=4, acc_base=3, acc_stride=rows, accumulate=1, rescale=0, chunk_tiles=1,
+                      ring_slots=1, ring_start=0, w_base=100,
+                      a_wait=5, a_wait_each=1, a_signal=6, acc_wait=7, acc_wait_each=1, acc_signal=8, acc_signal_each=1)
+        before = bench.counts()
+        await bench.issue("MATMUL", **fields)
+        await bench.give(7)
+        for panel in range(panels):
+            await bench.step(60)
+            counts = bench.counts()
+            assert counts[5] == 0 and counts[6] == before[6] and counts[8] == before[8]
+            state = int(dut.tensor_status__state.value), int(dut.tensor_status__semaphore.value)
+            assert state == (ThreadState.WAIT_TOKEN.value, 5), state
+            first = 8 + 4 * panel
+            fresh = bench.generator.integers(0, 256, (4, CONFIG.word_bytes), dtype=np.uint8)
+            bench.model.scratchpad[first:first + 4] = fresh
+            for line in (0, 1):
+                await bench.write_line(first // 2 + line, fresh[2 * line:2 * line + 2])
+            await bench.give(5)
+            if k_outer and panel == 0:
+                # The second N tile's accumulators are not free yet.
+                await bench.step(60)
+                assert int(dut.tensor_status__semaphore.value) == 7
+                await bench.give(7)
+                await bench.step(60)
+        if not k_outer:
+            await bench.step(100)
+            counts = bench.counts()
+            assert counts[8] == before[8] + 1 and int(dut.tensor_status__semaphore.value) == 7
+            await bench.give(7)
+        await bench.idle()
+        counts = bench.counts()
+        assert counts[5] == 0 and counts[7] == 0
+        assert counts[6] == before[6] + 1 and counts[8] == before[8] + n_tiles
+        bench.model.execute("MATMUL", **fields)
+        await bench.check()
+
+
+@cocotb.test(timeout_time=400, timeout_unit="us")
+async def signal_comes_after_the_write(dut):
+    """The accumulators hold the result in the first cycle in which the token can be seen."""
+    bench = Bench(dut, cocotb.RANDOM_SEED)
+    await bench.start()
+    for trial in range(6):
+        fields = random_product(CONFIG, bench.random, "MATMUL")[1]
+        fields.update(rows=2, k_tiles=1 + trial % 2, n_tiles=1, acc_base=9, acc_stride=2, acc_signal=1 + trial,
+                      rescale=0)
+        await bench.run("MATMUL", **fields)
+        while not bench.counts()[1 + trial]:
+            await FallingEdge(dut.clk)
+        dut.vector__valid.value, dut.vector__address.value = 1, 10
+        await bench.step(2)
+        await FallingEdge(dut.clk)
+        found = unpack(dut.vector__data.value.to_unsigned(), 32, CONFIG.cols)
+        assert np.array_equal(found, bench.model.accumulators[10])
+        dut.vector__valid.value = 0
+        await bench.check()
+
+
+@cocotb.test(timeout_time=400, timeout_unit="us")
+async def sync(dut):
+    """TENSOR_SYNC holds both threads until it has its tokens, and adds its own."""
+    bench = Bench(dut, cocotb.RANDOM_SEED)
+    await bench.start()
+    first, second = (random_product(CONFIG, bench.random, "MATMUL") for _ in range(2))
+    await bench.run(first[0], **first[1])
+    await bench.issue("TENSOR_SYNC", wait=9, wait_count=3, signal=10, signal_count=4)
+    await bench.issue("TENSOR_SYNC", wait=0, wait_count=0, signal=11, signal_count=1)
+    following = cocotb.start_soon(bench.run(second[0], **second[1] | {"w_signal": 12}))
+    await bench.give(9, 2)
+    await bench.step(2000)
+    counts = bench.counts()
+    assert counts[9:13] == [0, 0, 0, 0], counts
+    assert int(dut.tensor_status__state.value) == ThreadState.WAIT_TOKEN.value
+    await bench.give(9)
+    await following
+    await bench.check()
+    assert bench.counts()[9:12] == [0, 4, 1]

@@ -1,0 +1,70 @@
+"""The tensor engine with its memories, for the bench that drives it by instructions."""
+
+from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from weft.hw import isa
+from weft.hw.interfaces import AccumulatorRead, InstructionStream, ScratchpadRead, ScratchpadWrite, ThreadStatus
+from weft.hw.memory.accumulators import Accumulators
+from weft.hw.memory.scratchpad import Scratchpad
+from weft.hw.memory.wrapper import OnChipMemory
+from weft.hw.tensor.engine import TensorEngine
+
+__all__ = ["TensorHarness"]
+
+
+class TensorHarness(wiring.Component):
+    """Engine, scratchpad, accumulators, a memory of rescale distances and plain token counters.
+
+    ``stall`` reads the scratchpad before the engine and ``vector`` the accumulators after it. ``give`` adds a token,
+    ``counts`` shows all counters, ``row_count`` counts rows that left for the accumulators.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "instructions": In(InstructionStream()),
+            "write": In(ScratchpadWrite(config)), "stall": In(ScratchpadRead(config)),
+            "vector": In(AccumulatorRead(config)),
+            "distance_write": In(1), "distance_row": In((config.state_rows - 1).bit_length()), "distance": In(6),
+            "give": In(1), "give_id": In(5), "counts": Out(8 * isa.SEMAPHORES), "row_count": Out(32),
+            "weights_status": Out(ThreadStatus()), "tensor_status": Out(ThreadStatus()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.engine = engine = TensorEngine(config)
+        m.submodules.scratchpad = scratchpad = Scratchpad(config, ["stall", "rows", "weights"], ["load"])
+        m.submodules.accumulators = accumulators = Accumulators(config)
+        m.submodules.distances = distances = OnChipMemory(6, config.state_rows)
+        for inner, outer in ((scratchpad.read_stall, self.stall), (scratchpad.write_load, self.write),
+                             (accumulators.vector, self.vector), (engine.instructions, self.instructions)):
+            wiring.connect(m, wiring.flipped(outer), inner)
+        wiring.connect(m, engine.weights_status, wiring.flipped(self.weights_status))
+        wiring.connect(m, engine.tensor_status, wiring.flipped(self.tensor_status))
+        wiring.connect(m, engine.read_rows, scratchpad.read_rows)
+        wiring.connect(m, engine.read_weights, scratchpad.read_weights)
+        wiring.connect(m, engine.results, accumulators.results)
+        m.d.comb += [
+            distances.write_enable.eq(self.distance_write), distances.write_address.eq(self.distance_row),
+            distances.write_data.eq(self.distance), distances.write_mask.eq(1),
+            distances.read_enable.eq(1), distances.read_address.eq(engine.rescale.row),
+            engine.rescale.distance.eq(distances.read_data),
+        ]
+        with m.If(engine.results.valid):
+            m.d.sync += self.row_count.eq(self.row_count + 1)
+
+        counters = Array(Signal(8, name=f"counter_{n}") for n in range(isa.SEMAPHORES))
+        waits = engine.w_wait, engine.a_wait, engine.acc_wait
+        signals = engine.w_signal, engine.a_signal, accumulators.acc_signal
+        for wait in waits:
+            m.d.comb += wait.available.eq((wait.id == 0) | (counters[wait.id] != 0))
+        for number, counter in enumerate(counters):
+            if number:
+                added = [signal.valid & (signal.id == number) for signal in signals]
+                taken = [wait.consume & (wait.id == number) for wait in waits]
+                m.d.sync += counter.eq(counter + sum(added) + (self.give & (self.give_id == number)) - sum(taken))
+        m.d.comb += self.counts.eq(Cat(*counters))
+        return m

@@ -1,0 +1,113 @@
+"""What the tensor instructions compute, written down from the formulas of ``hw/README.md``, and random ones."""
+
+import numpy as np
+
+from weft.hw import isa
+from weft.sim.numerics import rescaled
+
+__all__ = ["TensorModel", "random_product"]
+
+
+def _wrap32(values):
+    return (np.asarray(values, np.int64) + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+class TensorModel:
+    """Executes products on ``scratchpad`` (uint8[words, word_bytes]), ``distances`` (int64[state_rows]) and
+    ``accumulators`` (int64[accumulator_words, cols])."""
+
+    def __init__(self, config, scratchpad, distances):
+        self.config = config
+        self.scratchpad = scratchpad
+        self.distances = distances
+        self.accumulators = np.zeros((config.accumulator_words, config.cols), np.int64)
+
+    def features(self, k):
+        """(panel, first byte within the panel, count) of K tile `k`."""
+        first = k % self.config.k_tiles_per_panel * self.config.rows
+        return k // self.config.k_tiles_per_panel, first, min(self.config.rows, self.config.panel - first)
+
+    def order(self, f):
+        """(n, k) of each tile in loop order."""
+        if f["k_outer"]:
+            return [(n, k) for k in range(f["k_tiles"]) for n in range(f["n_tiles"])]
+        return [(n, k) for n in range(f["n_tiles"]) for k in range(f["k_tiles"])]
+
+    def tile(self, mnemonic, f, position, n, k):
+        """int64[rows, cols]: the stationary tile."""
+        config, memory = self.config, self.scratchpad.view(np.int8).astype(np.int64)
+        rows, cols = config.rows, config.cols
+        tile = np.zeros((rows, cols), np.int64)
+        panel, first, count = self.features(k)
+        if mnemonic == "MATMUL":
+            chunk, within = divmod(position, f["chunk_tiles"])
+            slot = (f["ring_start"] + chunk) % f["ring_slots"] if f["ring_slots"] else chunk
+            base = f["w_base"] + (slot * f["chunk_tiles"] + within) * config.weight_tile_words
+            for r in range(rows):
+                word, place = divmod(rows - 1 - r, config.weight_rows_per_word)
+                tile[r] = memory[base + word, place * config.weight_slot_bytes:][:cols]
+        elif mnemonic == "MATMUL_KT":
+            for c in range(cols):
+                key = n * cols + c
+                if key < f["w_limit"]:
+                    tile[:count, c] = memory[f["w_base"] + panel * f["w_panel_stride"] + key, first:first + count]
+        else:
+            n_panel, n_sub = divmod(n, config.tiles_per_panel)
+            for r in range(count):
+                key = panel * config.panel + first + r
+                if key < f["w_limit"]:
+                    tile[r] = memory[f["w_base"] + n_panel * f["w_panel_stride"] + key, n_sub * cols:][:cols]
+        return tile
+
+    def execute(self, mnemonic, **f):
+        moving = self.scratchpad if f["a_unsigned"] else self.scratchpad.view(np.int8)
+        for position, (n, k) in enumerate(self.order(f)):
+            panel, first, count = self.features(k)
+            start = f["a_base"] + panel * f["a_panel_stride"]
+            a = np.zeros((f["rows"], self.config.rows), np.int64)
+            a[:, :count] = moving[start:start + f["rows"], first:first + count]
+            words = slice(f["acc_base"] + n * f["acc_stride"], f["acc_base"] + n * f["acc_stride"] + f["rows"])
+            before = self.accumulators[words]
+            if k == 0 and not f["accumulate"]:
+                before = 0
+            elif k == 0 and f["rescale"]:
+                before = rescaled(before, self.distances[f["state_base"]:f["state_base"] + f["rows"], None])
+            self.accumulators[words] = _wrap32(before + a @ self.tile(mnemonic, f, position, n, k))
+
+
+def random_product(config, random, mnemonic=None):
+    """(mnemonic, fields) of a random product within the memories of `config`, without tokens."""
+    mnemonic = mnemonic or random.choice(["MATMUL", "MATMUL", "MATMUL_KT", "MATMUL_V"])
+    f = {name: 0 for name in isa.INSTRUCTIONS[mnemonic].fields}
+    rows = random.choice((1, 1, 2, 3, config.rows, random.randint(1, 2 * config.rows + 2)))
+    k_tiles = random.randint(1, 2 * config.k_tiles_per_panel + 1)
+    n_tiles = random.randint(1, min(6, 2 * config.tiles_per_panel + 1))
+    words = config.scratchpad_words
+
+    def place(extent):
+        return random.randrange(words - extent)
+
+    panels = -(-k_tiles // config.k_tiles_per_panel)
+    stride = random.choice((rows, rows + random.randint(0, 9)))
+    f.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=random.getrandbits(1),
+             a_base=place(panels * stride + rows), a_panel_stride=stride, a_unsigned=random.getrandbits(1))
+    # Mostly one word after the other, sometimes overlapping.
+    f["acc_stride"] = random.choice((rows, rows, rows + 3, random.randint(0, rows)))
+    f["acc_base"] = random.randrange(config.accumulator_words - n_tiles * f["acc_stride"] - rows)
+    f["accumulate"] = random.getrandbits(1)
+    if f["accumulate"] and random.getrandbits(1):
+        f.update(rescale=1, state_base=random.randrange(config.state_rows - rows + 1))
+    if mnemonic == "MATMUL":
+        tiles = k_tiles * n_tiles
+        f["chunk_tiles"] = random.randint(1, tiles)
+        f["ring_slots"] = random.choice((0, random.randint(1, 4)))
+        f["ring_start"] = random.randrange(f["ring_slots"]) if f["ring_slots"] else 0
+        slots = f["ring_slots"] or -(-tiles // f["chunk_tiles"])
+        f["w_base"] = place(slots * f["chunk_tiles"] * config.weight_tile_words)
+    else:
+        keys = n_tiles * config.cols if mnemonic == "MATMUL_KT" else panels * config.panel
+        columns = panels if mnemonic == "MATMUL_KT" else -(-n_tiles // config.tiles_per_panel)
+        f["w_panel_stride"] = keys + random.randint(0, 9)
+        f["w_base"] = place(columns * f["w_panel_stride"] + keys)
+        f["w_limit"] = random.choice((keys, random.randint(0, keys), 65535))
+    return mnemonic, f

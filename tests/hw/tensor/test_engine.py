@@ -1,0 +1,27 @@
+"""The tensor engine with its memories."""
+
+import json
+
+import pytest
+from amaranth.back import verilog
+
+from weft.hw.config import Config
+from weft.hw.memory import wrapper
+from weft.sim.cocotb.tensor_harness import TensorHarness
+from weft.sim.cocotb_runner import run_benches
+
+SHAPES = {
+    "4x4": dict(rows=4, cols=4, scratchpad_kib=8, accumulator_kib=4),
+    "5x7": dict(rows=5, cols=7, scratchpad_kib=8, accumulator_kib=4, scratchpad_banks=2),
+    "8x12": dict(rows=8, cols=12, scratchpad_kib=16, accumulator_kib=8),
+    "12x4": dict(rows=12, cols=4, scratchpad_kib=16, accumulator_kib=4),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_engine_against_numpy(shape):
+    config = Config(**SHAPES[shape])
+    text = verilog.convert(TensorHarness(config), name="tensor_harness", emit_src=False, strip_internal_attrs=True)
+    passed = run_benches({"tensor.v": text + wrapper.VERILOG}, "tensor_harness", "weft.sim.cocotb.bench_tensor",
+                         env={"WEFT_CONFIG": json.dumps(config.to_dict())})
+    assert len(passed) == 6
