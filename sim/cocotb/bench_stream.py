@@ -1,0 +1,40 @@
+"""Stream parts: everything that goes in comes out once, in order, whatever stalls."""
+
+from random import Random
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, RisingEdge
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def in_order_under_stalls(dut):
+    random = Random(cocotb.RANDOM_SEED)
+    Clock(dut.clk, 2, unit="ns").start()
+    dut.i__valid.value = dut.o__ready.value = 0
+    dut.rst.value = 1
+    for _ in range(2):
+        await RisingEdge(dut.clk)
+    dut.rst.value = 0
+    sent, received, offered = [], [], None
+    for cycle in range(1200):
+        giving, taking = ((0.9, 0.2), (0.2, 0.9), (1.0, 1.0))[cycle // 400]
+        # What is offered stays until it is taken.
+        if offered is None and random.random() < giving:
+            offered = random.getrandbits(8)
+        dut.i__valid.value = int(offered is not None)
+        dut.i__payload.value = random.getrandbits(8) if offered is None else offered
+        taken = random.random() < taking
+        dut.o__ready.value = int(taken)
+        await FallingEdge(dut.clk)
+        if cycle == 900:
+            settled = len(received)
+        if offered is not None and int(dut.i__ready.value):
+            sent.append(offered)
+            offered = None
+        if int(dut.o__valid.value) and taken:
+            received.append(int(dut.o__payload.value))
+        assert received == sent[:len(received)], f"cycle {cycle}"
+        await RisingEdge(dut.clk)
+    assert len(sent) - len(received) <= 4
+    assert len(received) - settled == 300, "not one payload a cycle"
