@@ -26,10 +26,10 @@ async def results_and_reads_at_random(dut):
     random = Random(cocotb.RANDOM_SEED)
     generator = np.random.default_rng(cocotb.RANDOM_SEED)
     Clock(dut.clk, 2, unit="ns").start()
-    handles = {name: getattr(dut, f"results__{name}")
+    handles = {name: getattr(dut, f"results_{name}")
                for name in ("valid", "address", "accumulate", "rescale", "distance", "sums", "token")}
     handles["valid"].value = 0
-    dut.vector__valid.value = 0
+    dut.vector_valid.value = 0
     dut.rst.value = 1
     for _ in range(2):
         await RisingEdge(dut.clk)
@@ -64,24 +64,24 @@ async def results_and_reads_at_random(dut):
             tokens[cycle + LATENCY] = token
         # Only words that are not being changed may be read.
         readable = [a for a in image if written[a] <= cycle]
-        dut.vector__valid.value = int(bool(readable))
+        dut.vector_valid.value = int(bool(readable))
         if readable:
             wanted = random.choice(readable)
-            dut.vector__address.value = wanted
+            dut.vector_address.value = wanted
         await FallingEdge(dut.clk)
         if readable:
-            ready = int(dut.vector__ready.value)
+            ready = int(dut.vector_ready.value)
             assert ready == (wanted // DEPTH != array_bank), f"cycle {cycle}"
             refused += not ready
             if ready:
                 reads.append((cycle + READ_LATENCY, wanted, image[wanted].copy()))
         for due, where, data in reads:
             if due == cycle:
-                found = unpack(dut.vector__data.value.to_unsigned(), 32, CONFIG.cols)
+                found = unpack(dut.vector_data.value.to_unsigned(), 32, CONFIG.cols)
                 assert np.array_equal(found, data), f"cycle {cycle}: word {where} is {found} instead of {data}"
                 compared += 1
         reads = [entry for entry in reads if entry[0] > cycle]
-        signal = int(dut.acc_signal__id.value) if int(dut.acc_signal__valid.value) else 0
+        signal = int(dut.acc_signal_id.value) if int(dut.acc_signal_valid.value) else 0
         assert signal == tokens.get(cycle, 0), f"cycle {cycle}: token {signal}"
         await RisingEdge(dut.clk)
     assert refused > 50 and compared > 500

@@ -32,11 +32,11 @@ class Schedule:
             for step in range(steps):
                 cycle += random.choice(gaps)
                 where = steps - 1 - step
-                self.at(cycle).update(load__valid=1, load__left=int(left), load__step=step)
+                self.at(cycle).update(load_valid=1, load_left=int(left), load_step=step)
                 if left:
-                    self.at(cycle)["load__column"] = pack(tile[:, where], 8)
+                    self.at(cycle)["load_column"] = pack(tile[:, where], 8)
                 else:
-                    self.at(cycle)["load__row"] = pack(tile[where], 8)
+                    self.at(cycle)["load_row"] = pack(tile[where], 8)
                 cycle += 1
             swap = max(cycle, last_row) + random.choice(gaps)
             self.at(swap)["swap"] = 1
@@ -57,15 +57,15 @@ class Schedule:
 async def play(dut, schedule):
     """Drives the schedule; returns the number of compared sums."""
     generator = np.random.default_rng(1)
-    names = ("load__valid", "load__left", "load__step", "load__row", "load__column", "swap", "operands")
+    names = ("load_valid", "load_left", "load_step", "load_row", "load_column", "swap", "operands")
     handles = {name: getattr(dut, name) for name in names}
-    idle = {"load__valid": 0, "swap": 0}
+    idle = {"load_valid": 0, "swap": 0}
     compared = 0
     for cycle in range(schedule.cycles):
         # What is not used in a cycle is noise.
         noise = {"operands": pack(generator.integers(-128, 256, ROWS), 9),
-                 "load__row": pack(generator.integers(-128, 128, COLS), 8),
-                 "load__column": pack(generator.integers(-128, 128, ROWS), 8)}
+                 "load_row": pack(generator.integers(-128, 128, COLS), 8),
+                 "load_column": pack(generator.integers(-128, 128, ROWS), 8)}
         for name, value in {**idle, **noise, **schedule.inputs.get(cycle, {})}.items():
             handles[name].value = value
         await FallingEdge(dut.clk)
@@ -80,7 +80,7 @@ async def play(dut, schedule):
 async def start(dut):
     Clock(dut.clk, 2, unit="ns").start()
     dut.rst.value = 1
-    dut.load__valid.value = 0
+    dut.load_valid.value = 0
     dut.swap.value = 0
     for _ in range(2):
         await RisingEdge(dut.clk)

@@ -26,7 +26,7 @@ async def every_port_at_random(dut):
     random = Random(cocotb.RANDOM_SEED)
     generator = np.random.default_rng(cocotb.RANDOM_SEED)
     Clock(dut.clk, 2, unit="ns").start()
-    ports = {f"{kind}_{name}": {field: getattr(dut, f"{kind}_{name}__{field}") for field in fields}
+    ports = {f"{kind}_{name}": {field: getattr(dut, f"{kind}_{name}_{field}") for field in fields}
              for kind, names, fields in (("read", READS, ("valid", "ready", "line", "data")),
                                          ("write", WRITES, ("valid", "ready", "line", "data", "mask")))
              for name in names}

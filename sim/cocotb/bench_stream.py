@@ -11,7 +11,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 async def in_order_under_stalls(dut):
     random = Random(cocotb.RANDOM_SEED)
     Clock(dut.clk, 2, unit="ns").start()
-    dut.i__valid.value = dut.o__ready.value = 0
+    dut.i_valid.value = dut.o_ready.value = 0
     dut.rst.value = 1
     for _ in range(2):
         await RisingEdge(dut.clk)
@@ -22,18 +22,18 @@ async def in_order_under_stalls(dut):
         # What is offered stays until it is taken.
         if offered is None and random.random() < giving:
             offered = random.getrandbits(8)
-        dut.i__valid.value = int(offered is not None)
-        dut.i__payload.value = random.getrandbits(8) if offered is None else offered
+        dut.i_valid.value = int(offered is not None)
+        dut.i_payload.value = random.getrandbits(8) if offered is None else offered
         taken = random.random() < taking
-        dut.o__ready.value = int(taken)
+        dut.o_ready.value = int(taken)
         await FallingEdge(dut.clk)
         if cycle == 900:
             settled = len(received)
-        if offered is not None and int(dut.i__ready.value):
+        if offered is not None and int(dut.i_ready.value):
             sent.append(offered)
             offered = None
-        if int(dut.o__valid.value) and taken:
-            received.append(int(dut.o__payload.value))
+        if int(dut.o_valid.value) and taken:
+            received.append(int(dut.o_payload.value))
         assert received == sent[:len(received)], f"cycle {cycle}"
         await RisingEdge(dut.clk)
     assert len(sent) - len(received) <= 4

@@ -32,7 +32,7 @@ class Bench:
     async def start(self):
         dut = self.dut
         Clock(dut.clk, 2, unit="ns").start()
-        for name in ("instructions__valid", "write__valid", "stall__valid", "vector__valid", "distance_write", "give"):
+        for name in ("instructions_valid", "write_valid", "stall_valid", "vector_valid", "distance_write", "give"):
             getattr(dut, name).value = 0
         dut.rst.value = 1
         await self.step(2)
@@ -59,31 +59,31 @@ class Bench:
     async def step(self, cycles=1):
         for _ in range(cycles):
             if self.stall_rate:
-                self.dut.stall__valid.value = int(self.random.random() < self.stall_rate)
-                self.dut.stall__line.value = self.random.randrange(CONFIG.scratchpad_words // 2)
+                self.dut.stall_valid.value = int(self.random.random() < self.stall_rate)
+                self.dut.stall_line.value = self.random.randrange(CONFIG.scratchpad_words // 2)
             await RisingEdge(self.dut.clk)
             self.cycle += 1
 
     async def write_line(self, line, words):
         """Writes uint8[2, word_bytes] to the hardware only."""
-        self.dut.write__valid.value, self.dut.write__line.value = 1, line
-        self.dut.write__data.value = pack(words.reshape(-1), 8)
-        self.dut.write__mask.value = (1 << CONFIG.line_bytes) - 1
+        self.dut.write_valid.value, self.dut.write_line.value = 1, line
+        self.dut.write_data.value = pack(words.reshape(-1), 8)
+        self.dut.write_mask.value = (1 << CONFIG.line_bytes) - 1
         await self.step()
-        self.dut.write__valid.value = 0
+        self.dut.write_valid.value = 0
 
     async def issue(self, mnemonic, **fields):
         """Hands an instruction to the engine, and none to the model."""
         dut = self.dut
-        dut.instructions__valid.value = 1
-        dut.instructions__payload.value = isa.encode(mnemonic, **fields)
+        dut.instructions_valid.value = 1
+        dut.instructions_payload.value = isa.encode(mnemonic, **fields)
         while True:
             await FallingEdge(dut.clk)
-            ready = int(dut.instructions__ready.value)
+            ready = int(dut.instructions_ready.value)
             await self.step()
             if ready:
                 break
-        dut.instructions__valid.value = 0
+        dut.instructions_valid.value = 0
 
     async def run(self, mnemonic, **fields):
         await self.issue(mnemonic, **fields)
@@ -92,30 +92,30 @@ class Bench:
     async def idle(self, most=20000):
         for _ in range(most):
             await FallingEdge(self.dut.clk)
-            done = int(self.dut.weights_status__idle.value) and int(self.dut.tensor_status__idle.value)
+            done = int(self.dut.weights_status_idle.value) and int(self.dut.tensor_status_idle.value)
             await self.step()
             if done:
                 return
-        raise AssertionError(f"not idle after {most} cycles: loader {int(self.dut.weights_status__state.value)}, "
-                             f"streamer {int(self.dut.tensor_status__state.value)}")
+        raise AssertionError(f"not idle after {most} cycles: loader {int(self.dut.weights_status_state.value)}, "
+                             f"streamer {int(self.dut.tensor_status_state.value)}")
 
     async def accumulators(self):
         """int64[accumulator_words, cols], read through the vector engine's port."""
         dut, words, addresses = self.dut, [], []
         count = CONFIG.accumulator_words
         accepted = []
-        dut.vector__valid.value = 1
+        dut.vector_valid.value = 1
         address = 0
         while len(words) < count:
-            dut.vector__address.value = min(address, count - 1)
+            dut.vector_address.value = min(address, count - 1)
             await FallingEdge(dut.clk)
-            ready = int(dut.vector__ready.value) and address < count
+            ready = int(dut.vector_ready.value) and address < count
             if len(accepted) >= 2 and accepted[-2]:
-                words.append(unpack(dut.vector__data.value.to_unsigned(), 32, CONFIG.cols))
+                words.append(unpack(dut.vector_data.value.to_unsigned(), 32, CONFIG.cols))
             accepted.append(ready)
             address += ready
             await self.step()
-        dut.vector__valid.value = 0
+        dut.vector_valid.value = 0
         return np.array(words)
 
     async def check(self):
@@ -189,15 +189,15 @@ async def full_rate(dut):
 async def feed(bench, count, mnemonic, fields):
     dut = bench.dut
     word = isa.encode(mnemonic, **fields)
-    dut.instructions__valid.value, dut.instructions__payload.value = 1, word
+    dut.instructions_valid.value, dut.instructions_payload.value = 1, word
     while count:
         await FallingEdge(dut.clk)
-        ready = int(dut.instructions__ready.value)
+        ready = int(dut.instructions_ready.value)
         await RisingEdge(dut.clk)
         count -= ready
         if ready:
             bench.model.execute(mnemonic, **fields)
-    dut.instructions__valid.value = 0
+    dut.instructions_valid.value = 0
 
 
 @cocotb.test(timeout_time=400, timeout_unit="us")
@@ -255,7 +255,7 @@ async def tokens_of_rows_and_accumulators(dut):
             await bench.step(60)
             counts = bench.counts()
             assert counts[5] == 0 and counts[6] == before[6] and counts[8] == before[8]
-            state = int(dut.tensor_status__state.value), int(dut.tensor_status__semaphore.value)
+            state = int(dut.tensor_status_state.value), int(dut.tensor_status_semaphore.value)
             assert state == (ThreadState.WAIT_TOKEN.value, 5), state
             first = 8 + 4 * panel
             fresh = bench.generator.integers(0, 256, (4, CONFIG.word_bytes), dtype=np.uint8)
@@ -266,13 +266,13 @@ async def tokens_of_rows_and_accumulators(dut):
             if k_outer and panel == 0:
                 # The second N tile's accumulators are not free yet.
                 await bench.step(60)
-                assert int(dut.tensor_status__semaphore.value) == 7
+                assert int(dut.tensor_status_semaphore.value) == 7
                 await bench.give(7)
                 await bench.step(60)
         if not k_outer:
             await bench.step(100)
             counts = bench.counts()
-            assert counts[8] == before[8] + 1 and int(dut.tensor_status__semaphore.value) == 7
+            assert counts[8] == before[8] + 1 and int(dut.tensor_status_semaphore.value) == 7
             await bench.give(7)
         await bench.idle()
         counts = bench.counts()
@@ -294,12 +294,12 @@ async def signal_comes_after_the_write(dut):
         await bench.run("MATMUL", **fields)
         while not bench.counts()[1 + trial]:
             await FallingEdge(dut.clk)
-        dut.vector__valid.value, dut.vector__address.value = 1, 10
+        dut.vector_valid.value, dut.vector_address.value = 1, 10
         await bench.step(2)
         await FallingEdge(dut.clk)
-        found = unpack(dut.vector__data.value.to_unsigned(), 32, CONFIG.cols)
+        found = unpack(dut.vector_data.value.to_unsigned(), 32, CONFIG.cols)
         assert np.array_equal(found, bench.model.accumulators[10])
-        dut.vector__valid.value = 0
+        dut.vector_valid.value = 0
         await bench.check()
 
 
@@ -317,7 +317,7 @@ async def sync(dut):
     await bench.step(2000)
     counts = bench.counts()
     assert counts[9:13] == [0, 0, 0, 0], counts
-    assert int(dut.tensor_status__state.value) == ThreadState.WAIT_TOKEN.value
+    assert int(dut.tensor_status_state.value) == ThreadState.WAIT_TOKEN.value
     await bench.give(9)
     await following
     await bench.check()

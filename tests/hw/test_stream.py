@@ -1,15 +1,15 @@
 """Queue and StreamBuffer."""
 
 import pytest
-from amaranth.back import verilog
 
 from weft.hw.stream import Queue, StreamBuffer
+from weft.hw.verilog import convert
 from weft.sim.cocotb_runner import run_benches
 
 
 @pytest.mark.parametrize("part", [StreamBuffer(8), Queue(8, 2), Queue(8, 3)], ids=["buffer", "queue2", "queue3"])
 def test_stream_part_keeps_order(part):
-    text = verilog.convert(part, name="part", emit_src=False, strip_internal_attrs=True)
+    text = convert(part, "part")
     assert run_benches({"part.v": text}, "part", "weft.sim.cocotb.bench_stream") == ["in_order_under_stalls"]
 
 

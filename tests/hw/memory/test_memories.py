@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from amaranth.back import verilog
 
 from weft.hw.config import Config
 from weft.hw.memory import wrapper
 from weft.hw.memory.accumulators import Accumulators
 from weft.hw.memory.scratchpad import Scratchpad
+from weft.hw.verilog import convert
 from weft.sim.cocotb_runner import run_benches
 
 SHAPES = {
@@ -19,7 +19,7 @@ READS, WRITES = ["rows", "weights", "vector_a", "vector_b", "store"], ["vector",
 
 
 def run(component, name, bench, config):
-    text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    text = convert(component, name)
     return run_benches({f"{name}.v": text + wrapper.VERILOG}, name, f"weft.sim.cocotb.{bench}",
                        env={"WEFT_CONFIG": json.dumps(config.to_dict())})
 

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from amaranth.back import verilog
 
 from weft.hw.config import Config
 from weft.hw.memory import wrapper
+from weft.hw.verilog import convert
 from weft.sim.cocotb.tensor_harness import TensorHarness
 from weft.sim.cocotb_runner import run_benches
 
@@ -21,7 +21,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_engine_against_numpy(shape):
     config = Config(**SHAPES[shape])
-    text = verilog.convert(TensorHarness(config), name="tensor_harness", emit_src=False, strip_internal_attrs=True)
+    text = convert(TensorHarness(config), "tensor_harness")
     passed = run_benches({"tensor.v": text + wrapper.VERILOG}, "tensor_harness", "weft.sim.cocotb.bench_tensor",
                          env={"WEFT_CONFIG": json.dumps(config.to_dict())})
     assert len(passed) == 6
