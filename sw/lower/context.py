@@ -6,7 +6,7 @@ from weft.hw.errors import CompileError
 
 from .builder import Builder
 from .layout import ceil_div, pack_records, pack_table, pack_weights, round_up
-from .memory import Allocator, Ring
+from .memory import Allocator, BankedAllocator, Ring
 
 __all__ = ["Context", "OutOfScratchpad", "Regions"]
 
@@ -52,7 +52,7 @@ class Context:
         self.weight_ring = Ring(*regions.weights, line)
         self.param_ring = Ring(*regions.params, line)
         self.smallest_chunk = regions.smallest_chunk
-        self.accumulators = Allocator(0, config.accumulator_words)
+        self.accumulators = BankedAllocator(config.accumulator_words, config.accumulator_banks)
         self.states = Allocator(0, config.state_rows)
         self.granule = config.dma_words
         self._packed = packed

@@ -183,7 +183,7 @@ class _Lowering:
         c, memory = self.config, self.memory
         sizes = {Space.SCRATCHPAD: c.scratchpad_words, Space.ACCUMULATORS: c.accumulator_words,
                  Space.STATE: c.state_rows, Space.MEMORY: memory.buffer_bytes // c.dma_bytes + 1}
-        program = schedule(self.ctx.builder.items, sizes)
+        program = schedule(self.ctx.builder.items, sizes, c)
         program.append(Item("END", {}, []))
         constant, code, first, buffers, size = memory.finish(isa.INSTRUCTION_BYTES * len(program))
         if size > 1 << min(40, c.address_bits):

@@ -6,7 +6,7 @@ from weft.hw.image import Buffer
 
 from .layout import round_up
 
-__all__ = ["GUARD_BYTES", "ALIGNMENT", "MemoryMap", "Allocator", "Ring"]
+__all__ = ["GUARD_BYTES", "ALIGNMENT", "MemoryMap", "Allocator", "BankedAllocator", "Ring"]
 
 #: Bytes between two buffers that nobody touches.
 GUARD_BYTES = 64
@@ -114,6 +114,42 @@ class Allocator:
     def free(self, base):
         """Returns a range."""
         del self._used[base]
+
+
+class BankedAllocator(Allocator):
+    """An `Allocator` whose successive ranges lie in different banks where they fit one.
+
+    In a bank that one engine uses in every cycle another one starves.
+    """
+
+    def __init__(self, stop, banks):
+        super().__init__(0, stop)
+        self._size = stop // banks
+        self._pointers = [number * self._size for number in range(banks)]
+        self._turn = 0
+
+    def alloc(self, words, align=1):
+        """First word of a free range, or None."""
+        banks = len(self._pointers)
+        for step in range(banks):
+            bank = (self._turn + step) % banks
+            low, high = bank * self._size, (bank + 1) * self._size
+            base = self._find(words, align, low, high, self._pointers[bank])
+            if base is not None:
+                self._turn = bank + 1
+                self._pointers[bank] = base + words
+                self._used[base] = words
+                return base
+        return super().alloc(words, align)
+
+    def _find(self, words, align, low, high, pointer):
+        gaps = [(max(a, low), min(b, high)) for a, b in self._gaps() if a < high and b > low]
+        for start in (pointer, low):
+            for a, b in gaps:
+                base = round_up(max(a, start), align)
+                if base + words <= b:
+                    return base
+        return None
 
 
 class Ring:

@@ -29,7 +29,7 @@ class _Linear:
         self.rows = self.out.stored_rows
         self.panel_words = c.k_tiles_per_panel * c.tiles_per_panel * c.weight_tile_words
         self.k_piece = max(1, min(self.x.panels, 4095 // c.k_tiles_per_panel,
-                                  ctx.weight_ring.words // 4 // self.panel_words))
+                                  ctx.weight_ring.words // 8 // self.panel_words))
         self.block_rows = self._block_rows()
         #: Rows that share one product: what the accumulators hold of one panel, twice or more.
         self.sub_rows = self._sub_rows()
@@ -93,7 +93,7 @@ class _Linear:
         c, panels = self.ctx.config, self.out.panels
         wide = min(max(self.group, ceil_div(4, c.tiles_per_panel)), panels, self.widest,
                    max(1, c.accumulator_words // (2 * self.sub_rows * c.tiles_per_panel)),
-                   max(1, self.ctx.weight_ring.words // 4 // self.panel_words))
+                   max(1, self.ctx.weight_ring.words // 8 // self.panel_words))
         yield True, (0, wide)
         for n0, n1 in split(panels - wide, self.group):
             yield False, (wide + n0, wide + n1)
