@@ -46,11 +46,15 @@ def _module_path(node):
 
 
 class _Translator:
-    def __init__(self, exported):
+    """One walk; ``inputs_on_host``: the host also does arithmetic on floating-point inputs (masks given as floats)."""
+
+    def __init__(self, exported, inputs_on_host):
+        self.inputs_on_host = inputs_on_host
         self.exported = exported
         self.host = HostGraph(parameters=exported.parameters)
         self.builder = Builder(self.host)
         self.env = {}
+        self.float_inputs = set()
 
     # -- inputs and outputs -----------------------------------------------------------------------------------
 
@@ -63,6 +67,8 @@ class _Translator:
                 tensor = leaf.value
                 number = self.host.add("input", [len(self.host.leaves)], {}, tensor.shape, tensor.dtype)
                 self.host.inputs[leaf.node] = number
+                if tensor.dtype.is_floating_point:
+                    self.float_inputs.add(number)
                 self.env[leaf.node] = Host(number, tuple(tensor.shape), None, tensor.dtype)
                 record.update(value=number, shape=list(tensor.shape), dtype=str(tensor.dtype).removeprefix("torch."))
             self.host.leaves.append(record)
@@ -150,6 +156,11 @@ class _Translator:
                 return self.view(node, args, kwargs)
             if name in _VIEWS and isinstance(subject, (Scores, Probs)):
                 return self.view_scores(node, subject)
+            if name != "scaled_dot_product_attention":
+                args, kwargs = self.activations(node, args), {k: self.activations(node, v) for k, v in kwargs.items()}
+                values = [v for v in _flatten((args, tuple(kwargs.values()))) if _is_value(v)]
+                if name in _CASTS and isinstance(args[0], Act):
+                    return self.cast(node, args[0])
             if all(isinstance(v, (Const, Host)) for v in values):
                 result = host_steps.translate(self.builder, node, name, args, kwargs)
                 if result is not None:
@@ -164,6 +175,16 @@ class _Translator:
                 return result
         raise CompileError(f"operator {node.target} in module {_module_path(node) or '<top>'} ({node.name}) is not "
                            f"supported here; supported: {operators.SUPPORTED}")
+
+    def activations(self, node, item):
+        """``item`` with floating-point inputs as activations, where the result of ``node`` is floating point too."""
+        if isinstance(item, (list, tuple)):
+            return type(item)(self.activations(node, i) for i in item)
+        result = node.meta.get("val")
+        if isinstance(item, Host) and item.base in self.float_inputs and not self.inputs_on_host \
+                and isinstance(result, torch.Tensor) and result.dtype.is_floating_point:
+            return self.builder.activation(item)
+        return item
 
     def fold(self, node, args, kwargs):
         result = node.target(*_unwrap(args), **_unwrap(kwargs))
@@ -248,4 +269,11 @@ def _wrap(item):
 @torch.no_grad()
 def translate(exported):
     """`FloatGraph` of an `Exported` model; raises `CompileError` naming what is not supported and where."""
-    return _Translator(exported).run()
+    try:
+        return _Translator(exported, inputs_on_host=False).run()
+    except CompileError as error:
+        # A floating-point input may be a mask that the model does arithmetic on before it meets the scores.
+        try:
+            return _Translator(exported, inputs_on_host=True).run()
+        except CompileError:
+            raise error from None
