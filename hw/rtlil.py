@@ -8,17 +8,24 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from .dead_logic import remove_dead_logic
+
 __all__ = ["Instance", "merge_modules"]
 
 _MODULE = re.compile(r"^((?:attribute [^\n]*\n)*)module (\S+)\n(.*?)^end\n", re.M | re.S)
 _CELL = re.compile(r"^(  cell )(\\\S+)( \S+\n)((?:    parameter [^\n]*\n)*)((?:    connect [^\n]*\n)*)", re.M)
 _CONNECT = re.compile(r"^(    connect )(\\\S+)", re.M)
-_PORT = re.compile(r"((?:  attribute [^\n]*\n)*)  wire width (\d+) (input|output) \d+  (signed )?(\S+)\n\n?", re.M)
+_PORT = re.compile(r"((?:  attribute [^\n]*\n)*)  wire width (\d+) (input|output) \d+ +(signed )?(\S+)\n\n?", re.M)
 _ZERO_INIT = re.compile(r"^  cell \$meminit_v2 \S+\n(?:    [^\n]*\n)*?    connect \\DATA \d+'0+\n(?:    [^\n]*\n)*  end\n\n?",
                         re.M)
 # A name, or the start of a line in a cell, whose first name belongs to another module.
 _NAME = re.compile(r"^    (?:connect|parameter) \\\S+|\\[^\s\[]+", re.M)
 _MEMORY = re.compile(r"^  memory [^\n]* (\\\S+)$", re.M)
+_REGISTER = re.compile(r"^  cell \$dff \S+\n(?:    [^\n]*\n)*?    connect \\D (\$\d+)(?: \[[\d:]+\])?\n"
+                       r"(?:    [^\n]*\n)*?    connect \\Q (\\\w+)\n", re.M)
+_PRIVATE = re.compile(r"(?<!\S)\$\d+(?!\S)")
+# Names of classes in SystemVerilog's standard package.
+_STANDARD = {"semaphore", "mailbox", "process"}
 # Ports for parts of signals: a number and a bit in the netlist, which say nothing.
 _NAMELESS = re.compile(r"\\port(?:\$(\d+)\$(\d+))?")
 _SUFFIXED = re.compile(r"\\([A-Za-z_]\w*)\$(\d+)")
@@ -49,6 +56,18 @@ def _canonical_ports(body):
     return "".join(lines) + body
 
 
+def _name_next_states(body):
+    """The body with the nameless wire in front of register ``name`` called ``name_next``, where that is free."""
+    taken = set(re.findall(r"\\\S+", body))
+    new, owners = {}, Counter(value for value, _ in _REGISTER.findall(body))
+    for value, register in _REGISTER.findall(body):
+        name = register + "_next"
+        if name not in taken and owners[value] == 1:
+            new[value] = name
+            taken.add(name)
+    return _PRIVATE.sub(lambda match: new.get(match[0], match[0]), body)
+
+
 def _plain_names(body):
     """The body without names like ``name$7``, and the new names of its ports.
 
@@ -69,6 +88,9 @@ def _plain_names(body):
         if base != port and base not in ports and base not in new:
             new |= {port: base, base: port}
     taken = set(names)
+    for name in _STANDARD:
+        if f"\\{name}" in names:
+            new[f"\\{name}"] = f"\\{name}_number"
     for name in sorted(names - {match[0] for match in nameless}):
         changed = new.get(name, name)
         if match := _SUFFIXED.fullmatch(changed):
@@ -80,7 +102,7 @@ def _plain_names(body):
     return body, {port: new[port] for port in ports if port in new}
 
 
-def merge_modules(text, instances, prefix):
+def merge_modules(text, instances, prefix, foreign_outputs):
     """Merges equal modules and renames them.
 
     Parameters
@@ -92,6 +114,8 @@ def merge_modules(text, instances, prefix):
     prefix : str
         Name of the top module; the others are ``<prefix>_<class>``, or where modules of one class differ, those with
         fewer instances ``<prefix>_<parent>_<instance>``.
+    foreign_outputs : dict
+        Output ports of modules that ``text`` instantiates but does not have, names with backslash.
 
     Returns
     -------
@@ -123,7 +147,9 @@ def merge_modules(text, instances, prefix):
         else:
             representative[name] = first[body] = name
             kept.append((name, body))
-    kept.reverse()
+    # The last instance stands for all, so parents still come first.
+    kept = [(name, _name_next_states(_canonical_ports(body))) for name, body in
+            remove_dead_logic(dict(reversed(kept)), modules[0][0], foreign_outputs).items()]
 
     # Names; Amaranth numbers an instance whose name is a signal's too.
     instances = {name: instances[re.sub(r"\$\d+", "", name[1:])] for name, _ in kept}

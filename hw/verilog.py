@@ -28,6 +28,22 @@ TOP = "weft"
 #: What `verilator --lint-only -Wall` may complain about in generated Verilog, and why: a Verilator control file.
 LINT_WAIVERS = """\
 `verilator_config
+// One file holds every module.
+lint_off -rule DECLFILENAME
+// Registers have their power-on value in the declaration as well as in the reset.
+lint_off -rule PROCASSINIT
+// Operands keep their own widths; operators extend and assignments cut them as intended.
+lint_off -rule WIDTHEXPAND
+lint_off -rule WIDTHTRUNC
+// Values that a case does not list keep what was assigned before it.
+lint_off -rule CASEINCOMPLETE
+// Comparisons with limits that a configuration makes constant.
+lint_off -rule UNSIGNED
+lint_off -rule CMPCONST
+// Carries that are cut off, fields of structures that are handed on whole, AXI pins that carry nothing for us.
+lint_off -rule UNUSEDSIGNAL -file "*.v" -match "Bits of signal*"
+lint_off -rule UNUSEDSIGNAL -file "*.v" -match "Signal is not used: '_*_'*"
+lint_off -rule UNUSEDSIGNAL -file "*.v" -match "Signal is not used: '?_axi_*'*"
 """
 
 _HEADER = """\
@@ -60,7 +76,7 @@ def convert(component, name):
     instances = {}
     _instances(fragment, (), name, instances)
     text, _ = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
-    text = merge_modules(text, instances, name)
+    text = merge_modules(text, instances, name, {f"\\{wrapper.MODULE}": {"\\read_data"}})
     script = f"""\
 read_rtlil <<rtlil
 {text}
