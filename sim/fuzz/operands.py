@@ -163,8 +163,9 @@ class Generator:
     def constant(self, data):
         return self.memory.add(self._name("constant"), "constant", self._padded(data))
 
-    def new_input(self, data):
-        return self.memory.add(self._name("input"), "input", self._padded(data))
+    def new_input(self, data, name="input"):
+        """An input buffer; those named "values" may hold anything."""
+        return self.memory.add(self._name(name), "input", self._padded(data))
 
     def _padded(self, data):
         data = np.ascontiguousarray(data).view(np.uint8).reshape(-1)
@@ -240,7 +241,7 @@ class Generator:
         extent = -(-extent // c.dma_words) * c.dma_words
         whole = Words(operand.base, operand.base + np.arange(extent))
         data = self.values(kind, extent * c.word_bytes // size)
-        buffer = self.new_input(data) if self.chance(0.7) else self.constant(data)
+        buffer = self.new_input(data, "values") if self.chance(0.7) else self.constant(data)
         panel_words = size * rows
         if operand.row_stride == size and operand.panel_stride == panel_words and panel_words % c.dma_words == 0:
             self._load_panels(operand, buffer, panel_words)

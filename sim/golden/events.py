@@ -76,7 +76,8 @@ class Recorder:
 
     # The plan.
 
-    def _check(self, operation):
+    def check(self, operation):
+        """Raises ProgramError for an operation that is wrong by itself."""
         check(self.config, operation)
 
     def _name(self, space):
@@ -127,8 +128,6 @@ class Recorder:
     # Load and store.
 
     def dma(self, operation, thread, start, stop):
-        if start == 0:
-            self._check(operation)
         f = operation.f
         words = layout.dma_words(f, start, stop)
         addresses = layout.dma_addresses(f, start, stop)
@@ -145,14 +144,12 @@ class Recorder:
         self.provenance[words] = np.where(source < self.regions.constant_bytes, source, -1)
 
     def index(self, operation):
-        self._check(operation)
         f = operation.f
         granules = self.regions.check_read(operation, np.array([f.dram_addr]), 4 * f.count)
         self._event(operation, Component.LOAD, "run", 0, 1, [(self.memory, granules, Component.LOAD)])
         self._indices = max(self._indices, f.count)
 
     def gather(self, operation):
-        self._check(operation)
         f = operation.f
         if f.first + f.count > self._indices:
             raise operation.error(f"uses index entry {f.first + f.count - 1}, {self._indices} have been read")
@@ -167,8 +164,6 @@ class Recorder:
     # Tensor.
 
     def weights(self, operation, start, stop):
-        if start == 0:
-            self._check(operation)
         f, config = operation.f, self.config
         if operation.mnemonic == "MATMUL":
             resolved = self.weights_of(operation)
@@ -231,8 +226,6 @@ class Recorder:
     # Vector.
 
     def vector(self, operation, start, stop):
-        if start == 0:
-            self._check(operation)
         reads, writes = [], []
         getattr(self, f"_{operation.mnemonic.lower()}")(operation, start, stop, reads, writes)
 

@@ -106,8 +106,9 @@ def param_words(config, f, start, stop):
 
 
 def softmax_param_words(config, f):
-    """Words of a SOFTMAX's score records, then the output scale's: int64[2, param_tile_words]."""
-    return f.param_base + np.arange(2 * config.param_tile_words).reshape(2, -1)
+    """Words of a SOFTMAX's score records (one group's, for every group of every tile), then of the output scale's, a
+    tile's records later: int64[2, param_group_words]."""
+    return f.param_base + np.array([[0], [config.param_tile_words]]) + np.arange(config.param_group_words)
 
 
 def mask_words(config, f):

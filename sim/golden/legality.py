@@ -116,6 +116,8 @@ def _check_vector(config, operation):
             _check_operand(operation, "res", f.res_type)
         if f.table and f.dst_type == Element.INT16:
             raise operation.error("table needs an 8-bit destination")
+        if f.multiply and f.src_type == Element.ACC:
+            raise operation.error("multiply needs a source in the scratchpad")
     if mnemonic != "STATS":
         _check_overlap(config, operation)
 

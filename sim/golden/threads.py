@@ -78,6 +78,7 @@ class Threads:
                     self.recorder.barrier()
                     self._steps += 1
                 continue
+            self.recorder.check(operation)
             while self._unfinished[operation.engine] >= limit:
                 self._waits["dispatcher"] = operation, "a place in the engine's queue"
                 yield

@@ -14,10 +14,10 @@ _DTYPES = {Element.INT8: np.int8, Element.UINT8: np.uint8, Element.INT16: np.dty
 
 
 def parse_records(config, words, unsigned_zero):
-    """Parameters ``(bias, mult, shift, zero)`` int64[..., tiles * cols] from record words uint8[..., tiles,
-    param_tile_words, word_bytes]."""
+    """Parameters ``(bias, mult, shift, zero)`` int64[..., channels] from record words uint8[..., tiles, words, word_bytes],
+    whole groups."""
     lead = words.shape[:-2]
-    data = words.reshape(*lead, config.groups_per_tile, -1)[..., :8 * config.vector_lanes]
+    data = words.reshape(*lead, -1, config.param_group_words * config.word_bytes)[..., :8 * config.vector_lanes]
     data = np.ascontiguousarray(data).view("<u4").reshape(*lead[:-1], -1, 2)
     bias = data[..., 0].view(np.int32).astype(np.int64)
     high = data[..., 1].astype(np.int64)
@@ -204,7 +204,7 @@ class Softmax:
     def run(self, state):
         f, config = self.f, self.config
         rows = slice(f.state_base, f.state_base + f.rows)
-        bias, mult, shift, _ = (np.tile(v, f.tiles)[:, None, :] for v in self.records[0].get(state))
+        bias, mult, shift, _ = (np.tile(v, f.tiles * config.groups_per_tile)[:, None, :] for v in self.records[0].get(state))
         acc = state.accumulators[:, self.scores].astype(np.int64).reshape(state.batch, f.rows, -1)
         _fits_int32(self.operation, acc + bias, "sum with the bias")
         z = numerics.clamp(numerics.requantize(acc, mult, shift, bias), "int16")

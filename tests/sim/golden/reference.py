@@ -407,7 +407,7 @@ class Reference:
                     data = int.from_bytes(self.word(f.mask_base + row * f.mask_row_stride + word), "little")
                     visible = visible and data >> bit & 1
                 if visible:
-                    bias, mult, shift, _ = self.record(f.param_base, j, 0)
+                    bias, mult, shift, _ = self.record(f.param_base, j % c.vector_lanes, 0)
                     score = self.acc[f.acc_base + tile * f.acc_stride + row][j]
                     z[i] = clamp(shift_round((score + bias) * mult, shift), -32768, 32767)
             m = max([(v + 31) >> 5 for v in z.values()] + ([] if state.m is None else [state.m]), default=None)
