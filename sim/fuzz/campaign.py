@@ -1,0 +1,154 @@
+"""Running random programs on golden model and RTL until time is up; what fails is shrunk and saved."""
+
+import argparse
+import base64
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from weft.hw.config import Config
+from weft.hw.errors import Mismatch, ProgramError, RunError, WeftError
+from weft.hw.image import Buffer, Image
+from weft.hw.isa import disassemble
+
+from .generator import random_program
+
+__all__ = ["failure", "shrink", "save", "replay", "main"]
+
+#: Cycles after which a random program is taken to hang.
+LIMIT_CYCLES = 3_000_000
+
+
+def failure(image, inputs, rtl, seed, memory):
+    """Why golden model and RTL differ on a program, or None. Raises ProgramError if the program is not legal."""
+    from weft.sim.compare import compare
+    from weft.sim.golden import GoldenMachine
+
+    expected = GoldenMachine(image).run(inputs)
+    try:
+        compare(image, expected, rtl.run(image, inputs, memory=memory, seed=seed, limit_cycles=LIMIT_CYCLES))
+    except (Mismatch, RunError) as error:
+        return str(error)
+    return None
+
+
+def shrink(program, fails, seconds=120):
+    """Positions of the nodes of a smaller program that still fails.
+
+    ``fails(image, inputs)``: whether it does. Drops stretches of nodes, longest first; programs that are no longer legal
+    do not count as failing.
+    """
+    keep = list(range(len(program.nodes)))
+    end = time.monotonic() + seconds
+    size = max(1, len(keep) // 2)
+    while time.monotonic() < end:
+        dropped = False
+        start = 0
+        while start < len(keep) and time.monotonic() < end:
+            smaller = keep[:start] + keep[start + size:]
+            try:
+                bad = bool(smaller) and fails(*program.image(smaller))
+            except (ProgramError, AssertionError):
+                bad = False
+            if bad:
+                keep, dropped = smaller, True
+            else:
+                start += size
+        if not dropped and size == 1:
+            break
+        if not dropped:
+            size = max(1, size // 2)
+    return keep
+
+
+def save(path, config, seed, memory, image, inputs, reason):
+    """Writes a failing program with all it needs to run again."""
+    def text(data):
+        return base64.b64encode(np.ascontiguousarray(data).tobytes()).decode()
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({
+        "reason": reason, "config": config.to_dict(), "seed": seed, "memory": memory,
+        "program": list(disassemble(image.code)), "constant": text(image.constant), "memory_bytes": image.memory_bytes,
+        "code_offset": image.code_offset, "instructions": image.instructions,
+        "registers": {str(n): v for n, v in image.registers.items()},
+        "buffers": [vars(b) for b in image.buffers], "inputs": {n: text(d) for n, d in inputs.items()},
+    }, indent=1), encoding="utf-8")
+
+
+def replay(path):
+    """``(Image, inputs, seed, memory)`` of a saved program."""
+    values = json.loads(Path(path).read_text(encoding="utf-8"))
+
+    def data(text):
+        return np.frombuffer(base64.b64decode(text), np.uint8)
+
+    image = Image(Config.from_dict(values["config"]), data(values["constant"]), values["memory_bytes"],
+                  values["code_offset"], values["instructions"], [Buffer(**b) for b in values["buffers"]],
+                  registers={int(n): v for n, v in values["registers"].items()})
+    return image, {n: data(t) for n, t in values["inputs"].items()}, values["seed"], values["memory"]
+
+
+def _try(rtl, config, seed, out):
+    """One program on both memories; returns how many failed."""
+    failed = 0
+    program = random_program(config, seed)
+    image, inputs = program.image()
+    for memory in ("reference", "stress"):
+        reason = failure(image, inputs, rtl, seed, memory)
+        if reason is None:
+            continue
+        failed += 1
+        keep = shrink(program, lambda i, d: failure(i, d, rtl, seed, memory) is not None)
+        small, small_inputs = program.image(keep)
+        reason = failure(small, small_inputs, rtl, seed, memory) or reason
+        path = out / f"{config.name}-{seed}-{memory}.json"
+        save(path, config, seed, memory, small, small_inputs, reason)
+        print(f"{config.name} seed {seed}, {memory} memory: {reason}\n  {small.instructions} instructions saved in {path}",
+              flush=True)
+    return failed
+
+
+def main(arguments=None):
+    """The command ``scripts/fuzz``; exit status 1 if a program failed."""
+    parser = argparse.ArgumentParser(prog="fuzz", description="Random programs on golden model and RTL, compared byte by byte.")
+    parser.add_argument("--minutes", type=float, default=5, help="how long to go on (default 5)")
+    parser.add_argument("--config", action="append", help="name or file of a configuration; several are taken in turns "
+                                                          "(default tiny and small)")
+    parser.add_argument("--seed", type=int, default=0, help="first seed (default 0)")
+    parser.add_argument("--verilog", help="folder with the Verilog, instead of generating it")
+    parser.add_argument("--out", type=Path, default=Path("fuzz-failures"), help="where failing programs go")
+    parser.add_argument("--replay", type=Path, help="runs one saved program instead")
+    options = parser.parse_args(arguments)
+    try:
+        return _main(options)
+    except WeftError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _main(options):
+    from weft.sim.rtl import RtlMachine
+
+    if options.replay:
+        image, inputs, seed, memory = replay(options.replay)
+        reason = failure(image, inputs, RtlMachine(image.config, options.verilog, "build"), seed, memory)
+        print(reason or "equal")
+        return int(reason is not None)
+    configs = [Config.load(c) for c in options.config or ("tiny", "small")]
+    print("building " + ", ".join(c.name for c in configs), flush=True)
+    machines = [RtlMachine(c, options.verilog, "build") for c in configs]
+    end, seed, programs, failed, told = time.monotonic() + 60 * options.minutes, options.seed, 0, 0, time.monotonic()
+    while time.monotonic() < end:
+        for config, rtl in zip(configs, machines):
+            failed += _try(rtl, config, seed, options.out)
+            programs += 1
+        seed += 1
+        if time.monotonic() > told + 10:
+            told = time.monotonic()
+            print(f"{programs} programs, {failed} failures", flush=True)
+    print(f"{programs} programs on both memories, {failed} failures")
+    return int(failed > 0)
