@@ -134,7 +134,8 @@ class Linear(QOp):
     x int8 or uint8 ``[R, K]``; weight int8 ``[N, K]`` in [-127, 127]. x's zero point is already folded into the bias.
     ``table``: 256 entries of the output dtype (int8 or uint8); the rescaled int8 ``q`` becomes ``table[q & 255]``,
     so ``rescale.dtype`` is int8 there. ``residual``: an int16 tensor added to the unclamped rescaled value, then
-    clamped to int16. At most one of the two.
+    clamped to int16. At most one of the two. Where ``wide`` is not 0, the first ``wide`` channels (those with rare large
+    values) use ``wide_table`` instead of ``table``.
     """
 
     x: str
@@ -142,6 +143,8 @@ class Linear(QOp):
     rescale: Rescale
     table: np.ndarray | None = None
     residual: str | None = None
+    wide: int = 0
+    wide_table: np.ndarray | None = None
 
     @property
     def reads(self):

@@ -142,10 +142,11 @@ class _Build:
         if self.plan.is_relu(op):
             self.linear(linear, op.out, "linear")
         else:
-            table = self.plan.table(op)
-            index = _Index(np.array([table.in_scale]), table.in_zero, "int8")
+            table, wide = self.plan.tables(op)
+            index = _Index(self.plan.per_neuron(op, table.in_scale, wide and wide.in_scale), table.in_zero, "int8")
             if linear is not None:
-                self.linear(linear, op.out, "linear", target=index, table=table.values)
+                second = {"wide": self.plan.wide[op.out], "wide_table": wide.values} if wide else {}
+                self.linear(linear, op.out, "linear", target=index, table=table.values, **second)
             else:
                 source, x = self.plan.target(op.x, "int16"), self.form(op.x, "int16")
                 self.requant(x, source, self.new(op.out, "linear"), index, table=table.values)
@@ -178,7 +179,7 @@ class _Build:
         self.linear(op, op.out, first)
         self.others(op.out, first)
 
-    def linear(self, op, out, form, target=None, table=None, residual=None):
+    def linear(self, op, out, form, target=None, **extra):
         """Emit layer ``op`` with results in ``form`` of float tensor ``out`` (``target``: of the table's index)."""
         source = self.plan.target(op.x, "linear")
         target = target or self.plan.target(out, form)
@@ -195,7 +196,7 @@ class _Build:
         rescale = integers.linear_rescale(step / target.scale, integer_bias, target.dtype, target.zero)
         name = self.new(out, form)
         self.out.ops.append(qg.Linear(out=name, origin=op.origin, x=self.form(op.x, "linear"), weight=q, rescale=rescale,
-                                      table=table, residual=residual))
+                                      **extra))
 
     def FAttention(self, op):
         roles = [(name, (role, op.out)) for role, name in zip("qkv", (op.q, op.k, op.v))]

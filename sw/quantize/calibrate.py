@@ -27,6 +27,10 @@ class Observed:
         """Largest magnitude of each feature, float64[features]."""
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
+    def part(self, features):
+        """The same for some of the features."""
+        return Observed(self.low[features], self.high[features], self.rows[:, features])
+
 
 def float_inputs(graph, program, args, kwargs):
     """Float graph inputs (name -> torch tensor) for a user's arguments, through the host program's steps."""

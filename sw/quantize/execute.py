@@ -31,6 +31,9 @@ def _linear(op, env):
     x = env[op.x]
     bound = int(np.abs(op.weight.astype(np.int64)).sum(1).max(initial=0)) * (255 if x.dtype == np.uint8 else 128)
     acc = exact_matmul(x, op.weight.T, bound)
+    if op.wide:
+        index = _rescale(acc, op.rescale).view(np.uint8)
+        return np.concatenate([op.wide_table[index[:, :op.wide]], op.table[index[:, op.wide:]]], axis=1)
     return _rescale(acc, op.rescale, op.table, None if op.residual is None else env[op.residual].astype(np.int64))
 
 

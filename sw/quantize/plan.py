@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from weft.frontend import graph as fg
+from weft.quantize.outliers import sort_neurons
 from weft.quantize.search import attention_scales, migrated_scale, table_for
 
 __all__ = ["Form", "Plan"]
@@ -47,6 +48,7 @@ class Plan:
         self._demand()
         self._classes = self._join()
         self._targets, self._tables = {}, {}
+        self.wide = sort_neurons(graph, self, options.wide_block) if options.wide_block else {}
 
     # -- fusion -----------------------------------------------------------------------------------------------
 
@@ -155,11 +157,22 @@ class Plan:
 
     # -- 8-bit scales -----------------------------------------------------------------------------------------
 
-    def table(self, op):
-        """`Table` of a unary operation."""
+    def tables(self, op):
+        """``(Table, None)`` of a unary operation, or ``(Table, wide Table)`` where its first neurons have their own."""
         if op.out not in self._tables:
-            self._tables[op.out] = table_for(op.function, self.observed[op.x])
+            seen, wide = self.observed[op.x], self.wide.get(op.out, 0)
+            table, second = table_for(op.function, seen.part(slice(wide, None))), None
+            if wide:
+                second = table_for(op.function, seen.part(slice(0, wide)), (table.in_zero, table.out_zero))
+            self._tables[op.out] = table, second
         return self._tables[op.out]
+
+    def per_neuron(self, op, value, wide_value):
+        """float64[1], or [features] where ``op``'s first neurons have a table of their own."""
+        wide = self.wide.get(op.out, 0)
+        if not wide:
+            return np.array([value])
+        return np.repeat([wide_value, value], [wide, self.graph.tensors[op.out].features - wide])
 
     def target(self, name, form):
         """The `Form` a tensor takes; the same for a tensor and selections of its rows."""
@@ -179,8 +192,8 @@ class Plan:
             ratio = float((seen.peak / (127 * v)).max())
             return Form(v * min(1.0, max(1.05 * ratio, 2.0**-6)), 0, "int8")
         if isinstance(op, fg.FUnary) and not self.is_relu(op):
-            table = self.table(op)
-            return Form(np.array([table.out_scale]), table.out_zero, "int8")
+            table, wide = self.tables(op)
+            return Form(self.per_neuron(op, table.out_scale, wide and wide.out_scale), table.out_zero, "int8")
         layers = [o.weight.numpy() for f in self._followers(name) for o in self.readers[f] if isinstance(o, fg.FLinear)]
         if isinstance(op, fg.FUnary):
             return Form(migrated_scale(seen, layers, self.options, 0, 255), 0, "uint8")

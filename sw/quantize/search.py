@@ -58,9 +58,11 @@ class Table:
     out_zero: int
 
 
-def _grid(least, most):
+def _grid(least, most, zero=None):
     """Scale and zero point of int8 for the range least..most, which is widened to hold 0."""
     least, most = min(least, 0.0), max(most, 0.0)
+    if zero is not None:
+        return max(most / max(127 - zero, 1), least / min(-128 - zero, -1), 1e-12), zero
     scale = max(most - least, 1e-12) / 255
     return scale, int(np.clip(-128 - np.floor(least / scale + 0.5), -128, 127))
 
@@ -70,12 +72,13 @@ def _function(function, x):
         return function(torch.from_numpy(np.asarray(x, np.float32))).double().numpy()
 
 
-def table_for(function, observed):
+def table_for(function, observed, zeros=(None, None)):
     """`Table` of an elementwise function for inputs like the observed ones.
 
     The input range is searched: where the function is flat (a GELU far below 0), clipping costs nothing and makes
     steps finer elsewhere. Elsewhere it is refused even where the mean error falls: the rare large values of a
     transformer's activations carry more than their share (on MiniLM, clipping them costs ten times the accuracy).
+    ``zeros`` fixes the zero points of input and output.
     """
     sample = observed.rows.reshape(-1)
     if len(sample) > 40000:
@@ -87,13 +90,16 @@ def table_for(function, observed):
     shares = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35, 0.28, 0.22)
     for low_share in shares if least < 0 else (1.0,):
         for high_share in shares[:6] if most > 0 else (1.0,):
-            scale, zero = _grid(least * low_share, most * high_share)
+            scale, zero = _grid(least * low_share, most * high_share, zeros[0])
             entries = _function(function, (np.arange(-128, 128) - zero) * scale)
-            index = np.clip(np.floor(sample / scale + 0.5) + zero, -128, 127).astype(np.int64) + 128
             if not np.isfinite(entries).all():
                 continue
-            out_scale, out_zero = _grid(float(entries.min()), float(entries.max()))
+            # Entries that calibration came nowhere near must not make the others coarser.
+            near = entries[(low := max(0, int(np.floor(least / scale)) + zero + 128)):
+                           max(low + 1, int(np.ceil(most / scale)) + zero + 129)]
+            out_scale, out_zero = _grid(float(near.min()), float(near.max()), zeros[1])
             values = np.clip(np.floor(entries / out_scale + 0.5) + out_zero, -128, 127)
+            index = np.clip(np.floor(sample / scale + 0.5) + zero, -128, 127).astype(np.int64) + 128
             error = float((((values[index] - out_zero) * out_scale - wanted) ** 2).mean())
             far = np.abs(entries[[0, -1]] - ends)
             flat = all(d <= out_scale or share == 1 for d, share in zip(far, (low_share, high_share)))

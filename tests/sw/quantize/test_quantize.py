@@ -252,3 +252,20 @@ def test_accumulators_that_could_overflow_are_refused():
 
     with pytest.raises(CompileError, match="beyond int32"):
         compiled(Wide(), (torch.randn(2, 140000),), strengths=())
+
+
+def test_neurons_with_rare_large_values_get_their_own_table():
+    model, inputs = bert(num_hidden_layers=1, intermediate_size=40), tokens()
+    with torch.no_grad():
+        model.encoder.layer[0].intermediate.dense.bias[[5, 17]] = 40.0
+    results = {}
+    for block in (0, 4):
+        graph = compiled(model, kwargs=inputs, wide_block=block)
+        check_limits(graph)
+        up = next(op for op in graph.ops if isinstance(op, qg.Linear) and op.table is not None)
+        assert up.wide == block
+        results[block] = run(graph, kwargs=inputs)[0]
+    with torch.no_grad():
+        wanted = model.eval()(**inputs).last_hidden_state.numpy()
+    rows = inputs["attention_mask"].bool().numpy()
+    assert snr(results[4][rows], wanted[rows]) > snr(results[0][rows], wanted[rows]) + 3
