@@ -13,6 +13,7 @@ from weft.quantize.calibrate import float_inputs
 from weft.quantize.pipeline import _host_program
 
 transformers = pytest.importorskip("transformers")
+torch.set_num_threads(1)  # small tensors: threads only cost time beside other workers
 
 
 def run_float(graph, args, kwargs):
