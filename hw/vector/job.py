@@ -1,6 +1,6 @@
 """Decoding: the fields of every vector instruction mapped to one job."""
 
-from amaranth.hdl import Module, unsigned
+from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -98,8 +98,10 @@ class Decoder(wiring.Component):
                     getattr(job, operand + "_inner").eq(getattr(view, f"{operand}_{inner}_stride")),
                     getattr(job, operand + "_outer").eq(getattr(view, f"{operand}_{outer}_stride"))]
 
-        m.d.comb += [job.kind.eq(Kind(self.word[:3])), job.src_waits.eq(1), job.src_signals.eq(1)]
-        with m.Switch(job.kind):
+        # A signal of its own: a process that reads a part of the bundle it writes simulates with a stale value.
+        kind = Signal(Kind)
+        m.d.comb += [kind.eq(Kind(self.word[:3])), job.kind.eq(kind), job.src_waits.eq(1), job.src_signals.eq(1)]
+        with m.Switch(kind):
             with m.Case(Kind.SYNC):
                 view = fields("VECTOR_SYNC")
                 m.d.comb += [job.src_wait.eq(view.wait), job.src_waits.eq(view.wait_count),
