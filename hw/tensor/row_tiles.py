@@ -99,6 +99,7 @@ class RowTiles(wiring.Component):
         row_word = Signal(len(matmul.a_base), reset_less=True)
         acc_word = Signal(len(matmul.acc_base), reset_less=True)
         first, last, a_needed, acc_needed, granted = Signal(), Signal(), Signal(), Signal(), Signal()
+        accumulate = Signal()
         tile, run = self.tiles.payload, self.runs.payload
         m.d.comb += [
             walker.k_tiles.eq(matmul.k_tiles), walker.n_tiles.eq(matmul.n_tiles), walker.k_outer.eq(matmul.k_outer),
@@ -114,7 +115,8 @@ class RowTiles(wiring.Component):
             tile.k_sub.eq(walker.k_sub),
             tile.is_unsigned.eq(matmul.a_unsigned),
             tile.address.eq(acc_word),
-            tile.accumulate.eq(~walker.k_first | matmul.accumulate),
+            accumulate.eq(~walker.k_first | matmul.accumulate),
+            tile.accumulate.eq(accumulate),
             tile.rescale.eq(walker.k_first & matmul.rescale),
             tile.state.eq(matmul.state_base),
             tile.a_token.eq(Mux(last, matmul.a_signal, 0)),
@@ -130,7 +132,7 @@ class RowTiles(wiring.Component):
         with m.If(walker.next):
             m.d.sync += [before.eq(acc_word), before_end.eq(acc_word + matmul.rows)]
         m.d.comb += tile.overlaps.eq(
-            tile.accumulate & (acc_word != before) & (acc_word < before_end) & (acc_word + matmul.rows > before))
+            accumulate & (acc_word != before) & (acc_word < before_end) & (acc_word + matmul.rows > before))
 
         offered = self.instructions.payload
         with m.FSM(name="state") as fsm:

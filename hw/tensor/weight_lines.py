@@ -73,7 +73,7 @@ class WeightLines(wiring.Component):
         counted = data.StructLayout({"tile": weight_tile_layout(config), "word": located["word"].shape, "present": 8})
         m.submodules.counted_buffer = second = StreamBuffer(counted)
         tile, result = first.o.payload, second.i.payload
-        steps, size = Signal(7), Signal(7)
+        steps, size, present = Signal(7), Signal(7), Signal(8)
         below_limit = Signal(signed(len(tile.key) + 1))
         m.d.comb += [
             steps.eq(Mux(tile.kind == TileKind.KEYS, config.cols, config.rows)),
@@ -81,17 +81,18 @@ class WeightLines(wiring.Component):
             below_limit.eq(tile.limit - tile.key),
         ]
         with m.If(tile.kind == TileKind.STREAM):
-            m.d.comb += [result.present.eq(config.weight_tile_words), result.word.eq(tile.word)]
+            m.d.comb += [present.eq(config.weight_tile_words), result.word.eq(tile.word)]
         with m.Else():
             m.d.comb += result.word.eq(tile.word + tile.key)
             with m.If(below_limit < 0):
-                m.d.comb += result.present.eq(0)
+                m.d.comb += present.eq(0)
             with m.Elif(below_limit > size):
-                m.d.comb += result.present.eq(size)
+                m.d.comb += present.eq(size)
             with m.Else():
-                m.d.comb += result.present.eq(below_limit)
-            m.d.comb += result.tile.zeros.eq(steps - result.present)
+                m.d.comb += present.eq(below_limit)
+            m.d.comb += result.tile.zeros.eq(steps - present)
         m.d.comb += [getattr(result.tile, name).eq(getattr(tile, name)) for name in ("kind", "features", "sub", "token")]
+        m.d.comb += result.present.eq(present)
         m.d.comb += [second.i.valid.eq(first.o.valid), first.o.ready.eq(second.i.ready)]
 
         # The lines that hold them, in the order in which they are used.
