@@ -33,6 +33,7 @@ module weft_memory #(
     input  wire [ADDRESS_BITS-1:0] read_address,
     output reg  [WIDTH-1:0]        read_data
 );
+    (* no_rw_check *)   // spares the logic that yosys adds to define a read of the word being written
     reg [WIDTH-1:0] storage [0:DEPTH-1];
     integer lane;
 
