@@ -40,10 +40,8 @@ lint_off -rule CASEINCOMPLETE
 // Comparisons with limits that a configuration makes constant.
 lint_off -rule UNSIGNED
 lint_off -rule CMPCONST
-// Carries that are cut off, fields of structures that are handed on whole, AXI pins that carry nothing for us.
-lint_off -rule UNUSEDSIGNAL -file "*.v" -match "Bits of signal*"
-lint_off -rule UNUSEDSIGNAL -file "*.v" -match "Signal is not used: '_*_'*"
-lint_off -rule UNUSEDSIGNAL -file "*.v" -match "Signal is not used: '?_axi_*'*"
+// Carries that are cut off, fields of structures that are handed on whole, what a configuration makes superfluous.
+lint_off -rule UNUSEDSIGNAL
 """
 
 _HEADER = """\
