@@ -165,9 +165,10 @@ class Program:
     def _stats(self, rtl=None, seconds=None):
         if rtl is None:
             return Stats(self.macs, self.roofline_cycles, seconds=seconds)
-        c = self.config
-        return Stats(self.macs, self.roofline_cycles, rtl.cycles, self.macs / (c.rows * c.cols * rtl.cycles),
-                     rtl.dram_read_bytes, rtl.dram_write_bytes, rtl.engines, rtl.seconds)
+        c, figures = self.config, rtl.stats
+        return Stats(self.macs, self.roofline_cycles, figures["cycles"],
+                     self.macs / (c.rows * c.cols * figures["cycles"]), figures["dram_read_bytes"],
+                     figures["dram_write_bytes"], figures["engines"], figures["seconds"])
 
     def run(self, args=(), kwargs=None, backend="golden", memory="reference", seed=0, progress=None):
         """Runs the model on ``args`` and ``kwargs``.
