@@ -3,7 +3,7 @@
 from weft.frontend.export import export_model
 from weft.frontend.fuse import fuse
 from weft.frontend.graph import FloatGraph
-from weft.frontend.translate import translate
+from weft.frontend.translate import is_known, translate
 
 __all__ = ["FloatGraph", "import_model"]
 
@@ -14,4 +14,4 @@ def import_model(model, args=(), kwargs=None):
     ``model`` is any ``torch.nn.Module`` that ``torch.export`` takes; it is exported in eval mode without gradients
     and left as it was. Raises `CompileError` naming operator and module where something is not supported.
     """
-    return fuse(translate(export_model(model, args, kwargs)))
+    return fuse(translate(export_model(model, args, kwargs, is_known)))

@@ -79,11 +79,11 @@ def _mask_tensor(builder, scores, batch, heads):
            None if fixed is None else tuple(fixed.reshape(-1).tolist()))
     if not values and fixed is None:
         return None, causal
-    if key not in builder._memo:
+    if key not in builder.memo:
         rows = max([v.shape[1] for v in values] + ([] if fixed is None else [fixed.shape[1]]))
         if not values:
             fixed = fixed.expand(batch, rows, k_len).reshape(batch * rows, k_len)
-            builder._memo[key] = builder.emit(fg.FConst, batch * rows, k_len, values=fixed.contiguous())
+            builder.memo[key] = builder.emit(fg.FConst, batch * rows, k_len, values=fixed.contiguous())
         else:
             arrays = []
             for v in values:
@@ -96,8 +96,8 @@ def _mask_tensor(builder, scores, batch, heads):
             for other in arguments[1:]:
                 number = builder.host.add("logical_and", [builder.host.ref(number), other], {}, (batch * rows, k_len),
                                           torch.bool)
-            builder._memo[key] = builder.emit(fg.FInput, batch * rows, k_len, kind="mask", value=number)
-    return builder._memo[key], causal
+            builder.memo[key] = builder.emit(fg.FInput, batch * rows, k_len, kind="mask", value=number)
+    return builder.memo[key], causal
 
 
 def _scaled(builder, act):

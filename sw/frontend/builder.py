@@ -20,7 +20,7 @@ class Builder:
         self.host = host
         self.origin = Origin()
         self._writers = {}
-        self._memo = {}
+        self.memo = {}
 
     def error(self, text):
         """A `CompileError` that ends with where in the model it happened."""
@@ -74,12 +74,12 @@ class Builder:
     def ids(self, value, limit):
         """The tensor of token ids ``[n, 1]`` for a host value."""
         key = ("ids", value.base, value.shape, None if value.index is None else tuple(value.index.reshape(-1).tolist()))
-        if key not in self._memo:
-            self._memo[key] = self.emit(fg.FInput, prod(value.shape), 1, kind="ids", value=self.host_array(value),
+        if key not in self.memo:
+            self.memo[key] = self.emit(fg.FInput, prod(value.shape), 1, kind="ids", value=self.host_array(value),
                                         limit=limit)
-        op = self.writer(self._memo[key])
+        op = self.writer(self.memo[key])
         op.limit = min(op.limit, limit)
-        return self._memo[key]
+        return self.memo[key]
 
     def activation(self, value):
         """``value`` (constant, host or activation) as an `Act`."""
@@ -96,12 +96,12 @@ class Builder:
         if not value.dtype.is_floating_point:
             raise self.error(f"an activation must be floating point, not {str(value.dtype).removeprefix('torch.')}")
         key = ("float", value.base)
-        if key not in self._memo:
+        if key not in self.memo:
             # The whole host array becomes the input, so that differently shaped views of it share one tensor.
             step = self.host.steps[value.base]["shape"]
             wide = step[-1] if step else 1
-            self._memo[key] = self.emit(fg.FInput, prod(step[:-1]), wide, kind="float", value=value.base)
-        return Act(self._memo[key], shape, value.index)
+            self.memo[key] = self.emit(fg.FInput, prod(step[:-1]), wide, kind="float", value=value.base)
+        return Act(self.memo[key], shape, value.index)
 
     # -- layouts ----------------------------------------------------------------------------------------------
 
@@ -149,9 +149,9 @@ class Builder:
         if is_identity(rows, tensor.rows):
             return name
         key = ("rows", name, tuple(rows.tolist()))
-        if key not in self._memo:
-            self._memo[key] = self.emit(fg.FSelect, len(rows), tensor.features, x=name, index=rows)
-        return self._memo[key]
+        if key not in self.memo:
+            self.memo[key] = self.emit(fg.FSelect, len(rows), tensor.features, x=name, index=rows)
+        return self.memo[key]
 
     def columns(self, name, columns):
         """Features ``columns`` of a tensor, by cutting or reordering the weights that produce it."""
@@ -159,8 +159,8 @@ class Builder:
         if is_identity(columns, tensor.features):
             return name
         key = ("columns", name, tuple(columns.tolist()))
-        if key in self._memo:
-            return self._memo[key]
+        if key in self.memo:
+            return self.memo[key]
         op, n = self.writer(name), len(columns)
         match op:
             case fg.FLinear():
@@ -184,7 +184,7 @@ class Builder:
             case _:
                 raise self.error(f"taking features apart is supported after linear layers, embeddings and elementwise "
                                  f"functions, not after {type(op).__name__[1:].lower()} ({op.origin})")
-        self._memo[key] = out
+        self.memo[key] = out
         return out
 
     def rowwise(self, act):

@@ -72,8 +72,26 @@ def _run_export(model, args, kwargs):
     raise CompileError(f"torch.export cannot export {type(model).__name__} with these arguments: {reason}")
 
 
-def export_model(model, args=(), kwargs=None):
+def _decompose(program, is_known):
+    """Rewrite operators nobody knows (einsum, baddbmm, ...) into simpler ones, and leave the others whole."""
+    nodes = [n for n in program.graph.nodes if n.op == "call_function"]
+    # What depends on constants only is folded by running it, known or not.
+    if all(is_known(n.target) or not n.all_input_nodes for n in nodes):
+        return program
+    table = torch.export.default_decompositions()
+    for operator in list(table):
+        if is_known(operator):
+            del table[operator]
+    try:
+        return program.run_decompositions(table)
+    except Exception:  # then the translation names the operator
+        return program
+
+
+def export_model(model, args=(), kwargs=None, is_known=lambda target: True):
     """Export ``model`` in eval mode without gradients for the shapes of ``args`` and ``kwargs``.
+
+    Operators that ``is_known`` refuses are decomposed where torch can.
 
     Raises `CompileError` where export fails or a weight is not finite.
     """
@@ -85,7 +103,7 @@ def export_model(model, args=(), kwargs=None):
     try:
         model.eval()
         with torch.no_grad():
-            program = _run_export(model, args, kwargs)
+            program = _decompose(_run_export(model, args, kwargs), is_known)
     finally:
         for module, mode in training.items():
             module.training = mode
@@ -101,7 +119,7 @@ def export_model(model, args=(), kwargs=None):
     constants, names = {}, {}
     state = {**program.state_dict, **program.constants}
     for spec in program.graph_signature.input_specs:
-        if spec.kind != InputKind.USER_INPUT:
+        if spec.kind not in (InputKind.USER_INPUT, InputKind.TOKEN):
             if spec.target not in state or not isinstance(state[spec.target], torch.Tensor):
                 raise CompileError(f"the exported model needs {spec.target}, which is not a tensor")
             constants[spec.arg.name] = state[spec.target].detach()

@@ -19,12 +19,12 @@ class HostGraph:
     """Steps ``{"op", "args", "kwargs", "shape", "dtype"}`` in order; step i computes value i.
 
     An argument is a JSON value, ``{"value": i}`` for a step's result, ``{"array": i}`` for ``arrays[i]`` or
-    ``{"float": "-inf"}`` for what JSON cannot hold. ``inputs[name]`` is the value of a user's input.
+    ``{"float": "-inf"}`` for what JSON cannot hold. ``leaves`` and ``parameters`` describe the user's inputs as in
+    `weft.quantize.host.HostProgram`.
     """
 
     steps: list = field(default_factory=list)
     arrays: list = field(default_factory=list)
-    inputs: dict = field(default_factory=dict)
     leaves: list = field(default_factory=list)
     parameters: list = field(default_factory=list)
 

@@ -5,7 +5,7 @@ import torch
 from weft.frontend.views import Const, Host
 from weft.quantize.hostops import OPERATIONS
 
-__all__ = ["translate"]
+__all__ = ["is_known", "translate"]
 
 _RENAMED = {"__and__": "logical_and", "bitwise_and": "logical_and", "__or__": "logical_or",
             "bitwise_or": "logical_or", "__xor__": "logical_xor", "bitwise_xor": "logical_xor",
@@ -16,6 +16,11 @@ _RENAMED = {"__and__": "logical_and", "bitwise_and": "logical_and", "__or__": "l
 _FILLED = {"zeros_like": 0, "ones_like": 1, "full_like": None, "new_zeros": 0, "new_ones": 1, "new_full": None,
            "empty_like": 0, "new_empty": 0}
 _DROPPED = {"dtype", "device", "layout", "pin_memory", "memory_format", "non_blocking", "copy"}
+
+
+def is_known(name):
+    """Whether the host evaluates an operator of this name."""
+    return name in _FILLED or _RENAMED.get(name, name) in OPERATIONS
 
 
 def _constant_operand(name, values):
@@ -58,8 +63,6 @@ def translate(builder, node, name, args, kwargs):
         return Host(number, source.shape, source.index, dtype)
     if name == "gather" and isinstance(args[0], Const) and args[0].tensor.unique().numel() == 1:
         return Const(torch.full(shape, args[0].tensor.reshape(-1)[0].item(), dtype=dtype))
-    if name == "index" and not isinstance(args[0], (Const, Host)):
-        return None
 
     def encode(argument):
         if isinstance(argument, Host):

@@ -47,8 +47,14 @@ def _addmm(builder, node, bias, x, weight, *, beta=1, alpha=1):
 def _matmul(builder, node, a, b):
     if isinstance(a, Probs):
         return attention(builder, a.scores, builder.activation(b), node.meta["val"].shape)
-    if isinstance(b, Const) and b.tensor.ndim == 2:
-        return _linear(builder, node, a, Const(b.tensor.t(), b.name))
+    if isinstance(b, Const) and b.tensor.ndim >= 2:
+        # Batched products with one and the same matrix are a linear layer too.
+        matrices = b.tensor.reshape(-1, *b.tensor.shape[-2:])
+        if not isinstance(a, (Act, Host)) or not bool((matrices == matrices[:1]).all()):
+            return None
+        y = _linear(builder, node, a, Const(matrices[0].t(), b.name))
+        shape = tuple(node.meta["val"].shape)
+        return y if y.shape == shape else None
     if isinstance(a, (Act, Host)) and isinstance(b, (Act, Host)):
         a, b = builder.activation(a), builder.activation(b)
         if len(a.shape) < 2 or len(b.shape) < 2:

@@ -17,7 +17,7 @@ from weft.frontend.views import Act, Const, Host, Probs, Scores, Stat, Value, is
 from weft.hw.errors import CompileError
 from weft.qgraph import Origin
 
-__all__ = ["translate"]
+__all__ = ["is_known", "translate"]
 
 _VIEWS = {"view", "reshape", "_unsafe_view", "transpose", "t", "permute", "unsqueeze", "squeeze", "select", "slice",
           "expand", "flatten", "unflatten", "split", "split_with_sizes", "chunk", "unbind", "narrow", "movedim",
@@ -45,6 +45,15 @@ def _module_path(node):
     return list(stack.values())[-1][0] if stack else ""
 
 
+def is_known(target):
+    """Whether an exported operator can be translated as it is, at least where its operands allow it."""
+    if not isinstance(target, torch._ops.OpOverload):
+        return True
+    name = _name(target)[0]
+    return (name in _VIEWS or name in _SAME or name in _CASTS or name in _SKIP or name in operators.HANDLERS
+            or host_steps.is_known(name) or torch.Tag.pointwise in target.tags)
+
+
 class _Translator:
     """One walk; ``inputs_on_host``: the host also does arithmetic on floating-point inputs (masks given as floats)."""
 
@@ -66,7 +75,6 @@ class _Translator:
             else:
                 tensor = leaf.value
                 number = self.host.add("input", [len(self.host.leaves)], {}, tensor.shape, tensor.dtype)
-                self.host.inputs[leaf.node] = number
                 if tensor.dtype.is_floating_point:
                     self.float_inputs.add(number)
                 self.env[leaf.node] = Host(number, tuple(tensor.shape), None, tensor.dtype)
@@ -103,8 +111,6 @@ class _Translator:
 
     def value(self, argument):
         if isinstance(argument, torch.fx.Node):
-            if argument.op == "get_attr":
-                return self.env[argument.name]
             return self.env[argument.name]
         if isinstance(argument, (list, tuple)):
             return type(argument)(self.value(a) for a in argument)
@@ -116,7 +122,9 @@ class _Translator:
         self.inputs()
         for node in self.exported.nodes:
             self.builder.origin = Origin(node.name, _module_path(node))
-            if node.op == "get_attr":
+            if node.op == "placeholder":
+                self.env.setdefault(node.name, None)  # only an effect token is neither input nor constant
+            elif node.op == "get_attr":
                 target = self.exported.graph_module
                 for part in node.target.split("."):
                     target = getattr(target, part)

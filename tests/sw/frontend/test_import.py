@@ -243,3 +243,20 @@ def test_models_that_export_refuses():
         import_model(Branch(), (torch.randn(2, 4),))
     with pytest.raises(CompileError, match="torch.nn.Module"):
         import_model(np.zeros(3), (torch.randn(2, 4),))
+
+
+def test_unknown_operators_are_decomposed():
+    class Einsum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q = nn.Parameter(torch.randn(2, 8, 4))
+            self.heads = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            y = torch.einsum("bsf,hfd->bhsd", x, self.q)
+            y = F.scaled_dot_product_attention(y, y, y).transpose(1, 2).flatten(2)
+            return y + self.heads(x, x, x, need_weights=False)[0]
+
+    torch.manual_seed(9)
+    graph = check(Einsum(), (torch.randn(2, 5, 8),))
+    assert kinds(graph).count("Attention") == 2
