@@ -12,9 +12,7 @@ class QuantOptions:
     ``headroom``: range of int16 tensors as a multiple of what calibration saw. ``strengths``: exponents tried for
     migrating outlier channels into the next weights (none is always tried). ``clips``: fractions of the calibrated
     range tried for int8 activations. ``samples``: rows kept of each tensor for the searches.
-    ``correct_bias``: take the mean error of each linear layer out of its bias. ``wide_block``: channels of an activation
-    function that may get a table of their own come in multiples of this (the accelerator switches tables between
-    panels); 0 keeps one table.
+    ``correct_bias``: take the mean error of each linear layer out of its bias.
     """
 
     headroom: float = 2.0
@@ -22,4 +20,3 @@ class QuantOptions:
     clips: tuple = (1.0, 0.9, 0.8, 0.7, 0.6)
     samples: int = 1024
     correct_bias: bool = True
-    wide_block: int = 0

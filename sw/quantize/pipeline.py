@@ -87,10 +87,12 @@ def _describe_outputs(program, graph, qgraph):
         program.outputs.append(record)
 
 
-def quantize(float_graph, calibration, options=None, key_block=64):
+def quantize(float_graph, calibration, options=None, key_block=64, wide_block=0):
     """Quantize ``float_graph`` with scales from ``calibration``, an iterable of ``(args, kwargs)``.
 
-    ``key_block`` is the configuration's attention block width. Returns a `QGraph` whose ``host`` prepares inputs
+    ``key_block`` is the configuration's attention block width. ``wide_block``: the neurons of an activation function
+    that get a table of their own come in multiples of this, the channels after which the accelerator can switch tables;
+    0 keeps one table. Returns a `QGraph` whose ``host`` prepares inputs
     and finishes outputs. Raises `CompileError` where the model's values do not fit the integer arithmetic.
     """
     options = options or QuantOptions()
@@ -98,7 +100,7 @@ def quantize(float_graph, calibration, options=None, key_block=64):
         raise CompileError(f"the attention block width must be positive, not {key_block}")
     program = _host_program(float_graph)
     observed = calibrate(float_graph, program, calibration, options.samples)
-    plan = Plan(float_graph, observed, options)
+    plan = Plan(float_graph, observed, options, wide_block)
     qgraph, program.bindings = build(float_graph, plan, key_block, options)
     _describe_outputs(program, float_graph, qgraph)
     _keep_needed(program)

@@ -33,7 +33,7 @@ def _is_relu(op):
 class Plan:
     """Decisions about a float graph before any integer is computed."""
 
-    def __init__(self, graph, observed, options):
+    def __init__(self, graph, observed, options, wide_block=0):
         self.graph, self.observed, self.options = graph, observed, options
         self.writers = {op.out: op for op in graph.ops}
         self.readers = {op.out: [] for op in graph.ops}
@@ -48,7 +48,7 @@ class Plan:
         self._demand()
         self._classes = self._join()
         self._targets, self._tables = {}, {}
-        self.wide = sort_neurons(graph, self, options.wide_block) if options.wide_block else {}
+        self.wide = sort_neurons(graph, self, wide_block) if wide_block else {}
 
     # -- fusion -----------------------------------------------------------------------------------------------
 

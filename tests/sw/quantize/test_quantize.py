@@ -18,12 +18,12 @@ transformers = pytest.importorskip("transformers")
 torch.set_num_threads(1)  # small tensors: threads only cost time beside other workers
 
 
-def compiled(model, args=(), kwargs=None, batches=None, **options):
+def compiled(model, args=(), kwargs=None, batches=None, wide_block=0, **options):
     """Quantized graph of ``model``, calibrated on its own arguments unless told otherwise."""
     model.eval()
     kwargs = kwargs or {}
     graph = import_model(model, args, kwargs)
-    return quantize(graph, batches or [(args, kwargs)], QuantOptions(**options), key_block=4)
+    return quantize(graph, batches or [(args, kwargs)], QuantOptions(**options), 4, wide_block)
 
 
 def run(graph, args=(), kwargs=None):
