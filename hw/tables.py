@@ -1,0 +1,29 @@
+"""The tables of ``hw/README.md`` that come from definitions in the code.
+
+``python -m weft.hw.tables`` writes them anew; a test fails when they are out of date.
+"""
+
+import re
+from pathlib import Path
+
+from . import isa
+from .control import register_map
+
+__all__ = ["README", "with_tables"]
+
+#: The page that holds the tables, each between ``<!-- name -->`` and ``<!-- end -->``.
+README = Path(__file__).with_name("README.md")
+
+
+def with_tables(text):
+    """The page's text with every table as the code defines it."""
+    for name, table in (("registers", register_map.markdown_table()), ("instructions", isa.markdown_table())):
+        text, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m: m[1] + table.strip() + "\n" + m[2], text,
+                              flags=re.S)
+        if count != 1:
+            raise ValueError(f"the page must have one place for the table of {name}, not {count}")
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
