@@ -1,0 +1,130 @@
+"""Driving the whole accelerator in cocotb: registers, memory and a monitor of what is written.
+
+Memory and register master are those of cocotbext-axi, which knows nothing of our design.
+"""
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
+
+from weft.hw.control.register_map import BY_NAME, THREADS
+
+__all__ = ["Accelerator", "BASE"]
+
+#: Where the program's memory begins on the bus.
+BASE = 0x10000
+_FILL = 0xA5
+
+
+class Accelerator:
+    """The top module under test with a clock, a memory and a register master.
+
+    ``random``: a `random.Random`; with it the memory pauses its channels at random.
+    """
+
+    def __init__(self, dut, memory_bytes, random=None):
+        self.dut = dut
+        dut.rst.value = 1
+        Clock(dut.clk, 2, unit="ns").start()
+        self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
+        self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=BASE + memory_bytes)
+        if random is not None:
+            for channel in (self.ram.write_if.aw_channel, self.ram.write_if.w_channel, self.ram.write_if.b_channel,
+                            self.ram.read_if.ar_channel, self.ram.read_if.r_channel):
+                channel.set_pause_generator(_pauses(random, random.choice((0.1, 0.4, 0.8))))
+        #: Bytes written so far: (bus address, value).
+        self.written = []
+        cocotb.start_soon(self._monitor())
+
+    async def reset(self):
+        self.dut.rst.value = 1
+        for _ in range(4):
+            await RisingEdge(self.dut.clk)
+        self.dut.rst.value = 0
+        for _ in range(2):
+            await RisingEdge(self.dut.clk)
+
+    async def write(self, name, value):
+        await self.registers.write_dword(BY_NAME[name].offset, value & 0xFFFFFFFF)
+
+    async def read(self, name):
+        return await self.registers.read_dword(BY_NAME[name].offset)
+
+    async def _monitor(self):
+        """Write beats in the order of the data channel; addresses come in the same order on theirs."""
+        dut, size = self.dut, len(self.dut.m_axi_wstrb)
+        bursts, beats = [], []
+        address = None
+        while True:
+            # Settled values of the cycle that the next edge ends.
+            await FallingEdge(dut.clk)
+            if dut.rst.value == 1:
+                continue
+            if dut.m_axi_awvalid.value == 1 and dut.m_axi_awready.value == 1:
+                bursts.append((int(dut.m_axi_awaddr.value), int(dut.m_axi_awlen.value) + 1))
+            if dut.m_axi_wvalid.value == 1 and dut.m_axi_wready.value == 1:
+                beats.append((int(dut.m_axi_wdata.value), int(dut.m_axi_wstrb.value)))
+            while beats and (bursts or address is not None):
+                if address is None:
+                    address, left = bursts.pop(0)
+                data, strobe = beats.pop(0)
+                raw = data.to_bytes(size, "little")
+                self.written += [(address + n, raw[n]) for n in range(size) if strobe >> n & 1]
+                address, left = (address + size, left - 1) if left > 1 else (None, 0)
+
+    async def run(self, image, inputs, limit_cycles=200_000):
+        """Runs a program image; returns its memory as uint8[memory_bytes] once the interrupt comes.
+
+        Raises AssertionError when the accelerator reports an error or does not end.
+        """
+        data = np.full(image.memory_bytes, _FILL, np.uint8)
+        data[:image.constant.size] = image.constant
+        for buffer in image.buffers:
+            if buffer.kind != "constant":
+                data[buffer.offset:buffer.offset + buffer.bytes] = inputs[buffer.name] if buffer.kind == "input" else 0
+        self.ram.write(BASE, data.tobytes())
+        self.written.clear()
+        await self.write("BASE_LO", BASE)
+        await self.write("BASE_HI", 0)
+        await self.write("PROGRAM_LO", image.code_offset)
+        await self.write("PROGRAM_HI", 0)
+        for number, value in image.registers.items():
+            await self.write(f"R{number}", value)
+        await self.write("STATUS", BY_NAME["STATUS"].mask("irq"))
+        await self.write("CONTROL", BY_NAME["CONTROL"].mask("start") | BY_NAME["CONTROL"].mask("irq_enable"))
+        if self.dut.irq.value != 1:
+            await First(RisingEdge(self.dut.irq), Timer(2 * limit_cycles, unit="ns"))
+        status = await self.read("STATUS")
+        if not status & BY_NAME["STATUS"].mask("done"):
+            states = {t: hex(await self.read(f"{t.upper()}_STATE")) for t in THREADS}
+            pcs = {t: await self.read(f"{t.upper()}_PC") for t in THREADS}
+            raise AssertionError(f"not done: status {status:#x}, cause {await self.read('CAUSE')} at instruction "
+                                 f"{await self.read('ERROR_PC')}, states {states}, instructions {pcs}")
+        return np.frombuffer(self.ram.read(BASE, image.memory_bytes), np.uint8)
+
+    def check(self, image, golden, memory):
+        """Asserts that memory and order of writes equal a `weft.sim.golden.GoldenResult`, and nothing else changed.
+
+        Returns how many bytes were compared.
+        """
+        log = golden.store_log
+        wanted = (log.addresses[:, None] + np.arange(log.data.shape[-1])).reshape(-1) + BASE
+        assert [a for a, _ in self.written] == wanted.tolist(), "bytes are written at other addresses, or in another order"
+        assert [v for _, v in self.written] == log.data.reshape(-1).tolist(), "other bytes are written"
+        unused = np.ones(image.memory_bytes, bool)
+        unused[:image.constant.size] = False
+        assert np.array_equal(memory[:image.constant.size], image.constant), "constants changed"
+        for buffer in image.buffers:
+            if buffer.kind != "constant":
+                part = slice(buffer.offset, buffer.offset + buffer.bytes)
+                unused[part] = False
+                assert np.array_equal(memory[part], golden.buffers[buffer.name]), f"buffer {buffer.name} differs"
+        assert (memory[unused] == _FILL).all(), "guard bytes changed"
+        return wanted.size
+
+
+def _pauses(random, chance):
+    while True:
+        yield random.random() < chance
