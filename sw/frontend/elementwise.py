@@ -9,12 +9,12 @@ import torch
 from weft.frontend import graph as fg
 from weft.frontend.views import Act, Const, Expr, Host, is_identity
 
-__all__ = ["elementwise", "add", "multiply"]
+__all__ = ["elementwise", "add", "multiply", "scalar"]
 
 _X = Expr(lambda x: x, "x", (1.0, 0.0))
 
 
-def _scalar(value):
+def scalar(value):
     """The number a scalar constant stands for, or None."""
     if isinstance(value, (bool, int, float)):
         return float(value)
@@ -57,7 +57,7 @@ def _affine(name, operands, kwargs):
 
 def _compose(node, name, args, kwargs, act):
     """Expression of ``act``'s elements for a pointwise operator whose other operands are scalars."""
-    exprs = [a.expr or _X if isinstance(a, Act) else (_scalar(a) if isinstance(a, Const) else a) for a in args]
+    exprs = [a.expr or _X if isinstance(a, Act) else (scalar(a) if isinstance(a, Const) else a) for a in args]
     target = node.target
 
     def function(x):
@@ -89,7 +89,7 @@ def elementwise(builder, node, name, args, kwargs):
     """The value of a pointwise operator, or None where it is none (or not of one activation)."""
     if torch.Tag.pointwise not in node.target.tags:
         return None
-    tensors = [a for a in args if isinstance(a, (Act, Const, Host)) and _scalar(a) is None]
+    tensors = [a for a in args if isinstance(a, (Act, Const, Host)) and scalar(a) is None]
     acts = [a for a in tensors if isinstance(a, Act)]
     if not acts:  # a function of a floating-point input
         floats = [a for a in tensors if isinstance(a, Host) and a.dtype.is_floating_point]
@@ -129,11 +129,11 @@ def add(builder, node, a, b, *, alpha=1):
     sub = node.target.overloadpacket.__name__.rstrip("_") == "sub"
     factor = -alpha if sub else alpha
     if not any(isinstance(v, Act) for v in (a, b)):
-        if any(isinstance(v, Host) and _scalar(v) is None for v in (a, b)):
+        if any(isinstance(v, Host) and scalar(v) is None for v in (a, b)):
             a, b = (builder.activation(v) if isinstance(v, Host) else v for v in (a, b))
         else:
             return None
-    if _scalar(a) is not None or _scalar(b) is not None:
+    if scalar(a) is not None or scalar(b) is not None:
         return None  # an elementwise function
     if isinstance(a, Act) and isinstance(b, Act) and _same(a, b):
         return None
@@ -182,7 +182,7 @@ def multiply(builder, node, a, b, **kwargs):
     for act, const in ((a, b), (b, a)):
         if isinstance(act, Host) and isinstance(const, Const) and act.dtype.is_floating_point:
             act = builder.activation(act)
-        if isinstance(act, Act) and isinstance(const, Const) and act.shape == shape and _scalar(const) is None \
+        if isinstance(act, Act) and isinstance(const, Const) and act.shape == shape and scalar(const) is None \
                 and not (divide and const is a):
             vector = _vector(builder, act, const)
             if vector is not None:

@@ -74,7 +74,7 @@ def _sdpa(builder, node, q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False
         k, v = (Act(t.base, (*t.shape[:-3], q.shape[-3], *t.shape[-2:]), t.map.repeat_interleave(group, -3), t.expr)
                 for t in (k, v))
     shape = (*q.shape[:-1], k.shape[-2])
-    scores = Scores(q, k, shape, scale, causal=False)
+    scores = Scores(q, k, shape, scale)
     if is_causal:
         scores.masks.append(as_mask(builder, Const(torch.ones(shape[-2:], dtype=torch.bool).tril()), shape))
     if attn_mask is not None:
@@ -97,7 +97,7 @@ def _masked_fill(builder, node, x, mask, value):
     if number > -1e4:
         raise builder.error(f"attention scores may be masked with minus infinity or a value below -10000, not {number}")
     keep = as_mask(builder, mask, x.shape, inverted=True)
-    return Scores(x.q, x.k, x.shape, x.scale, [*x.masks, keep], x.causal)
+    return Scores(x.q, x.k, x.shape, x.scale, [*x.masks, keep])
 
 
 def _where(builder, node, condition, a, b):
@@ -106,29 +106,23 @@ def _where(builder, node, condition, a, b):
         if value > -1e4:
             raise builder.error(f"attention scores may be masked with values below -10000, not {value}")
         keep = as_mask(builder, condition, a.shape)
-        return Scores(a.q, a.k, a.shape, a.scale, [*a.masks, keep], a.causal)
+        return Scores(a.q, a.k, a.shape, a.scale, [*a.masks, keep])
     if isinstance(b, Scores):
         return _masked_fill(builder, node, b, condition, a)
     return None
 
 
-def _number(value):
-    if isinstance(value, (int, float)):
-        return float(value)
-    return float(value.tensor) if isinstance(value, Const) and value.tensor.numel() == 1 else None
-
-
 def _scores_arithmetic(builder, name, a, b, alpha=1):
     scores, other = (a, b) if isinstance(a, Scores) else (b, a)
-    number = _number(other)
+    number = elementwise.scalar(other)
     if name in ("mul", "div") and number is not None and (name == "mul" or scores is a):
         if scores.masks:
             raise builder.error("scaling attention scores after masking is not supported; scale before the mask")
         factor = number if name == "mul" else 1.0 / number
-        return Scores(scores.q, scores.k, scores.shape, scores.scale * factor, list(scores.masks), scores.causal)
+        return Scores(scores.q, scores.k, scores.shape, scores.scale * factor, list(scores.masks))
     if name == "add" and alpha == 1 and isinstance(other, (Const, Host)):
         keep = as_mask(builder, other, scores.shape)
-        return Scores(scores.q, scores.k, scores.shape, scores.scale, [*scores.masks, keep], scores.causal)
+        return Scores(scores.q, scores.k, scores.shape, scores.scale, [*scores.masks, keep])
     raise builder.error("attention scores may only be scaled by a number and masked before softmax")
 
 

@@ -71,7 +71,8 @@ class _Translator:
         for leaf in self.exported.inputs:
             record = {"path": list(leaf.path)}
             if leaf.node is None:
-                record["fixed"] = leaf.value if isinstance(leaf.value, (bool, int, float, str)) else None
+                plain = leaf.value is None or isinstance(leaf.value, (bool, int, float, str))
+                record.update({"fixed": leaf.value} if plain else {"fixed": None, "opaque": True})
             else:
                 tensor = leaf.value
                 number = self.host.add("input", [len(self.host.leaves)], {}, tensor.shape, tensor.dtype)
@@ -220,7 +221,6 @@ class _Translator:
             index = None if is_identity(index, count) else index.contiguous()
             if isinstance(subject, Host):
                 return Host(subject.base, shape, index, subject.dtype)
-            # Features of a centered value must stay together for its statistics, which the norm pattern checks.
             return Act(subject.base, shape, index, subject.expr, subject.centered)
 
         return rebuild(result)
@@ -241,7 +241,7 @@ class _Translator:
             raise self.builder.error("attention scores may only be reshaped over batch and heads")
         if isinstance(subject, Probs):
             return Probs(subject.scores, shape)
-        return Scores(subject.q, subject.k, shape, subject.scale, list(subject.masks), subject.causal)
+        return Scores(subject.q, subject.k, shape, subject.scale, list(subject.masks))
 
 
 def _is_value(v):

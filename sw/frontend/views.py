@@ -81,7 +81,6 @@ class Scores:
     shape: tuple
     scale: float = 1.0
     masks: list = field(default_factory=list)
-    causal: bool = False
 
 
 @dataclass(eq=False)

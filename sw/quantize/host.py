@@ -38,7 +38,7 @@ class HostProgram:
     """What the host does around the accelerator.
 
     ``leaves``: the user's inputs: ``{"path", "shape", "dtype", "value"}``, or ``{"path", "fixed"}`` for values that
-    export has fixed. ``steps``: see `weft.frontend.host.HostGraph`. ``bindings``: what each accelerator input
+    export has fixed (``opaque`` where the value cannot be stored and is not compared). ``steps``: see `weft.frontend.host.HostGraph`. ``bindings``: what each accelerator input
     tensor holds: ``{"tensor", "value", "kind", "rows", "features"}`` with ``limit`` for ids, and ``scale``, ``zero``
     and ``dtype`` for floats. ``outputs``: ``{"shape", "tensor" | "value" | "array", "scale", "zero", "index",
     "token_axes"}``. ``padding``: None, or ``{"length", "leaves": {leaf number: fill}}`` of inputs whose axis 1 may
@@ -97,8 +97,10 @@ class HostProgram:
                 return None
             raise InputError(f"input {path_text(leaf['path'])} is missing") from None
         if "fixed" in leaf:
-            if value is not None and not hasattr(value, "shape") and leaf["fixed"] is not None and value != leaf["fixed"]:
-                raise InputError(f"input {path_text(leaf['path'])} is {value!r}, but the program was compiled for "
+            same = leaf.get("opaque") or value is None or (not hasattr(value, "shape") and value == leaf["fixed"])
+            if not same:
+                given = f"of shape {list(value.shape)}" if hasattr(value, "shape") else repr(value)
+                raise InputError(f"input {path_text(leaf['path'])} is {given}, but the program was compiled for "
                                  f"{leaf['fixed']!r}")
             return None
         if value is None:

@@ -270,3 +270,76 @@ def test_neurons_with_rare_large_values_get_their_own_table():
         wanted = model.eval()(**inputs).last_hidden_state.numpy()
     rows = inputs["attention_mask"].bool().numpy()
     assert snr(results[4][rows], wanted[rows]) > snr(results[0][rows], wanted[rows]) + 3
+
+
+def _odd(name):
+    """Small models whose tensors need unusual integer forms."""
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.norm = nn.Linear(10, 10), nn.Linear(10, 10), nn.LayerNorm(10)
+            self.gain = nn.Parameter(torch.rand(10) + 0.5)
+
+        def forward(self, x):
+            if name == "norm, function":
+                return self.b(torch.tanh(self.norm(self.a(x))))
+            if name == "read twice":
+                y = self.a(x)
+                return self.b(y) + y
+            if name == "scaled twice":
+                y = self.norm(self.a(x))
+                return self.b(y * self.gain + 0.25) + y
+            if name == "attention added":
+                y = self.a(x)
+                z = nn.functional.scaled_dot_product_attention(y[:, None], y[:, None], y[:, None])[:, 0]
+                return self.norm(z + y)
+            if name == "rectified queries":
+                y = torch.relu(self.a(x))
+                return nn.functional.scaled_dot_product_attention(y[:, None], self.b(x)[:, None], self.b(x)[:, None])[:, 0]
+            if name == "first and last token":
+                y = self.norm(self.a(x))
+                return self.b(y[:, 0]), y[:, -1]
+            if name == "function as result":
+                return torch.sigmoid(self.a(x)), torch.relu(self.b(x))
+            if name == "difference":
+                return self.norm(self.a(x) - self.b(x))
+            if name == "constant added":
+                return self.norm(self.a(x) + torch.linspace(-1, 1, 40).reshape(4, 10))
+            raise KeyError(name)
+
+    torch.manual_seed(10)
+    return Odd()
+
+
+@pytest.mark.parametrize("name", ["norm, function", "read twice", "scaled twice", "attention added", "rectified queries",
+                                  "first and last token", "function as result", "difference", "constant added"])
+def test_unusual_forms(name):
+    model, x = _odd(name).eval(), torch.randn(2, 4, 10)
+    graph = compiled(model, (x,))
+    check_limits(graph)
+    with torch.no_grad():
+        wanted = model(x)
+    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+    for got, want in zip(run(graph, (x,)), wanted, strict=True):
+        assert got.shape == tuple(want.shape)
+        assert snr(got, want.numpy()) > 28
+
+
+def test_values_fixed_by_export_may_not_change():
+    class Switch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x, double=False, extra=None):
+            y = self.layer(x if extra is None else x + extra)
+            return y + y if double else y
+
+    x = torch.randn(2, 4)
+    graph = compiled(Switch(), (x,), {"double": True, "extra": None})
+    run(graph, (x, True))
+    run(graph, (x,))
+    for kwargs, message in [({"double": False}, "double is False.*compiled for True"),
+                            ({"extra": x}, r"extra is of shape \[2, 4\].*compiled for None")]:
+        with pytest.raises(InputError, match=message):
+            graph.host.prepare((x,), kwargs)
