@@ -46,11 +46,12 @@ class ProcessingElement(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        operand = Signal(signed(9), reset_less=True)
+        # Registers that leave the element carry the port's name, so that the Verilog has it too.
+        operand = Signal(signed(9), name="operand_out", reset_less=True)
         active = Signal(signed(8), reset_less=True)
         shadow = Signal(signed(8), reset_less=True)
         product = Signal(signed(17), reset_less=True)
-        total = Signal(signed(self.sum_bits), reset_less=True)
+        total = Signal(signed(self.sum_bits), name="sum_out", reset_less=True)
         with m.If(self.shift_down):
             m.d.sync += shadow.eq(self.weight_above)
         with m.Elif(self.shift_right):
