@@ -152,6 +152,8 @@ class Preparer(wiring.Component):
                 m.d.sync += busy_records.eq(1)
                 m.next = "READY"
                 with m.If((job.kind == Kind.SOFTMAX) & job.last):
+                    # The output scale's records follow a whole tile's.
+                    m.d.sync += line.eq(line + (config.param_tile_words - config.param_group_words) // 2)
                     m.next = "DIVISION"
             with m.State("DIVISION"):
                 m.d.comb += [self.read.valid.eq(1), target.to_division.eq(1)]

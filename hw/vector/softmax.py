@@ -25,7 +25,7 @@ _EXPONENTIAL, _PROBABILITY = 3, 4
 class Softmax(wiring.Component):
     """From the scores of a key block, group by group, row by row, to probabilities and the rows' state.
 
-    Scores wait in a ring of two key blocks until their row's maximum is known; meanwhile the next rows' scores arrive.
+    Scores wait in a ring until their row's maximum is known; meanwhile the next rows' scores arrive.
     One group a cycle in and out. Issue counts on room: an item takes one place of the ring when it is issued and a row
     one place of the row queue.
 
@@ -77,7 +77,8 @@ class Softmax(wiring.Component):
         lanes = config.vector_lanes
 
         # The ring of scores: 17 bits for each, the upper one says that it counts.
-        depth = 2 << (config.key_block // lanes - 1).bit_length()
+        # Two blocks, and what is between issue and the first exponential.
+        depth = 1 << (2 * (config.key_block // lanes) + 15).bit_length()
         m.submodules.ring = ring = OnChipMemory(17 * lanes, depth)
         write_place, read_place = Signal(range(depth)), Signal(range(depth))
         taken = Signal(range(depth + 1))
