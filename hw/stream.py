@@ -64,14 +64,19 @@ class Queue(wiring.Component):
     """
 
     def __init__(self, shape, depth):
-        if depth < 1:
-            raise ValueError(f"a queue's depth must be at least 1, not {depth}")
+        self.check_depth(depth)
         self.shape = shape
         self.depth = depth
         super().__init__({
             "i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
             "level": Out(range(depth + 1)),
         })
+
+    @staticmethod
+    def check_depth(depth):
+        """Raises ValueError for a depth below 1."""
+        if depth < 1:
+            raise ValueError(f"a queue's depth must be at least 1, not {depth}")
 
     def elaborate(self, platform):
         m = Module()
