@@ -24,11 +24,16 @@ _MEMORY = re.compile(r"^  memory [^\n]* (\\\S+)$", re.M)
 _REGISTER = re.compile(r"^  cell \$dff \S+\n(?:    [^\n]*\n)*?    connect \\D (\$\d+)(?: \[[\d:]+\])?\n"
                        r"(?:    [^\n]*\n)*?    connect \\Q (\\\w+)\n", re.M)
 _PRIVATE = re.compile(r"(?<!\S)\$\d+(?!\S)")
-# Names of classes in SystemVerilog's standard package.
-_STANDARD = {"semaphore", "mailbox", "process"}
+# Words that SystemVerilog keeps for itself and that make good names: keywords and classes of its standard package.
+_RESERVED = set("""accept_on alias before bind bit byte cell chandle checker class cover cross design do edge event export
+    extends extern final global inside instance join let library local logic mailbox matches module new null package
+    process program property protected pure rand ref reject_on release repeat restrict return semaphore sequence solve
+    specify static strong struct super table tagged this time type union unique until use var virtual void wait weak
+    with within""".split())
 # Ports for parts of signals: a number and a bit in the netlist, which say nothing.
 _NAMELESS = re.compile(r"\\port(?:\$(\d+)\$(\d+))?")
-_SUFFIXED = re.compile(r"\\([A-Za-z_]\w*)\$(\d+)")
+# Numbered because the name is taken; ``$signal`` is what Amaranth calls a signal whose name it cannot see.
+_SUFFIXED = re.compile(r"\\\$?([A-Za-z_]\w*)\$(\d+)")
 
 
 @dataclass(frozen=True)
@@ -85,15 +90,15 @@ def _plain_names(body):
         if port in new:
             continue
         base = port.split("$")[0]
-        if base != port and base not in ports and base not in new:
+        if base not in ("\\", port) and base not in ports and base not in new:
             new |= {port: base, base: port}
     taken = set(names)
-    for name in _STANDARD:
-        if f"\\{name}" in names:
-            new[f"\\{name}"] = f"\\{name}_number"
+    for name in names:
+        if name[1:] in _RESERVED:
+            new[name] = f"{name}_value"
     for name in sorted(names - {match[0] for match in nameless}):
         changed = new.get(name, name)
-        if match := _SUFFIXED.fullmatch(changed):
+        if match := _SUFFIXED.fullmatch(changed + "$0" if changed == "\\$signal" else changed):
             plain = f"\\{match[1]}_{match[2]}"
             if plain not in taken:
                 new[name] = plain

@@ -73,7 +73,8 @@ class Queue(wiring.Component):
         m = Module()
         # Read in the same cycle: small memories that become registers or distributed RAM.
         m.submodules.storage = storage = memory.Memory(shape=self._shape, depth=self.depth, init=[])
-        write, read = storage.write_port(), storage.read_port(domain="comb")
+        write = storage.write_port()
+        read = storage.read_port(domain="comb")
         push = Signal()
         pop = Signal()
         m.d.comb += [

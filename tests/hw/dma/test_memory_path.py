@@ -21,7 +21,12 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+# Each is a build of its own: by default the narrowest and the widest bus.
+DEFAULT = ("tiny", "several instructions a beat")
+
+
+@pytest.mark.parametrize("name", [name if name in DEFAULT else pytest.param(name, marks=pytest.mark.large)
+                                  for name in CONFIGS])
 def test_memory_path(name, memory_path_verilog):
     config = CONFIGS[name]
     run_benches(memory_path_verilog(config), "path", "bench_memory_path", seed=1,
