@@ -33,7 +33,7 @@ def compile(model, args=(), kwargs=None, *, config, calibration=None, quantizati
     if not batches:
         raise CompileError("calibration holds no batch; at least one (args, kwargs) is needed")
     report(f"calibrating on {len(batches)} batches")
-    quantized = quantize(graph, batches, quantization, key_block=config.key_block)
+    quantized = quantize(graph, batches, quantization, key_block=config.key_block, wide_block=config.panel)
     report("scheduling")
     return Program.from_lowered(lower(quantized, config), quantized.host, quantized.macs)
 

@@ -144,13 +144,14 @@ class Context:
         zero = np.where(channels.map[span] >= 0, rescale.zero, idle)
         return pack_records(self.config, bias, mult, shift, zero)
 
-    def table(self, values):
-        """Table slot that holds ``values[256]``; loads it unless it is there already."""
+    def table(self, values, keep=None):
+        """Table slot that holds ``values[256]``; loads it unless it is there already, but not into slot ``keep``."""
         data = pack_table(self.config, values)
         key = data.tobytes()
         if key in self._tables:
             return self._tables.index(key)
-        slot, self._next_table = self._next_table, 1 - self._next_table
+        slot = self._next_table if keep is None else 1 - keep
+        self._next_table = 1 - slot
         self._tables[slot] = key
         self.builder.table(self.params(data, ("table", key)), slot)
         return slot

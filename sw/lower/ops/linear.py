@@ -1,5 +1,7 @@
 """Linear layers: products with streamed weights, drained panel by panel through the vector engine."""
 
+import itertools
+
 import numpy as np
 
 from weft.hw.errors import CompileError
@@ -35,6 +37,13 @@ class _Linear:
         self.sub_rows = self._sub_rows()
         self.group = self._group(_CYCLES)
         self.slot = None if op.table is None else ctx.table(op.table)
+        #: Panels whose channels use the wide table.
+        self.wide = op.wide // c.panel
+        if op.wide:
+            if op.wide % c.panel or self.out.channels.block < op.wide:
+                raise CompileError(f"{op.origin}: the first {op.wide} channels have a table of their own, which must be "
+                                   f"whole panels of {c.panel}")
+            self.wide_slot = ctx.table(op.wide_table, keep=self.slot)
 
     def _block_rows(self):
         """Rows whose operands fit the scratchpad together; sets ``whole_k``: all of K at once."""
@@ -84,8 +93,8 @@ class _Linear:
         for r0, r1 in split_rows(self.rows, self.block_rows, self.ctx.granule):
             a = self.ctx.open(self.x, r0, r1) if self.whole_k else None
             fetched = 0
-            for first, (n0, n1) in self._groups():
-                fetched = self._panels(r0, r1, n0, n1, a, fetched, first)
+            for number, (n0, n1) in enumerate(self._groups()):
+                fetched = self._panels(r0, r1, n0, n1, a, fetched, number == 0)
             self.ctx.release(a)
 
     def _groups(self):
@@ -94,9 +103,8 @@ class _Linear:
         wide = min(max(self.group, ceil_div(4, c.tiles_per_panel)), panels, self.widest,
                    max(1, c.accumulator_words // (2 * self.sub_rows * c.tiles_per_panel)),
                    max(1, self.ctx.weight_ring.words // 8 // self.panel_words))
-        yield True, (0, wide)
-        for n0, n1 in split(panels - wide, self.group):
-            yield False, (wide + n0, wide + n1)
+        cuts = {0, wide, self.wide, panels, *(wide + n0 for n0, _ in split(panels - wide, self.group))}
+        return list(itertools.pairwise(sorted(cuts)))
 
     def _pieces(self, first, width):
         """K panel ranges of one group."""
@@ -138,7 +146,7 @@ class _Linear:
                 if a is None:
                     ctx.release(operand)
             ctx.builder.requant(acc, 0, 0, view, s0, n0, s1 - s0, n1 - n0, params, residual=residual, res_row=s0,
-                                res_panel=n0, table_slot=self.slot)
+                                res_panel=n0, table_slot=self.wide_slot if n0 < self.wide else self.slot)
             ctx.accumulators.free(acc)
         ctx.commit(self.out, view, r0, r1, n0, n1)
         ctx.release(view)
@@ -148,7 +156,7 @@ class _Linear:
     def _records(self, n0, n1):
         op = self.op
         idle = 0
-        if op.table is not None:
+        if op.table is not None and n0 >= self.wide:
             # Padding channels look up an entry that is zero, where there is one.
             zeros = np.flatnonzero(np.asarray(op.table) == 0)
             idle = int(zeros[0].astype(np.uint8).astype(np.int8)) if zeros.size else 0

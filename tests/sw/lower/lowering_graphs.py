@@ -50,14 +50,16 @@ class GraphMaker:
         self.graph.ops.append(qg.Embed(out=name, ids=ids, table=table))
         return name
 
-    def linear(self, x, n, dtype="int8", residual=None, table=False):
+    def linear(self, x, n, dtype="int8", residual=None, table=False, wide=0):
         rows, k = self._shape(x)
         name = self._tensor(rows, n, dtype)
         weight = self.rng.integers(-127, 128, (n, k)).astype(np.int8)
         gain = {"int8": 60, "uint8": 60, "int16": 4000}[dtype] / (74 * 74 * np.sqrt(k))
         rescale = self._rescale(n, "int8" if table else dtype, gain)
         values = self.rng.integers(-100, 100, 256).astype(dtype) if table else None
-        self.graph.ops.append(qg.Linear(out=name, x=x, weight=weight, rescale=rescale, table=values, residual=residual))
+        more = dict(wide=wide, wide_table=self.rng.integers(-100, 100, 256).astype(dtype)) if wide else {}
+        self.graph.ops.append(qg.Linear(out=name, x=x, weight=weight, rescale=rescale, table=values, residual=residual,
+                                        **more))
         return name
 
     def add(self, a, b):

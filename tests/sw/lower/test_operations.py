@@ -43,6 +43,14 @@ def test_linear_with_table_residual_and_unsigned_operand(config):
     check_graph(m.output(m.linear(z, 24, "int16", residual=y)), config)
 
 
+def test_linear_with_two_tables(config):
+    m = GraphMaker(1)
+    n = 7 * config.panel + 1
+    x = m.linear(m.input(9, 30), n, table=True, wide=3 * config.panel)
+    y = m.linear(x, n, table=True, wide=config.panel)
+    check_graph(m.output(x, m.linear(y, 10, table=True)), config)
+
+
 @pytest.mark.parametrize("kind, two", [("layer", True), ("rms", False)])
 def test_norm(config, kind, two):
     m = GraphMaker(2)
