@@ -1,0 +1,79 @@
+"""Models with random weights through the whole path: float close to golden model, quantized graph equal to it."""
+
+import numpy as np
+import pytest
+import torch
+from lowering_graphs import golden_outputs
+
+import weft
+from weft.frontend import import_model
+from weft.lower import lower
+from weft.quantize import quantize
+
+CONFIGS = {
+    "tiny": weft.Config.named("tiny"),
+    "small": weft.Config.named("small"),
+    "8x12": weft.Config(rows=8, cols=12),
+    "5x7": weft.Config(rows=5, cols=7),
+    "large": weft.Config.named("large"),
+}
+#: hidden, layers, heads, ffn, batch, tokens: nothing a multiple of anything, one head, one token, several layers.
+SHAPES = {
+    "odd": (30, 1, 3, 50, 2, 11),
+    "one head": (24, 1, 1, 40, 1, 9),
+    "one token": (24, 1, 2, 40, 1, 1),
+    "two layers": (48, 2, 4, 96, 1, 21),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_program_computes_the_quantized_graph(bert, sentences, config, shape):
+    hidden, layers, heads, ffn, batch, tokens = SHAPES[shape]
+    config = CONFIGS[config]
+    batches = sentences(2, batch, tokens)
+    graph = quantize(import_model(bert(hidden, layers, heads, ffn), *batches[0]), batches, key_block=config.key_block,
+                     wide_block=config.panel)
+    inputs, _ = graph.host.prepare(*batches[1])
+    expected = graph.run(inputs)
+    for name, values in golden_outputs(lower(graph, config), inputs).items():
+        np.testing.assert_array_equal(values, expected[name])
+
+
+def test_outputs_are_close_to_the_float_model(bert, sentences):
+    model, batches = bert(48, 2, 4, 96), sentences(8, 2, 16)
+    program = weft.compile(model, *batches[0], config="small", calibration=batches)
+    for args, kwargs in sentences(3, 2, 16, seed=1):
+        with torch.no_grad():
+            wanted = model(**kwargs)[0].numpy()
+        found = program.run(args, kwargs).outputs[0]
+        mask = kwargs["attention_mask"].numpy().astype(bool)
+        assert found.shape == wanted.shape and found.dtype == np.float32
+        error, scale = np.abs(found - wanted)[mask].mean(), np.abs(wanted)[mask].mean()
+        assert error < 0.08 * scale
+
+
+def test_rtl_writes_the_same_bytes(bert, sentences):
+    batches = sentences(2, 1, 10)
+    program = weft.compile(bert(), *batches[0], config="tiny", calibration=batches)
+    result = program.verify(*batches[1])
+    np.testing.assert_array_equal(result.outputs[0], program.run(*batches[1]).outputs[0])
+    stats = result.stats
+    assert stats.cycles > stats.roofline_cycles > 0
+    assert stats.utilization == pytest.approx(stats.macs / (16 * stats.cycles))
+    assert set(stats.engines) == {"load", "weights", "tensor", "vector", "store"}
+    stress = program.verify(*batches[1], memory="stress", seed=3)
+    assert stress.stats.cycles > stats.cycles
+
+
+def test_a_mismatch_is_found(bert, sentences):
+    """Golden model and RTL with different weights must not pass."""
+    batches = sentences(2, 1, 10)
+    program = weft.compile(bert(), *batches[0], config="tiny", calibration=batches)
+    program._golden_machine()
+    other = program.image.constant.copy()
+    other[:2000] ^= 1
+    program._golden_machine().run(program._pack(*batches[1])[0])
+    program.image.constant = other
+    with pytest.raises(weft.Mismatch, match="instruction"):
+        program.verify(*batches[1])
