@@ -63,11 +63,16 @@ class Queue(wiring.Component):
     """
 
     def __init__(self, shape, depth):
-        if depth < 2 or depth & (depth - 1):
-            raise ValueError(f"depth must be a power of two from 2 on, not {depth}")
+        self.check_depth(depth)
         self._shape, self.depth = shape, depth
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
                           "level": Out(range(depth + 1))})
+
+    @staticmethod
+    def check_depth(depth):
+        """Raises ValueError unless `depth` is a power of two from 2 on."""
+        if depth < 2 or depth & (depth - 1):
+            raise ValueError(f"depth must be a power of two from 2 on, not {depth}")
 
     def elaborate(self, platform):
         m = Module()

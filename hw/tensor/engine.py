@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..interfaces import InstructionStream, RescaleRead, ScratchpadRead, ThreadStatus, TokenSignal, TokenWait
 from ..memory.accumulators import ResultPort
-from ..stream import Queue
+from ..streams import Queue
 from .array import SystolicArray
 from .issuer import destination_layout
 from .loader import WeightLoader

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..interfaces import InstructionStream, ScratchpadRead, ThreadState, ThreadStatus, TokenSignal, TokenWait
-from ..stream import Queue
+from ..streams import Queue
 from .array import WeightLoad
 from .reader import LineReader, run_layout
 from .shifter import WeightShifter

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..interfaces import READ_LATENCY, ScratchpadRead
-from ..stream import Queue
+from ..streams import Queue
 
 __all__ = ["LineReader", "run_layout"]
 

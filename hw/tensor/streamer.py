@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..interfaces import (InstructionStream, RescaleRead, ScratchpadRead, ThreadState, ThreadStatus, TokenSignal,
                           TokenWait)
 from ..memory.accumulators import Accumulators
-from ..stream import Queue
+from ..streams import Queue
 from .issuer import RowIssuer, destination_layout
 from .reader import LineReader, run_layout
 from .row_tiles import MOST_LINES, RowTiles, row_tile_layout

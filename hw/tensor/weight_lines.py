@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..stream import StreamBuffer
+from ..streams import StreamBuffer
 from .reader import run_layout
 from .weight_tiles import TileKind, located_layout, sub_shape
 

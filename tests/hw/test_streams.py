@@ -1,11 +1,11 @@
-"""Queue and StreamBuffer."""
+"""Queue, StreamBuffer and SkidBuffer."""
 
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.stream import Queue, StreamBuffer
+from weft.hw.streams import Queue, SkidBuffer, StreamBuffer
 from weft.hw.verilog import convert
 from weft.sim.cocotb_runner import run_benches
 
@@ -14,7 +14,7 @@ class Parts(wiring.Component):
     """All parts side by side, so that one build serves them; ``i_<part>`` and ``o_<part>``."""
 
     def __init__(self):
-        self.parts = {"buffer": StreamBuffer(8), "single": Queue(8, 1), "double": Queue(8, 2), "triple": Queue(8, 3)}
+        self.parts = {"buffer": StreamBuffer(8), "skid": SkidBuffer(8), "double": Queue(8, 2), "queue": Queue(8, 8)}
         super().__init__({f"{side}_{name}": flow(stream.Signature(8)) for name in self.parts
                           for side, flow in (("i", In), ("o", Out))})
 
@@ -28,10 +28,10 @@ class Parts(wiring.Component):
 
 
 def test_stream_parts_keep_order():
-    passed = run_benches({"parts.v": convert(Parts(), "parts")}, "parts", "weft.sim.cocotb.bench_stream")
+    passed = run_benches({"parts.v": convert(Parts(), "parts")}, "parts", "weft.sim.cocotb.bench_streams")
     assert len(passed) == 4
 
 
-def test_queue_needs_a_place():
-    with pytest.raises(ValueError, match="at least 1, not 0"):
-        Queue.check_depth(0)
+def test_queue_depth_is_a_power_of_two():
+    with pytest.raises(ValueError, match="power of two from 2 on, not 3"):
+        Queue.check_depth(3)

@@ -8,9 +8,9 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-@cocotb.parametrize(part=["buffer", "single", "double", "triple"])
+@cocotb.parametrize(part=["buffer", "skid", "double", "queue"])
 async def in_order_under_stalls(dut, part):
-    """A depth of 2 or more, and the buffer, pass one payload a cycle; a single place every other cycle."""
+    """And one payload a cycle, where nothing stalls."""
     random = Random(cocotb.RANDOM_SEED)
     Clock(dut.clk, 2, unit="ns").start()
     i_valid, i_ready, i_payload, o_valid, o_ready, o_payload = (
@@ -40,5 +40,5 @@ async def in_order_under_stalls(dut, part):
             received.append(int(o_payload.value))
         assert received == sent[:len(received)], f"cycle {cycle}"
         await RisingEdge(dut.clk)
-    assert len(sent) - len(received) <= 4
-    assert len(received) - settled == (150 if part == "single" else 300)
+    assert len(sent) - len(received) <= 8
+    assert len(received) - settled == 300
