@@ -39,8 +39,8 @@ class _LaneTree(wiring.Component):
 class LaneSum(_LaneTree):
     """``total = sum(values)``, exact, one set of values a cycle.
 
-    Parameters: ``lanes``; ``width`` of the signed values. Ports: ``valid``, ``values`` In(ArrayLayout(signed(width), lanes)),
-    ``total`` Out(signed), ``latency`` cycles later.
+    Parameters: ``lanes``; ``width`` of the signed values. Ports: ``valid``, ``values`` In(ArrayLayout(signed(width),
+    lanes)), ``total`` Out(signed), ``latency`` cycles later.
     """
 
     def __init__(self, lanes, width):

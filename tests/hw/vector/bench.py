@@ -38,6 +38,8 @@ class Bench:
         self.random = np.random.default_rng(seed)
         self.scratchpad = self.random.integers(0, 256, (config.scratchpad_words, config.word_bytes), np.uint8)
         self.accumulators = self.random.integers(-1 << 20, 1 << 20, (config.accumulator_words, config.cols)).astype(np.int32)
+        #: What the reference reads instead of ``accumulators``, if anything.
+        self.reference_accumulators = None
         self.free = 0
         self.program, self.reveals, self.hides = [], [], []
         self.tokens = np.zeros(32, np.int32)
@@ -62,7 +64,8 @@ class Bench:
             target = accumulators.view(np.uint8) if memory else scratchpad
             part = target[start:start + count]
             part[...] = self.random.integers(0, 256, part.shape, np.uint8)
-        reference = Reference(config, self.scratchpad.copy(), self.accumulators)
+        seen = self.accumulators if self.reference_accumulators is None else self.reference_accumulators
+        reference = Reference(config, self.scratchpad.copy(), seen)
         for mnemonic, fields in self.program:
             reference.execute(mnemonic, fields)
 
