@@ -6,6 +6,7 @@ translates the Verilog again at each call. The runner here drops the option and 
 
 import io
 import shutil
+import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from contextlib import redirect_stdout
@@ -47,7 +48,9 @@ class WeftVerilator(cocotb_tools_runner.Verilator):
         translate, make = super()._build_command()
         translate = [word for word in translate if word != "--public-flat-rw"]
         translate[1:1] = ["--public-depth", "1", "-Wno-fatal"]
-        return [translate, [*make, "-s", *find_verilator().make_arguments(), "OPT_FAST=-O2 -march=native"]]
+        words = [*find_verilator().make_arguments(), "OPT_FAST=-O1 -march=native"]
+        provide = [sys.executable, "-m", "weft.sim.runtime_objects", str(self.build_dir), "Vtop.mk", *words]
+        return [translate, provide, [*make, "-s", *words]]
 
     def build(self, *, sources=(), hdl_toplevel, build_args=(), parameters=None, defines=None, includes=(),
               timescale=None, waves=False, verbose=False):
@@ -56,7 +59,7 @@ class WeftVerilator(cocotb_tools_runner.Verilator):
         named = [Path(word) for word in build_args if str(word).endswith((".cpp", ".cc", ".c", ".h"))]
         headers = [path for folder in includes for path in sorted(Path(folder).iterdir()) if path.is_file()]
         tool = find_verilator()
-        key = digest("cocotb 1", [(path.name, path.read_bytes()) for path in [*sources, *named, *headers]],
+        key = digest("cocotb 2", [(path.name, path.read_bytes()) for path in [*sources, *named, *headers]],
                      hdl_toplevel, [str(word) for word in build_args],
                      repr(sorted((parameters or {}).items())), repr(sorted((defines or {}).items())),
                      repr(timescale), repr(waves), tool.identity, tool.make_variables, compiler_identity(),

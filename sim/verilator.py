@@ -209,16 +209,18 @@ def build_library(verilog_sources, top, cpp_sources, flags=(), optimize="speed",
              "-CFLAGS", "-fPIC -fvisibility=hidden", *(w for p in folders for w in ("-CFLAGS", f"-I{p}")),
              "-LDFLAGS", "-shared", "-o", f"{top}.so", *sources, *cpp_sources], cwd=folder)
         if status == 0:
-            status, more = _run(
-                ["make", "-s", "-C", "obj", "-f", f"V{top}.mk", "-j", str(jobs or os.cpu_count() or 1),
-                 *tool.make_arguments(), *(f"{name}={value}" for name, value in variables.items())],
-                cwd=folder, env=tool.environment())
+            words = [*tool.make_arguments(), *(f"{name}={value}" for name, value in variables.items())]
+            provide(Path(folder, "obj"), f"V{top}.mk", words)
+            status, more = _run(["make", "-s", "-C", "obj", "-f", f"V{top}.mk", "-j", str(jobs or os.cpu_count() or 1),
+                                 *words], cwd=folder, env=tool.environment())
             log += more
         if status != 0:
             raise _failure(f"Building the simulation of {top!r}", log)
         Path(folder, "obj", f"{top}.so").rename(Path(folder, f"{top}.so"))
         Path(folder, "build.log").write_text(log)
         shutil.rmtree(Path(folder, "obj"))
+
+    from weft.sim.runtime_objects import provide
 
     if shutil.which("make") is None or not compiler_identity():
         raise RunError("Building a simulation needs g++ and make; on Debian: apt install g++ make.")
