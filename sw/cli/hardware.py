@@ -70,8 +70,11 @@ def regress(config_name, verilog_dir, select):
     from weft.sim.regress import run
 
     try:
-        passed = run(config, verilog_dir=verilog_dir, select=select)
+        with step(f"running the regressions on {config.rows}x{config.cols}"):
+            passed = run(config, verilog_dir=verilog_dir, select=select)
     except RunError as error:
         click.echo(f"weft: {error}", err=True)
         raise click.exceptions.Exit(1) from None
+    for name in passed:
+        click.echo(f"passed  {name}")
     click.echo(f"{len(passed)} regressions passed on {config.rows}x{config.cols}")
