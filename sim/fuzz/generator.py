@@ -90,6 +90,10 @@ class Draw(Generator):
             parts={"w_wait": -(-tiles // chunk), "w_signal": -(-tiles // chunk), "acc_signal": n_tiles, "acc_wait": n_tiles,
                    "a_wait": -(-k_tiles // c.k_tiles_per_panel)})
         self._align_moving(node, a, -(-k_tiles // c.k_tiles_per_panel))
+        divided = [b for b, n in self.divided if n >= rows]
+        if accumulate and divided:
+            fields.update(rescale=1, state_base=self.pick(divided))
+            node.accesses.append(self.access("state", fields["state_base"] + np.arange(rows), False, "moving", "a"))
         if chunk == tiles // weights.loads and tiles % weights.loads == 0 and weights.node is not None:
             node.aligned.add((weights.node, "load", "w"))
         if results.reader is not None:
@@ -286,14 +290,19 @@ class Draw(Generator):
         c = self.config
         k = self.operand((Element.INT8,), rows=key_panels * c.panel, panels=f_panels, unit_rows=True, keep=[q])
         n_tiles, k_tiles = key_panels * c.tiles_per_panel, f_panels * c.k_tiles_per_panel
-        scores = self.new_results(n_tiles, rows, avoid=avoid)
-        fields = self._product_fields(q, rows, k_tiles, n_tiles, scores, 0)
+        if avoid is None:
+            scores, accumulate = self._results(n_tiles, rows)
+        else:
+            scores, accumulate = self.new_results(n_tiles, rows, avoid=avoid), 0
+        fields = self._product_fields(q, rows, k_tiles, n_tiles, scores, accumulate)
         fields.update(w_base=k.base, w_panel_stride=k.panel_stride)
         self._limit(fields, int(self.rng.integers(0, k.rows + 9)) if self.chance(0.4) else k.rows)
         node = Node("MATMUL_KT", fields, [
             self.read(k.words, "weights", "w"), self.read(q.words_of(rows, f_panels), "moving", "a"),
-            *self._accumulate(scores, 0)], parts={"acc_signal": n_tiles, "acc_wait": n_tiles, "a_wait": f_panels})
+            *self._accumulate(scores, accumulate)], parts={"acc_signal": n_tiles, "acc_wait": n_tiles, "a_wait": f_panels})
         self._align_moving(node, q, f_panels)
+        if scores.reader is not None:
+            node.aligned.add((scores.reader, "source", "acc"))
         scores.writer = node
         self.add(node)
         return scores

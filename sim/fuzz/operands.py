@@ -64,6 +64,9 @@ class Generator:
         self.sizes = {"scratchpad": config.scratchpad_words, "accumulators": config.accumulator_words,
                       "state": config.state_rows}
         self.operands, self.results, self.tables, self.divided = [], [], set(), []
+        self.records = []                                   # `Words` of parameter records, and how many tiles
+        # Programs that use a part of the memories reuse words sooner.
+        self.part = float(rng.choice([1, 0.3]))
         self.stored = []                                    # (buffer, Operand layout) of what STORE wrote
         self.initial = {n: int(rng.integers(-64, 64)) * config.dma_bytes for n in range(1, 6)}
         self.registers = dict(self.initial)
@@ -92,6 +95,7 @@ class Generator:
             self._kill(self.results, lambda r: r.words, words, keep_exact=True)
         if space == "scratchpad" and write:
             self._kill(self.operands, lambda o: o.words, words, keep_exact=True)
+            self.records = [r for r in self.records if not np.isin(r[0].words, words).any() or r[0].node is None]
         return Access(space, np.asarray(words).reshape(-1), write, kind, role)
 
     def read(self, words, kind, role):
@@ -112,19 +116,23 @@ class Generator:
         unit = max(2, self.config.dma_words)
         size = -(-words // unit) * unit
         busy = np.concatenate([k.words for k in keep]) if keep else np.empty(0, np.int64)
-        for _ in range(200):
-            base = int(self.rng.integers(0, (self.config.scratchpad_words - size) // unit + 1)) * unit
+        for attempt in range(200):
+            limit = max(size, int(self.config.scratchpad_words * self.part) if attempt < 50 else self.config.scratchpad_words)
+            base = int(self.rng.integers(0, (limit - size) // unit + 1)) * unit
             found = np.arange(base, base + size)
             if not np.isin(busy, found).any():
                 self._kill(self.operands, lambda o: o.words, found, keep_exact=False)
+                self.records = [r for r in self.records if not np.isin(r[0].words, found).any()]
                 return found
         raise RuntimeError("the scratchpad is too small for the fuzzer's operands")
 
     def new_results(self, tiles, rows, avoid=None):
         stride = rows + int(self.rng.integers(3))
         size = stride * (tiles - 1) + rows
-        for _ in range(200):
-            base = int(self.rng.integers(0, self.config.accumulator_words - size + 1))
+        for attempt in range(200):
+            limit = max(size, int(self.config.accumulator_words * self.part / 4) if attempt < 50 else
+                        self.config.accumulator_words)
+            base = int(self.rng.integers(0, limit - size + 1))
             results = Results(base, stride, tiles, rows)
             if avoid is None or not np.isin(results.words, avoid.words).any():
                 self._kill(self.results, lambda r: r.words, results.words, keep_exact=False)
@@ -207,9 +215,12 @@ class Generator:
             outer_spm_stride=inner * run), [self.access("scratchpad", place.words, True, "load", "dma"), *accesses],
             parts={"signal": outer, "wait": outer})
         self._address(node)
+        if outer < 32 and self.chance(0.15):                # every slot of a ring once, from any
+            node.fields.update(ring_slots=outer, ring_start=int(self.rng.integers(outer)))
+            place.loads = -1
         if not self.chance(0.95):
             node.repeat, node.repeat_register = int(self.rng.integers(1, 4)), self.scratch_register()
-        place.node, place.loads = node, outer
+        place.node, place.loads = node, outer if place.loads >= 0 else -1
         self.add(node)
         return place
 
@@ -294,7 +305,13 @@ class Generator:
         return data
 
     def new_records(self, tiles, keep=()):
-        return self.load_constant(self.record_data(tiles), keep, varying=self.chance(0.2))
+        """Parameter records of so many tiles, new or used before."""
+        found = [r for r, n in self.records if n >= tiles]
+        if found and self.chance(0.5):
+            return self.pick(found)
+        records = self.load_constant(self.record_data(tiles), keep, varying=self.chance(0.2))
+        self.records.append((records, tiles))
+        return records
 
     def new_score_records(self, keep=()):
         """Score records, then an output scale's."""
@@ -327,11 +344,16 @@ class Generator:
             self.memory.add(name, self.pick(["output", "work"]) if self.stored else "output", np.zeros(bytes_, np.uint8))
             self.sizes[name] = self._granules(bytes_).size
             self.stored.append((name, bytes_))
-        node = Node("STORE", dict(dram_addr=Address(name), spm_addr=first, run_words=run, inner_count=1, outer_count=outer,
+        inner = self.pick([d for d in (1, 1, 2, 3, 4) if run % (d * c.dma_words) == 0])
+        part = run // inner
+        node = Node("STORE", dict(dram_addr=Address(name), spm_addr=first, run_words=part, inner_count=inner,
+                                  inner_dram_stride=part * c.word_bytes, inner_spm_stride=part, outer_count=outer,
                                   outer_dram_stride=run * c.word_bytes, outer_spm_stride=stride), [
             self.read(x.words, "store", "dma"),
             self.access(name, self._granules(bytes_), True, "store", "dma")], parts={"signal": outer, "wait": outer})
-        if x.by_panel and outer == x.panels and x.row_stride == size and x.node is not None:
+        if stride % c.dma_words == 0 and outer < 32 and self.chance(0.2):
+            node.fields.update(ring_slots=outer, ring_start=int(self.rng.integers(outer)))
+        elif x.by_panel and outer == x.panels and x.row_stride == size and x.node is not None:
             node.aligned.add((x.node, "load" if x.node.mnemonic == "LOAD" else "written", "dma"))
         self._address(node)
         self.add(node)
@@ -359,14 +381,19 @@ class Generator:
         table = self.values(Element.INT8, table_rows * stride)
         table = self.constant(table) if self.chance(0.7) else self.new_input(table)
         indices = self.new_input(self.rng.integers(0, table_rows, entries).astype("<i4"))
-        node = self.add(Node("INDEX", dict(dram_addr=Address(indices), count=entries)))
+        # Tokens that the load engine gives itself.
+        own = [self.chance(0.3), self.chance(0.3)]
+        if any(own):
+            self.add(Node("LOAD_SYNC", {}, control=[("LOAD_SYNC", dict(signal=31, signal_count=sum(own)))]))
+        node = self.add(Node("INDEX", dict(dram_addr=Address(indices), count=entries, wait=31 * own[0])))
+        self._address(node)
         first = int(self.rng.integers(entries))
         count = int(self.rng.integers(1, entries - first + 1))
         words = self.allocate(count * run)[:count * run]
         operand = Operand(int(words[0]), words, kind=Element.INT8, rows=count * run, panels=1, row_stride=1,
                           panel_stride=count * run)
         node = Node("GATHER", dict(dram_addr=Address(table), dram_stride=stride, spm_addr=operand.base, spm_stride=run,
-                                   run_words=run, first=first, count=count),
+                                   run_words=run, first=first, count=count, wait=31 * own[1]),
                     [self.access("scratchpad", words, True, "load", "dma")])
         self._address(node)
         operand.node = node

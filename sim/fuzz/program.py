@@ -144,8 +144,8 @@ def _tokens(nodes, sizes, rng):
     """`_Emission` of each node, with semaphores chosen and token fields filled."""
     required = _requirements(nodes, sizes)
     emissions = [_Emission(node) for node in nodes]
-    # Semaphores 1 and 2 belong to the generator's rings.
-    numbers = [int(n) for n in rng.permutation(np.arange(3, isa.SEMAPHORES))]
+    # Semaphores 1, 2 and the last one are the generator's own.
+    numbers = [int(n) for n in rng.permutation(np.arange(3, isa.SEMAPHORES - 1))]
     semaphores = {}
     for position, (node, waits) in enumerate(zip(nodes, required)):
         own = emissions[position]
