@@ -1,7 +1,5 @@
 """How long instructions take, roughly: enough to order them, never needed for correctness."""
 
-from weft.hw.isa import Element
-
 from .events import Event, Thread
 
 __all__ = ["Timing", "timing"]
@@ -33,9 +31,7 @@ def timing(config, item):
             work = -(-256 // c.line_bytes)
         else:
             work = f["rows"] * f["tiles"] * c.groups_per_tile
-            if name == "SOFTMAX":
-                work *= 2
-            elif name == "REQUANT" and f.get("residual") and f["src_type"] != Element.ACC:
+            if name in ("SOFTMAX", "NORM"):
                 work *= 2
         busy = work + VECTOR_OVERHEAD
         return Timing(busy, {Event.SOURCE: busy - VECTOR_OVERHEAD // 2, Event.RESULT: busy})

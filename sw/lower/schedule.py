@@ -1,13 +1,15 @@
 """Program order: loads move forward to where the words they overwrite are free, the rest follows expected time.
 
-The order of emission is the meaning of the program. A load of constants changes nothing but the words it writes, so
+The order of emission is the meaning of the program. A load of constants or inputs changes nothing but the words it writes, so
 it may start as soon as the last instruction that touches these words has finished: the load engine runs as far ahead
 as the scratchpad allows, across layers. All instructions are then put into the order in which they are expected to
 start, so that the in-order dispatcher never stands in front of a full queue while another engine could work.
 """
 
+import numpy as np
+
 from .cost import timing
-from .events import THREAD_OF, Event, Storage, Thread
+from .events import THREAD_OF, Event, Space, Storage, Thread
 from .tokens import assign_tokens
 
 __all__ = ["advance_loads", "by_start", "schedule", "LOADS_AHEAD"]
@@ -16,18 +18,28 @@ __all__ = ["advance_loads", "by_start", "schedule", "LOADS_AHEAD"]
 LOADS_AHEAD = 96
 #: Cycles that a load is dispatched before it is expected to start.
 _LEAD = 64
+#: Cycles of data on the bus that the load engine has requested ahead.
+_BUS_AHEAD = 256
 
 
-def _movable(item):
-    return item.mnemonic == "LOAD" and not item.relocate
+def _movable(items, sizes):
+    """For each instruction whether it is a load of words that the program never stores."""
+    stored = np.zeros(sizes[Space.MEMORY], bool)
+    for item in items:
+        for access in item.accesses:
+            if access.space == Space.MEMORY and access.write:
+                stored[access.words] = True
+    return [item.mnemonic == "LOAD" and not any(a.space == Space.MEMORY and stored[a.words].any() for a in item.accesses)
+            for item in items]
 
 
 def advance_loads(items, sizes):
-    """``items`` with every load of constants moved to right behind the last instruction it conflicts with."""
+    """``items`` with every load of constants and inputs moved to right behind the last instruction it conflicts with."""
     storage = Storage(sizes)
+    movable = _movable(items, sizes)
     keys, loads, fixed = [], [], -1
     for number, item in enumerate(items):
-        if not _movable(item):
+        if not movable[number]:
             keys.append((number, 0, number))
             if item.thread == Thread.LOAD:
                 fixed = number
@@ -62,7 +74,7 @@ def by_start(items, sizes, config):
                 behind = max(behind, keys[other][0])
         if item.thread == Thread.LOAD and cost.bus:
             # Data follow each other on the bus; addresses run ahead of them.
-            start = max(start, bus - 1024)
+            start = max(start, bus - _BUS_AHEAD)
             bus = max(bus, start) + cost.bus
             free[item.thread] = start + 1
             finish = {event: max(start + after, bus + after - cost.bus) for event, after in cost.events.items()}
