@@ -58,6 +58,33 @@ def _valid_rows(graph, feeds):
     return valid
 
 
+def _observe_batch(graph, program, args, kwargs, share, generator, seen):
+    """Run one batch and merge its extremes and ``share`` sample rows of each tensor into ``seen``."""
+    low, high, rows = seen
+    feeds = float_inputs(graph, program, args, kwargs)
+    valid, picks = _valid_rows(graph, feeds), {}
+
+    def observe(op, value):
+        if value.dtype == torch.bool or isinstance(op, fg.FInput) and op.kind == "ids":
+            return
+        # NumPy: torch would start its threads for each of these small steps.
+        value = value.numpy()
+        count = len(value)
+        if count not in picks:
+            candidates = np.flatnonzero(valid[count].numpy()) if count in valid else np.arange(count)
+            picks[count] = candidates, generator.permutation(candidates)[:share]
+        kept, sample = picks[count]
+        rows.setdefault(op.out, []).append(value[sample])
+        value = value[kept] if len(kept) < count else value
+        least, most = value.min(0).astype(np.float64), value.max(0).astype(np.float64)
+        if not (np.isfinite(least).all() and np.isfinite(most).all()):
+            raise CompileError(f"the model computes NaN or infinite values on a calibration batch, at {op.origin}")
+        low[op.out] = np.minimum(low[op.out], least) if op.out in low else least
+        high[op.out] = np.maximum(high[op.out], most) if op.out in high else most
+
+    graph.run(feeds, observe)
+
+
 def calibrate(graph, program, batches, samples=1024):
     """`Observed` of every tensor by name; ``batches`` is an iterable of ``(args, kwargs)``.
 
@@ -66,29 +93,9 @@ def calibrate(graph, program, batches, samples=1024):
     batches = list(batches or [])
     if not batches:
         raise CompileError("calibration needs at least one batch of (args, kwargs)")
-    generator = torch.Generator().manual_seed(0)
+    generator = np.random.default_rng(0)
     share = -(-samples // len(batches))
     low, high, rows = {}, {}, {}
     for args, kwargs in batches:
-        feeds = float_inputs(graph, program, args, kwargs or {})
-        valid, picks = _valid_rows(graph, feeds), {}
-
-        def observe(op, value):
-            if value.dtype == torch.bool or isinstance(op, fg.FInput) and op.kind == "ids":
-                return
-            count = value.shape[0]
-            if count not in picks:
-                candidates = valid[count].nonzero().reshape(-1) if count in valid else torch.arange(count)
-                order = torch.randperm(len(candidates), generator=generator)[:share]
-                picks[count] = (candidates, candidates[order])
-            kept, sample = picks[count]
-            value = value.float()
-            if not torch.isfinite(value[kept]).all():
-                raise CompileError(f"the model computes NaN or infinite values on a calibration batch, at {op.origin}")
-            least, most = value[kept].amin(0).double().numpy(), value[kept].amax(0).double().numpy()
-            low[op.out] = np.minimum(low[op.out], least) if op.out in low else least
-            high[op.out] = np.maximum(high[op.out], most) if op.out in high else most
-            rows.setdefault(op.out, []).append(value[sample].numpy().copy())
-
-        graph.run(feeds, observe)
+        _observe_batch(graph, program, args, kwargs or {}, share, generator, (low, high, rows))
     return {name: Observed(low[name], high[name], np.concatenate(rows[name])[:samples]) for name in low}

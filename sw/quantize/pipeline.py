@@ -1,6 +1,9 @@
 """From a float graph and calibration batches to the quantized graph."""
 
+from contextlib import contextmanager
+
 import numpy as np
+import torch
 
 from weft.hw.errors import CompileError
 from weft.quantize.build import build
@@ -11,6 +14,18 @@ from weft.quantize.padding import find_padding, token_axes
 from weft.quantize.plan import Plan
 
 __all__ = ["QuantOptions", "quantize"]
+
+
+@contextmanager
+def _threads(graph):
+    """One torch thread where products are small: they lose more to starting threads than they gain."""
+    before = torch.get_num_threads()
+    small = max(t.rows * t.features for t in graph.tensors.values()) < 2**20
+    try:
+        torch.set_num_threads(1 if small else before)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _references(argument):
@@ -99,9 +114,10 @@ def quantize(float_graph, calibration, options=None, key_block=64, wide_block=0)
     if key_block < 1:
         raise CompileError(f"the attention block width must be positive, not {key_block}")
     program = _host_program(float_graph)
-    observed = calibrate(float_graph, program, calibration, options.samples)
-    plan = Plan(float_graph, observed, options, wide_block)
-    qgraph, program.bindings = build(float_graph, plan, key_block, options)
+    with _threads(float_graph):
+        observed = calibrate(float_graph, program, calibration, options.samples)
+        plan = Plan(float_graph, observed, options, wide_block)
+        qgraph, program.bindings = build(float_graph, plan, key_block, options)
     _describe_outputs(program, float_graph, qgraph)
     _keep_needed(program)
     qgraph.host = program
