@@ -201,8 +201,8 @@ class Generator:
         words = self.allocate(data.size // self.config.word_bytes, keep)[:data.size // self.config.word_bytes]
         return self._load(Words(int(words[0]), words), buffer, 0)
 
-    def _load(self, place, buffer, offset, accesses=()):
-        """LOAD of consecutive words, in random runs."""
+    def _load(self, place, buffer, offset, accesses=(), ring=False):
+        """LOAD of consecutive words, in random runs; ``ring``: their order does not matter."""
         c = self.config
         granules = place.words.size // c.dma_words
         outer = self.pick([d for d in range(1, min(granules, 12) + 1) if granules % d == 0])
@@ -215,7 +215,7 @@ class Generator:
             outer_spm_stride=inner * run), [self.access("scratchpad", place.words, True, "load", "dma"), *accesses],
             parts={"signal": outer, "wait": outer})
         self._address(node)
-        if outer < 32 and self.chance(0.15):                # every slot of a ring once, from any
+        if ring and outer < 32 and self.chance(0.3):                # every slot of a ring once, from any
             node.fields.update(ring_slots=outer, ring_start=int(self.rng.integers(outer)))
             place.loads = -1
         if not self.chance(0.95):
@@ -257,7 +257,7 @@ class Generator:
         if operand.row_stride == size and operand.panel_stride == panel_words and panel_words % c.dma_words == 0:
             self._load_panels(operand, buffer, panel_words)
         else:
-            self._load(whole, buffer, 0)
+            self._load(whole, buffer, 0, ring=True)
             operand.node = whole.node
         if operand not in self.operands:
             self.operands.append(operand)
