@@ -1,0 +1,148 @@
+"""Programs on the RTL: random ones against the golden model, errors, a program that never ends, and a broken RTL."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from weft.hw.config import Config
+from weft.hw.errors import InputError, Mismatch, RunError
+from weft.hw.image import Image
+from weft.hw.isa import encode_program
+from weft.sim.compare import compare, run_both
+from weft.sim.fuzz import random_image, random_program
+from weft.sim.fuzz.campaign import failure, replay, save, shrink
+from weft.sim.golden import GoldenMachine
+from weft.sim.rtl import RtlMachine
+from weft.sim.rtl.library import sources_of
+
+CONFIGS = {"tiny": Config.named("tiny"), "8x12": Config(rows=8, cols=12)}
+LIMIT = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def machines():
+    """``machines(name)``: the RTL of a configuration, built once."""
+    made = {}
+
+    def machine(name):
+        if name not in made:
+            made[name] = RtlMachine(CONFIGS[name], optimize="build")
+        return made[name]
+
+    return machine
+
+
+@pytest.mark.parametrize("first", range(0, 100, 10))
+def test_random_programs_are_equal(machines, first):
+    written = 0
+    for seed in range(first, first + 10):
+        image, inputs = random_image(CONFIGS["tiny"], seed)
+        golden = GoldenMachine(image).run(inputs)
+        for memory in ("reference", "stress"):
+            rtl = machines("tiny").run(image, inputs, memory=memory, seed=seed, limit_cycles=LIMIT)
+            written += compare(image, golden, rtl)
+    assert written > 100
+
+
+@pytest.mark.parametrize("first", range(0, 40, 10))
+def test_random_programs_are_equal_when_not_square(machines, first):
+    for seed in range(first, first + 10):
+        image, inputs = random_image(CONFIGS["8x12"], seed)
+        run_both(image, inputs, machines("8x12"), memory="stress" if seed % 2 else "reference", seed=seed,
+                 limit_cycles=LIMIT)
+
+
+def program(*instructions):
+    code = encode_program([*instructions, ("END", {})])
+    constant = np.concatenate([np.zeros(128, np.uint8), code])
+    return Image(CONFIGS["tiny"], constant, 8192, 128, len(instructions) + 1, [], ["layer"] * len(instructions))
+
+
+def test_cycles_and_states_are_counted(machines):
+    stats = machines("tiny").run(program(("BARRIER", {})), {}).stats
+    # Fetching comes first: 64 cycles to the first beat.
+    assert 64 < stats["cycles"] < 200
+    assert stats["dram_read_bytes"] >= 64 and stats["dram_write_bytes"] == 0
+    assert set(stats["engines"]) == {"load", "weights", "tensor", "vector", "store"}
+    loads = [("LOAD", dict(run_words=32, inner_count=1, outer_count=20))]
+    busy = machines("tiny").run(program(*loads), {}).stats["engines"]["load"]
+    assert busy["busy"] >= 20 * 32
+
+
+def test_illegal_instruction(machines):
+    image = program(("CALC", {}), ("CALC", {}))
+    image.constant[128 + 32] = 0x66
+    with pytest.raises(RunError, match=r"stopped with ILLEGAL_INSTRUCTION at instruction 1 \(layer\)"):
+        machines("tiny").run(image, {})
+
+
+@pytest.mark.parametrize("memory", ["reference", "stress"])
+def test_read_error(machines, memory):
+    image = program(("LOAD_SYNC", {}), ("LOAD", dict(run_words=4, inner_count=1, outer_count=1)))
+    with pytest.raises(RunError, match=r"stopped with READ_ERROR at instruction 1 \(layer\)"):
+        machines("tiny").run(image, {}, memory=memory, errors=(0, 4))
+
+
+def test_write_error(machines):
+    for seed in range(3):
+        image, inputs = random_image(CONFIGS["tiny"], seed)
+        log = GoldenMachine(image).run(inputs).store_log
+        start = int(log.addresses[0])
+        with pytest.raises(RunError, match=rf"stopped with WRITE_ERROR at instruction {log.pcs[0]}"):
+            machines("tiny").run(image, inputs, errors=(start, start + 4))
+
+
+def test_token_overflow(machines):
+    with pytest.raises(RunError, match="stopped with TOKEN_OVERFLOW at instruction 1"):
+        machines("tiny").run(program(("LOAD_SYNC", dict(signal=3, signal_count=200)),
+                                     ("LOAD_SYNC", dict(signal=3, signal_count=56))), {})
+
+
+def test_program_that_comes_to_rest(machines):
+    with pytest.raises(RunError, match=r"came to rest: .*load waits for semaphore 9 in instruction 0 \(layer\)"):
+        machines("tiny").run(program(("LOAD_SYNC", dict(wait=9, wait_count=1))), {})
+
+
+def test_program_that_never_ends(machines):
+    with pytest.raises(RunError, match="did not end within 200000 cycles"):
+        machines("tiny").run(program(("BRANCH", dict(offset=-1))), {}, limit_cycles=200_000)
+
+
+def test_program_for_another_configuration(machines):
+    image = dataclasses.replace(program(), config=Config.named("small"))
+    with pytest.raises(InputError, match="is for configuration small"):
+        machines("tiny").run(image, {})
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """The RTL with one wrong bit: the second entry of the table of 2^-f."""
+    text = sources_of(CONFIGS["tiny"])["weft.v"]
+    assert text.count("16'h7d42") == 1
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "weft.v").write_text(text.replace("16'h7d42", "16'h7d02"))
+    return RtlMachine(CONFIGS["tiny"], folder, optimize="build")
+
+
+def test_broken_rtl_is_caught_and_shrunk(broken, tmp_path):
+    config = CONFIGS["tiny"]
+    for seed in range(100):
+        image, inputs = random_image(config, seed)
+        if failure(image, inputs, broken, seed, "reference"):
+            break
+    else:
+        pytest.fail("a wrong exponential went unnoticed in 100 programs")
+    whole = random_program(config, seed)
+
+    def fails(image, inputs):
+        return failure(image, inputs, broken, seed, "reference") is not None
+
+    keep = shrink(whole, fails, seconds=60)
+    small, small_inputs = whole.image(keep)
+    assert small.instructions < image.instructions
+    with pytest.raises(Mismatch, match=r"is \d+ in the golden model and \d+ in the RTL .*instruction \d+ \(STORE\)"):
+        run_both(small, small_inputs, broken)
+    save(tmp_path / "x.json", config, seed, "reference", small, small_inputs, "wrong")
+    again, again_inputs, *_ = replay(tmp_path / "x.json")
+    assert failure(again, again_inputs, broken, seed, "reference")
