@@ -77,7 +77,7 @@ def table_for(function, observed, zeros=(None, None)):
 
     The input range is searched: where the function is flat (a GELU far below 0), clipping costs nothing and makes
     steps finer elsewhere. Elsewhere it is refused even where the mean error falls: the rare large values of a
-    transformer's activations carry more than their share (on MiniLM, clipping them costs ten times the accuracy).
+    transformer's activations carry more than their share (clipping them by mean error ruins MiniLM's embeddings).
     ``zeros`` fixes the zero points of input and output.
     """
     sample = observed.rows.reshape(-1)
