@@ -137,7 +137,8 @@ def _memories(text):
     memories = {}       # module -> its own memories
     for name, body in re.findall(r"^module (\w+)(.*?)^endmodule", text, re.M | re.S):
         modules[name] = Counter(re.findall(r"^  (\w+) (?:#\(.*?\) )?\w+ \($", body, re.M | re.S))
-        memories[name] = [tuple(int(re.search(rf"\.{parameter}\(32'd(\d+)\)", found)[1]) for parameter in ("WIDTH", "DEPTH", "LANE"))
+        memories[name] = [tuple(int(re.search(rf"\.{parameter}\(32'd(\d+)\)", found)[1])
+                                for parameter in ("WIDTH", "DEPTH", "LANE"))
                           for found in re.findall(rf"^  {wrapper.MODULE} #\((.*?)\) ", body, re.M | re.S)]
     total = Counter()
 
@@ -172,7 +173,7 @@ def describe(config):
         "memories": _memories(verilog),
         "registers": [
             {"name": r.name, "offset": r.offset, "access": r.access, "doc": r.doc,
-             **({"bits": [{"name": b.name, "low": b.low, "width": b.width, "doc": b.doc} for b in r.bits]} if r.bits else {})}
+             "bits": [{"name": b.name, "low": b.low, "width": b.width, "doc": b.doc} for b in r.bits]}
             for r in REGISTER_MAP],
     }
 

@@ -1,7 +1,7 @@
 """Protocol properties by formal proof: streams, token counters, AXI handshakes.
 
-Each harness holds a block and the rules of its ports as assertions. ``prove`` is k-induction, for every reachable state; ``bmc`` checks every sequence of inputs up to a depth
-that fills, wraps and empties these small instances.
+Each harness holds a block and the rules of its ports as assertions. ``prove`` is k-induction, for every reachable
+state; ``bmc`` checks every sequence of inputs up to a depth that fills, wraps and empties these small instances.
 """
 
 import os

@@ -81,7 +81,8 @@ async def calc_and_branch(dut):
     rng = random.Random(cocotb.RANDOM_SEED)
     for _ in range(3):
         model = [0] + [rng.choice([rng.getrandbits(32), rng.randrange(4)]) for _ in range(15)]
-        initial, code = dict(enumerate(model))     , []
+        initial = dict(enumerate(model))
+        code = []
         for _ in range(30):
             fields = dict(rd=rng.randrange(16), ra=rng.randrange(16), rb=rng.randrange(16), left=rng.randrange(32),
                           right=rng.choice([0, rng.randrange(32)]), imm=signed(rng.getrandbits(32)))
