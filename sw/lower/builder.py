@@ -21,10 +21,10 @@ _ENGINE_THREAD = {isa.Engine.LOAD: Thread.LOAD, isa.Engine.TENSOR: Thread.TENSOR
 
 @dataclass(frozen=True)
 class Access:
-    """``words`` (int64 array) of ``space`` that an instruction reads or writes; over once ``event`` is announced."""
+    """``words`` (see `words_of`) of ``space`` that an instruction reads or writes; over once ``event`` is announced."""
     event: Event
     space: Space
-    words: np.ndarray
+    words: np.ndarray | slice
     write: bool
 
 
@@ -44,9 +44,20 @@ class Item:
 
 
 def words_of(base, *dims):
-    """Words ``base + sum(i_k * stride_k)`` for all ``0 <= i_k < count_k``; dims are ``(count, stride)``."""
-    words = np.array([base], np.int64)
+    """Words ``base + sum(i_k * stride_k)`` for all ``0 <= i_k < count_k``; dims are ``(count, stride)``.
+
+    An index into an array of words: a slice where they are contiguous (much faster), else an int64 array.
+    """
+    dims = sorted(((count, stride) for count, stride in dims if count != 1), key=lambda d: d[1])
+    total = 1
     for count, stride in dims:
+        if stride != total:
+            break
+        total *= count
+    else:
+        return slice(base, base + total)
+    words = np.array([base], np.int64)
+    for count, stride in reversed(dims):
         words = (words[:, None] + np.arange(count, dtype=np.int64) * stride).reshape(-1)
     return words
 
@@ -69,7 +80,7 @@ class Builder:
     def _copy(self, mnemonic, event, memory, spm, run_words, count, memory_stride, spm_stride, tracked):
         c = self.config
         step = c.dma_words
-        memory_words = np.empty(0, np.int64)
+        memory_words = slice(0, 0)
         if tracked:
             memory_words = words_of(memory // c.dma_bytes, (count, memory_stride // c.dma_bytes), (run_words // step, 1))
         spm_words = words_of(spm, (count, spm_stride), (run_words, 1))

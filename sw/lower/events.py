@@ -62,7 +62,7 @@ class Storage:
         return self._last[key]
 
     def needs(self, space, words, write, thread):
-        """Events that must have happened before ``thread`` touches ``words`` (int array): ``{event: number}``."""
+        """Events that must have happened before ``thread`` touches ``words`` (an index): ``{event: number}``."""
         result = {}
         for (other, event, wrote), last in self._last.items():
             if other == space and (wrote or write) and THREAD_OF[event] != thread:

@@ -130,9 +130,10 @@ class _Assigner:
             if thread == Thread.TENSOR:
                 self.wait(position, Thread.WEIGHTS, self.needs(item, Thread.WEIGHTS), ["w_wait"])
                 self.knew[position, Event.WEIGHTS] = self.known[Thread.WEIGHTS].copy()
-                # A tile's rows stream after it has been loaded.
-                np.maximum(self.known[Thread.TENSOR], self.known[Thread.WEIGHTS], out=self.known[Thread.TENSOR])
+                # The streamer reads its first rows while the first tile is still being loaded, so what the loader
+                # waited for is known only to the next instruction.
                 self.wait(position, thread, self.needs(item, thread), ["a_wait", "acc_wait"])
+                np.maximum(self.known[Thread.TENSOR], self.known[Thread.WEIGHTS], out=self.known[Thread.TENSOR])
                 self.knew[position, Event.ROWS] = self.knew[position, Event.SUMS] = self.known[thread].copy()
             elif thread == Thread.VECTOR:
                 early = self.wait(position, thread, self.needs(item, thread), ["src_wait", "dst_wait"])
