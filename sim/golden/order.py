@@ -159,9 +159,12 @@ class Counters:
         self._consumed[number].append(int(self._clocks.time[thread]))
         self._clocks.join(thread, self._tokens[number].popleft())
 
-    def signal(self, operation, number, thread, writes=True, count=1):
-        """Adds ``count`` tokens, after everything the thread did so far (``writes``: its results included)."""
+    def signal(self, operation, number, thread, writes=True, count=1, knows=None):
+        """Adds ``count`` tokens, after everything the thread did so far (``writes``: its results included) and what the
+        clock ``knows`` holds."""
         clock = self._clocks.publish(thread, writes)
+        if knows is not None:
+            np.maximum(clock, knows, out=clock)
         component = THREADS[thread][-1 if writes else 0]
         if self._last[number] is not None:
             other, time = self._last[number]

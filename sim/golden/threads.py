@@ -111,9 +111,9 @@ class Threads:
             self._steps += 1
         self._waits.pop(name, None)
 
-    def _give(self, thread, operation, number, writes=True, count=1):
+    def _give(self, thread, operation, number, writes=True, count=1, knows=None):
         if number and count:
-            self.counters.signal(operation, number, thread, writes, count)
+            self.counters.signal(operation, number, thread, writes, count, knows)
             self._steps += 1
 
     def _sync(self, name, thread, operation, writes=True):
@@ -226,6 +226,8 @@ class Threads:
             operation = yield from self._next(name, self._queues[Engine.TENSOR])
             if operation.mnemonic == "TENSOR_SYNC":
                 # Holds the loader as well; results may still be on their way, so the signal does not cover them.
+                if self._weight_clock is not None:
+                    self.clocks.join(thread, self._weight_clock)
                 yield from self._sync(name, thread, operation, writes=False)
                 self.clocks.join(Component.WEIGHTS, self.clocks.publish(thread, False))
                 self._syncs_done += 1
@@ -242,10 +244,10 @@ class Threads:
                     self._waits[name] = operation, "the weight loader"
                     yield
                 self._waits.pop(name, None)
-                self.clocks.join(thread, self._weight_clock)
+                # Rows are read ahead of their tile: what the loader waited for does not order them. Results are not.
                 self.recorder.stream(operation, start, stop)
                 for number, writes in signals.get(stop, ()):
-                    self._give(thread, operation, number, writes)
+                    self._give(thread, operation, number, writes, knows=self._weight_clock if writes else None)
             base += tiles
             self._finish(Engine.TENSOR)
 

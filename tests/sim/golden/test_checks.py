@@ -186,6 +186,13 @@ def test_gemm_races(build):
           r"\(STORE\): reads scratchpad word 40(, which nothing has written| while the vector engine)")
 
 
+def test_loaded_weights_do_not_order_the_rows(build):
+    b = gemm(build, a_wait=0)
+    # x before w: what the weight loader waits for comes after x too, but rows are read ahead of their tile.
+    b.code[0], b.code[1] = b.code[1], b.code[0]
+    check(b.image(), r"\(MATMUL\): reads scratchpad word 0 while the load engine")
+
+
 def test_signal_after_the_last_read_does_not_cover_results(build):
     check(gemm(build, acc_signal=0, a_signal=3).image(), r"\(REQUANT\): reads accumulator word 0 while the row streamer")
 
