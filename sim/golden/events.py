@@ -83,17 +83,22 @@ class Recorder:
     def _name(self, space):
         return self.regions.granule_name if space is self.memory else int
 
-    def _event(self, operation, thread, kind, start, stop, reads=(), writes=(), constant=None, after=-1):
-        """Checks and marks the accesses ``(space, index, component)``, and puts the event into a group: its position."""
-        clock = self.clocks.effective[thread]
+    def _event(self, operation, thread, kind, start, stop, reads=(), writes=(), constant=None, after=-1, knows=None):
+        """Checks and marks the accesses ``(space, index, component)``, and puts the event into a group: its position.
+
+        ``knows``: what the results of the array come after, besides what their thread knows."""
+        plain = self.clocks.effective[thread]
+        late = plain if knows is None else np.maximum(plain, knows)
         dependency = after
-        for space, index, _ in reads:
+        for space, index, component in reads:
+            clock = late if component == Component.RESULTS else plain
             space.check_read(operation, index, clock, self._name(space))
             positions = space.write_position[index]
             dependency = max(dependency, positions.max(initial=-1))
             if space is self.scratchpad:
                 self._live[positions] = True            # -1 is the spare last entry
         for space, index, component in writes:
+            clock = late if component == Component.RESULTS else plain
             space.check_write(operation, index, clock, self._name(space))
             positions = space.write_position[index]
             if space is self.scratchpad and component == Component.VECTOR_WRITES and self._partial:
@@ -196,7 +201,8 @@ class Recorder:
             resolved.stage = -1
         return resolved
 
-    def stream(self, operation, start, stop):
+    def stream(self, operation, start, stop, loaded):
+        """``loaded``: clock of the weight loader after the last of these tiles."""
         f, config = operation.f, self.config
         outer, inner = (f.k_tiles, f.n_tiles) if f.k_outer else (f.n_tiles, f.k_tiles)
         reads, writes = [], []
@@ -216,7 +222,7 @@ class Recorder:
         if start == 0 and f.n_tiles > 1 and f.acc_stride < f.rows:
             raise operation.error(f"acc_stride is {f.acc_stride}, N tiles of {f.rows} rows overlap")
         self._event(operation, Component.STREAM, "run", start, stop, reads, writes,
-                    after=self.weights_of(operation).stage)
+                    after=self.weights_of(operation).stage, knows=loaded)
 
     def _check_state(self, operation, rows, kinds, what):
         bad = ~np.isin(self._state_kind[rows], kinds)

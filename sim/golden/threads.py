@@ -245,7 +245,7 @@ class Threads:
                     yield
                 self._waits.pop(name, None)
                 # Rows are read ahead of their tile: what the loader waited for does not order them. Results are not.
-                self.recorder.stream(operation, start, stop)
+                self.recorder.stream(operation, start, stop, self._weight_clock)
                 for number, writes in signals.get(stop, ()):
                     self._give(thread, operation, number, writes, knows=self._weight_clock if writes else None)
             base += tiles
