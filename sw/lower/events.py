@@ -44,8 +44,8 @@ THREAD_OF = {Event.LOADED: Thread.LOAD, Event.WEIGHTS: Thread.WEIGHTS, Event.ROW
              Event.SUMS: Thread.TENSOR, Event.SOURCE: Thread.VECTOR, Event.RESULT: Thread.VECTOR,
              Event.STORED: Thread.STORE}
 
-#: Events of the same instruction that have happened when the key has; from the earliest to the latest.
-IMPLIES = {Event.SUMS: (Event.ROWS, Event.WEIGHTS), Event.ROWS: (Event.WEIGHTS,), Event.RESULT: (Event.SOURCE,)}
+#: Events of the same instruction that have happened when the key has.
+IMPLIES = {Event.SUMS: (Event.ROWS, Event.WEIGHTS), Event.RESULT: (Event.SOURCE,)}
 
 
 class Storage:

@@ -24,7 +24,7 @@ TOKENS_AHEAD = 220
 _SIGNAL_FIELD = {Event.LOADED: "signal", Event.STORED: "signal", Event.WEIGHTS: "w_signal", Event.ROWS: "a_signal",
                  Event.SUMS: "acc_signal", Event.SOURCE: "src_signal", Event.RESULT: "dst_signal"}
 #: Events to announce instead, when the event's own field is taken.
-_LATER = {Event.WEIGHTS: (Event.ROWS, Event.SUMS), Event.ROWS: (Event.SUMS,), Event.SOURCE: (Event.RESULT,)}
+_LATER = {Event.WEIGHTS: (Event.SUMS,), Event.ROWS: (Event.SUMS,), Event.SOURCE: (Event.RESULT,)}
 _SYNC = {Thread.LOAD: "LOAD_SYNC", Thread.TENSOR: "TENSOR_SYNC", Thread.WEIGHTS: "TENSOR_SYNC",
          Thread.VECTOR: "VECTOR_SYNC", Thread.STORE: "STORE_SYNC"}
 _EVENTS = len(Event)
@@ -130,11 +130,11 @@ class _Assigner:
             if thread == Thread.TENSOR:
                 self.wait(position, Thread.WEIGHTS, self.needs(item, Thread.WEIGHTS), ["w_wait"])
                 self.knew[position, Event.WEIGHTS] = self.known[Thread.WEIGHTS].copy()
-                # The streamer reads its first rows while the first tile is still being loaded, so what the loader
-                # waited for is known only to the next instruction.
+                # The streamer reads rows ahead of their tiles, so it knows nothing of what the loader waited for;
+                # but sums follow both.
                 self.wait(position, thread, self.needs(item, thread), ["a_wait", "acc_wait"])
-                np.maximum(self.known[Thread.TENSOR], self.known[Thread.WEIGHTS], out=self.known[Thread.TENSOR])
-                self.knew[position, Event.ROWS] = self.knew[position, Event.SUMS] = self.known[thread].copy()
+                self.knew[position, Event.ROWS] = self.known[thread].copy()
+                self.knew[position, Event.SUMS] = np.maximum(self.known[thread], self.known[Thread.WEIGHTS])
             elif thread == Thread.VECTOR:
                 early = self.wait(position, thread, self.needs(item, thread), ["src_wait", "dst_wait"])
                 self.knew[position, Event.SOURCE] = early
