@@ -31,7 +31,8 @@ class TensorEngine(wiring.Component):
     -------
     instructions : In(InstructionStream())
     read_rows, read_weights : Out(ScratchpadRead(config))
-        Moving and stationary operands.
+        Moving and stationary operands. ``read_rows`` must never be refused: passes of two or three rows over the same
+        accumulators rely on a pass without gaps (`Accumulators`).
     results : Out(ResultPort(config))
     rescale : Out(RescaleRead(config))
     w_wait, a_wait, acc_wait : Out(TokenWait())

@@ -16,7 +16,9 @@ from weft.sim.cocotb.packing import pack, unpack
 from weft.sim.cocotb.tensor_model import TensorModel, random_product
 
 CONFIG = Config.from_dict(json.loads(os.environ.get("WEFT_CONFIG", '{"rows": 4, "cols": 4}')))
-LINES_PER_BANK = CONFIG.scratchpad_words // 2 // CONFIG.scratchpad_banks
+#: Scratchpad words that the bench fills and uses: all, or in large memories the first and as many in the second half.
+WORDS = min(CONFIG.scratchpad_words, 1 << 14)
+HALF = CONFIG.scratchpad_words // 2
 
 
 class Bench:
@@ -39,7 +41,7 @@ class Bench:
         dut.rst.value = 0
         scratchpad = self.generator.integers(0, 256, (CONFIG.scratchpad_words, CONFIG.word_bytes), dtype=np.uint8)
         distances = self.generator.integers(0, 33, CONFIG.state_rows)
-        for line in range(CONFIG.scratchpad_words // 2):
+        for line in sorted({*range(WORDS // 2), *range(HALF // 2, min(2 * HALF, HALF + WORDS) // 2)}):
             await self.write_line(line, scratchpad[2 * line:2 * line + 2])
         dut.distance_write.value = 1
         for row, distance in enumerate(distances):
@@ -48,13 +50,16 @@ class Bench:
         dut.distance_write.value = 0
         self.model = TensorModel(CONFIG, scratchpad, distances)
         # The accumulators hold nothing defined until they are written.
-        f = random_product(CONFIG, self.random, "MATMUL")[1]
-        piece = 64
+        f = self.product("MATMUL")[1]
+        piece = min(64, CONFIG.accumulator_words)
         for base in range(0, CONFIG.accumulator_words, piece):
-            f.update(rows=piece, k_tiles=1, n_tiles=1, a_base=base % 64, acc_base=base, accumulate=0, rescale=0,
+            f.update(rows=piece, k_tiles=1, n_tiles=1, a_base=base % 64, acc_base=base, chunk_tiles=1, accumulate=0, rescale=0,
                      ring_start=0)
             await self.run("MATMUL", **f)
         await self.idle()
+
+    def product(self, mnemonic=None):
+        return random_product(CONFIG, self.random, mnemonic, WORDS)
 
     async def step(self, cycles=1):
         for _ in range(cycles):
@@ -136,33 +141,37 @@ class Bench:
         return [word >> 8 * n & 255 for n in range(isa.SEMAPHORES)]
 
 
-@cocotb.test(timeout_time=400, timeout_unit="us")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def random_products(dut):
     """Random products, back to back, with random stalls of the scratchpad."""
     bench = Bench(dut, cocotb.RANDOM_SEED)
     await bench.start()
     for bench.stall_rate in (0.0, 0.5, 0.95):
         for _ in range(30):
-            mnemonic, fields = random_product(CONFIG, bench.random)
+            mnemonic, fields = bench.product()
             await bench.run(mnemonic, **fields)
             if bench.random.random() < 0.2:
                 await bench.step(bench.random.randrange(40))
         await bench.check()
 
 
-@cocotb.test(timeout_time=400, timeout_unit="us")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def full_rate(dut):
     """Operands in different banks: a tile of M rows takes max(M, rows) cycles, max(M, cols) for K transposed, across
     K, N and instruction boundaries."""
     bench = Bench(dut, cocotb.RANDOM_SEED)
     await bench.start()
-    bank = 2 * LINES_PER_BANK
+    if CONFIG.scratchpad_banks == 1:
+        return          # moving and stationary operand share the bank
     for mnemonic, steps in (("MATMUL", CONFIG.rows), ("MATMUL_KT", CONFIG.cols), ("MATMUL_V", CONFIG.rows)):
         for rows in (1, 2, steps, steps + 3):
-            fields = random_product(CONFIG, bench.random, mnemonic)[1]
+            fields = bench.product(mnemonic)[1]
             k_tiles, n_tiles = 2, 2
+            words = max(k_tiles * rows, k_tiles * n_tiles * CONFIG.weight_tile_words, 2 * max(CONFIG.rows, CONFIG.cols) + 2)
+            if words > HALF or n_tiles * rows + 5 > CONFIG.accumulator_words:
+                continue
             fields.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, a_base=0, a_panel_stride=rows, acc_base=5,
-                          acc_stride=rows, accumulate=0, rescale=0, w_base=bank, w_limit=1000, w_panel_stride=2)
+                          acc_stride=rows, accumulate=0, rescale=0, w_base=HALF, w_limit=1000, w_panel_stride=2)
             if mnemonic == "MATMUL":
                 fields.update(chunk_tiles=4, ring_slots=0, ring_start=0)
                 del fields["w_limit"], fields["w_panel_stride"]
@@ -200,19 +209,19 @@ async def feed(bench, count, mnemonic, fields):
     dut.instructions_valid.value = 0
 
 
-@cocotb.test(timeout_time=400, timeout_unit="us")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def chunks_through_a_ring(dut):
     """Weights come in chunks through a ring while the product runs; a slot is rewritten when its token says so."""
     bench = Bench(dut, cocotb.RANDOM_SEED)
     await bench.start()
     ready, free = 3, 4
-    tiles, chunk_tiles, slots, start = 11, 2, 3, 2
+    chunk_tiles, slots, start = 2, 3, 2
+    tiles = 2 * min(6, HALF // (2 * CONFIG.weight_tile_words)) - 1
     words = chunk_tiles * CONFIG.weight_tile_words
     chunks = -(-tiles // chunk_tiles)
-    base = CONFIG.scratchpad_words // 2
-    base -= base % 2
+    base = HALF
     weights = bench.generator.integers(0, 256, (chunks, words, CONFIG.word_bytes), dtype=np.uint8)
-    fields = random_product(CONFIG, bench.random, "MATMUL")[1]
+    fields = bench.product("MATMUL")[1]
     fields.update(rows=3, k_tiles=tiles, n_tiles=1, a_base=4, a_panel_stride=3, acc_base=7, accumulate=1, rescale=0,
                   chunk_tiles=chunk_tiles, w_wait=ready, w_signal=free)
     await bench.issue("MATMUL", **fields | {"w_base": base, "ring_slots": slots, "ring_start": start})
@@ -236,14 +245,14 @@ async def chunks_through_a_ring(dut):
     await bench.check()
 
 
-@cocotb.test(timeout_time=400, timeout_unit="us")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def tokens_of_rows_and_accumulators(dut):
     """Each K panel waits for its token and each N tile for its accumulators; signals come when they should."""
     bench = Bench(dut, cocotb.RANDOM_SEED)
     await bench.start()
     panels, n_tiles, rows = 3, 2, 3
     for k_outer in (0, 1):
-        fields = random_product(CONFIG, bench.random, "MATMUL")[1]
+        fields = bench.product("MATMUL")[1]
         fields.update(rows=rows, k_tiles=panels * CONFIG.k_tiles_per_panel, n_tiles=n_tiles, k_outer=k_outer, a_base=8,
                       a_panel_stride=4, acc_base=3, acc_stride=rows, accumulate=1, rescale=0, chunk_tiles=1,
                       ring_slots=1, ring_start=0, w_base=100,
@@ -282,13 +291,13 @@ async def tokens_of_rows_and_accumulators(dut):
         await bench.check()
 
 
-@cocotb.test(timeout_time=400, timeout_unit="us")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def signal_comes_after_the_write(dut):
     """The accumulators hold the result in the first cycle in which the token can be seen."""
     bench = Bench(dut, cocotb.RANDOM_SEED)
     await bench.start()
     for trial in range(6):
-        fields = random_product(CONFIG, bench.random, "MATMUL")[1]
+        fields = bench.product("MATMUL")[1]
         fields.update(rows=2, k_tiles=1 + trial % 2, n_tiles=1, acc_base=9, acc_stride=2, acc_signal=1 + trial,
                       rescale=0)
         await bench.run("MATMUL", **fields)
@@ -303,12 +312,12 @@ async def signal_comes_after_the_write(dut):
         await bench.check()
 
 
-@cocotb.test(timeout_time=400, timeout_unit="us")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def sync(dut):
     """TENSOR_SYNC holds both threads until it has its tokens, and adds its own."""
     bench = Bench(dut, cocotb.RANDOM_SEED)
     await bench.start()
-    first, second = (random_product(CONFIG, bench.random, "MATMUL") for _ in range(2))
+    first, second = (bench.product("MATMUL") for _ in range(2))
     await bench.run(first[0], **first[1])
     await bench.issue("TENSOR_SYNC", wait=9, wait_count=3, signal=10, signal_count=4)
     await bench.issue("TENSOR_SYNC", wait=0, wait_count=0, signal=11, signal_count=1)

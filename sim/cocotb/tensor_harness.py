@@ -17,8 +17,9 @@ __all__ = ["TensorHarness"]
 class TensorHarness(wiring.Component):
     """Engine, scratchpad, accumulators, a memory of rescale distances and plain token counters.
 
-    ``stall`` reads the scratchpad before the engine and ``vector`` the accumulators after it. ``give`` adds a token,
-    ``counts`` shows all counters, ``row_count`` counts rows that left for the accumulators.
+    ``stall`` reads the scratchpad before the weight loader (the moving rows are never refused) and ``vector`` the
+    accumulators after the array. ``give`` adds a token, ``counts`` shows all counters, ``row_count`` counts rows that
+    left for the accumulators.
     """
 
     def __init__(self, config):
@@ -36,7 +37,7 @@ class TensorHarness(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.engine = engine = TensorEngine(config)
-        m.submodules.scratchpad = scratchpad = Scratchpad(config, ["stall", "rows", "weights"], ["load"])
+        m.submodules.scratchpad = scratchpad = Scratchpad(config, ["rows", "stall", "weights"], ["load"])
         m.submodules.accumulators = accumulators = Accumulators(config)
         m.submodules.distances = distances = OnChipMemory(6, config.state_rows)
         for inner, outer in ((scratchpad.read_stall, self.stall), (scratchpad.write_load, self.write),

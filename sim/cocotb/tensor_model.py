@@ -75,17 +75,30 @@ class TensorModel:
             self.accumulators[words] = _wrap32(before + a @ self.tile(mnemonic, f, position, n, k))
 
 
-def random_product(config, random, mnemonic=None):
-    """(mnemonic, fields) of a random product within the memories of `config`, without tokens."""
-    mnemonic = mnemonic or random.choice(["MATMUL", "MATMUL", "MATMUL_KT", "MATMUL_V"])
+def random_product(config, random, mnemonic=None, words=None):
+    """(mnemonic, fields) of a random product without tokens, in the first `words` words of the scratchpad."""
+    while True:
+        try:
+            return _draw(config, random, mnemonic or random.choice(["MATMUL", "MATMUL", "MATMUL_KT", "MATMUL_V"]),
+                         words or config.scratchpad_words)
+        except _TooLarge:
+            pass
+
+
+class _TooLarge(Exception):
+    """The product drawn does not fit the memories."""
+
+
+def _draw(config, random, mnemonic, words):
     f = {name: 0 for name in isa.INSTRUCTIONS[mnemonic].fields}
     rows = random.choice((1, 1, 2, 3, config.rows, random.randint(1, 2 * config.rows + 2)))
     k_tiles = random.randint(1, 2 * config.k_tiles_per_panel + 1)
     n_tiles = random.randint(1, min(6, 2 * config.tiles_per_panel + 1))
-    words = config.scratchpad_words
 
-    def place(extent):
-        return random.randrange(words - extent)
+    def place(extent, size=words):
+        if extent >= size:
+            raise _TooLarge
+        return random.randrange(size - extent)
 
     panels = -(-k_tiles // config.k_tiles_per_panel)
     stride = random.choice((rows, rows + random.randint(0, 9)))
@@ -93,9 +106,9 @@ def random_product(config, random, mnemonic=None):
              a_base=place(panels * stride + rows), a_panel_stride=stride, a_unsigned=random.getrandbits(1))
     # Mostly one word after the other, sometimes overlapping.
     f["acc_stride"] = random.choice((rows, rows, rows + 3, random.randint(0, rows)))
-    f["acc_base"] = random.randrange(config.accumulator_words - n_tiles * f["acc_stride"] - rows)
+    f["acc_base"] = place(n_tiles * f["acc_stride"] + rows, config.accumulator_words)
     f["accumulate"] = random.getrandbits(1)
-    if f["accumulate"] and random.getrandbits(1):
+    if f["accumulate"] and rows <= config.state_rows and random.getrandbits(1):
         f.update(rescale=1, state_base=random.randrange(config.state_rows - rows + 1))
     if mnemonic == "MATMUL":
         tiles = k_tiles * n_tiles
