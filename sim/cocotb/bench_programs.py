@@ -1,7 +1,7 @@
 """The whole accelerator: small programs on an independent AXI memory, every byte written compared with the golden model.
 
-Environment: ``WEFT_CONFIG`` (JSON), ``WEFT_PROGRAMS`` (how many random programs, default 6), ``WEFT_IMAGE`` (a program saved
-by the fuzzer, instead).
+Environment: ``WEFT_CONFIG`` (JSON), ``WEFT_PROGRAMS`` (how many random programs, default 6), ``WEFT_IMAGE`` (a file written
+by `weft.sim.fuzz.campaign.save`, which `saved_program_is_equal` runs; any size).
 """
 
 import json
@@ -32,14 +32,15 @@ def _program(seed):
         seed += 10_000
 
 
-async def _equal(dut, programs, random):
-    accelerator = Accelerator(dut, _MEMORY, random)
+async def _equal(dut, programs, random, limit_cycles=200_000):
+    accelerator = Accelerator(dut, max(image.memory_bytes for image, _ in programs), random)
     await accelerator.reset()
     compared = 0
     for image, inputs in programs:
         golden = GoldenMachine(image).run(inputs)
-        compared += accelerator.check(image, golden, await accelerator.run(image, inputs))
+        compared += accelerator.check(image, golden, await accelerator.run(image, inputs, limit_cycles))
     assert compared, "no program wrote anything"
+    cocotb.log.info("%d bytes written, all equal", compared)
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
@@ -56,7 +57,8 @@ async def programs_are_equal_on_a_slow_memory(dut):
 @cocotb.test(timeout_time=50, timeout_unit="ms", skip="WEFT_IMAGE" not in os.environ)
 async def saved_program_is_equal(dut):
     image, inputs, *_ = replay(os.environ["WEFT_IMAGE"])
-    await _equal(dut, [(image, inputs)], None)
+    assert image.config == CONFIG, f"the program is for {image.config.name}, the accelerator is {CONFIG.name}"
+    await _equal(dut, [(image, inputs)], None, limit_cycles=20_000_000)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
