@@ -1,6 +1,6 @@
 """The accelerator: wires the blocks."""
 
-from amaranth.hdl import Module, ResetInserter
+from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetInserter, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,17 +19,25 @@ __all__ = ["Accelerator"]
 class Accelerator(wiring.Component):
     """One accelerator of a configuration.
 
-    Ports: ``m_axi`` AXI4 master for memory (address `config.address_bits`, data ``8 * config.data_bytes`` bits); ``s_axi``
-    AXI4-Lite slave for the registers of `control.register_map`; ``irq``, level, high. Clock domain "sync".
+    Ports: ``clk``; ``rst``, synchronous, high; ``m_axi`` AXI4 master for memory (address `config.address_bits`, data
+    ``8 * config.data_bytes`` bits); ``s_axi`` AXI4-Lite slave for the registers of `control.register_map`; ``irq``, level,
+    high. ``rst`` takes effect one cycle later: it is registered before it fans out.
     """
 
     def __init__(self, config):
         self.config = config
-        super().__init__({"m_axi": Out(AXI4(config)), "s_axi": In(AXI4Lite()), "irq": Out(1)})
+        super().__init__({"clk": In(1), "rst": In(1), "m_axi": Out(AXI4(config)), "s_axi": In(AXI4Lite()),
+                          "irq": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        # One register in front of every other: a short path at any fan-out, and logic that simulates only at the clock.
+        m.domains.sync = ClockDomain()
+        reset = Signal(init=1, reset_less=True)
+        m.d.sync += reset.eq(self.rst)
+        m.d.comb += [ClockSignal().eq(self.clk), ResetSignal().eq(reset)]
+
         m.submodules.control = control = ControlUnit(config)
         m.submodules.dma = dma = DmaUnit(config)
         until_start = ResetInserter(control.stop)

@@ -116,7 +116,7 @@ def _build(config):
     """Verilog of a configuration, and its ports."""
     from .top import Accelerator        # the engines take a second to import, and not everybody builds them
     top = Accelerator(config)
-    ports = [{"name": name, "direction": "input", "width": 1} for name in ("clk", "rst")]
+    ports = []
     for path, member, value in top.signature.flatten(top):
         ports.append({"name": "_".join(path), "direction": "output" if member.flow is Out else "input",
                       "width": len(Value.cast(value))})
