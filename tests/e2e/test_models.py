@@ -53,14 +53,17 @@ def test_outputs_are_close_to_the_float_model(bert, sentences):
         assert error < 0.08 * scale
 
 
-def test_rtl_writes_the_same_bytes(bert, sentences):
+@pytest.mark.parametrize("config", ["tiny", *(pytest.param(name, marks=pytest.mark.large)
+                                               for name in CONFIGS if name != "tiny")])
+def test_rtl_writes_the_same_bytes(bert, sentences, config):
     batches = sentences(2, 1, 10)
-    program = weft.compile(bert(), *batches[0], config="tiny", calibration=batches)
+    program = weft.compile(bert(), *batches[0], config=CONFIGS[config], calibration=batches)
     result = program.verify(*batches[1])
     np.testing.assert_array_equal(result.outputs[0], program.run(*batches[1]).outputs[0])
     stats = result.stats
     assert stats.cycles > stats.roofline_cycles > 0
-    assert stats.utilization == pytest.approx(stats.macs / (16 * stats.cycles))
+    assert stats.utilization == pytest.approx(
+        stats.macs / (CONFIGS[config].rows * CONFIGS[config].cols * stats.cycles))
     assert set(stats.engines) == {"load", "weights", "tensor", "vector", "store"}
     stress = program.verify(*batches[1], memory="stress", seed=3)
     assert stress.stats.cycles > stats.cycles
