@@ -67,11 +67,12 @@ class ErrorCause(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """One field of an instruction: name, width in bits, meaning; signed fields are two's complement."""
+    """One field of an instruction: name, width in bits, meaning; signed fields are two's complement, counts at least 1."""
     name: str
     width: int
     doc: str
     signed: bool = False
+    count: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,32 @@ class Instruction:
     def width(self):
         return 8 + sum(f.width for f in self.field_list)
 
+    @cached_property
+    def counts(self):
+        """Names of the fields that are at least 1."""
+        return tuple(f.name for f in self.field_list if f.count)
+
+    @cached_property
+    def has_ring(self):
+        """Whether it may go round a ring: ``ring_start`` is less than ``ring_slots``, unless that is 0 (no ring)."""
+        return "ring_slots" in self.fields
+
+    def violation(self, values):
+        """What is illegal in the fields' values, a sentence that names field and value, or None.
+
+        The accelerator stops at such an instruction with `ErrorCause.ILLEGAL_INSTRUCTION`, as it does at an unknown opcode.
+        """
+        for name in self.counts:
+            if values[name] < 1:
+                return f"{name} must be at least 1, not {values[name]}"
+        if self.has_ring and 0 < values["ring_slots"] <= values["ring_start"]:
+            return f"ring_start is {values['ring_start']}, the ring has {values['ring_slots']} slots"
+        return None
+
+
+def _count(name, width, doc):
+    return Field(name, width, doc, count=True)
+
 
 def _token(name, doc, each=None):
     fields = [Field(name, 5, f"{doc}; 0: none")]
@@ -122,11 +149,11 @@ _DMA = (
     Field("dram_addr", 40, "first byte in memory, relative to the base register"),
     Field("dram_reg", 4, "scalar register added to dram_addr (signed)"),
     Field("spm_addr", 20, "first scratchpad word (slot 0 of the ring, if there is one)"),
-    Field("run_words", 16, "words of one contiguous run"),
-    Field("inner_count", 14, "runs in one outer iteration"),
+    _count("run_words", 16, "words of one contiguous run"),
+    _count("inner_count", 14, "runs in one outer iteration"),
     Field("inner_dram_stride", 28, "bytes between runs in memory"),
     Field("inner_spm_stride", 20, "words between runs in the scratchpad"),
-    Field("outer_count", 14, "outer iterations"),
+    _count("outer_count", 14, "outer iterations"),
     Field("outer_dram_stride", 32, "bytes between outer iterations in memory"),
     Field("outer_spm_stride", 20, "words between outer iterations (between ring slots) in the scratchpad"),
     Field("ring_slots", 6, "slots of the scratchpad ring; 0: no ring"),
@@ -139,9 +166,9 @@ _MATMUL = (
     Field("a_base", 20, "word of row 0, K panel 0 of the moving operand"),
     Field("a_panel_stride", 20, "words between K panels of the moving operand"),
     Field("a_unsigned", 1, "moving operand is uint8 instead of int8"),
-    Field("rows", 12, "rows M of the moving operand, streamed for each tile"),
-    Field("k_tiles", 12, "K tiles"),
-    Field("n_tiles", 12, "N tiles"),
+    _count("rows", 12, "rows M of the moving operand, streamed for each tile"),
+    _count("k_tiles", 12, "K tiles"),
+    _count("n_tiles", 12, "N tiles"),
     Field("k_outer", 1, "0: for n: for k (K innermost); 1: for k: for n"),
     Field("acc_base", 14, "accumulator word of row 0, N tile 0"),
     Field("acc_stride", 14, "accumulator words between N tiles"),
@@ -171,8 +198,8 @@ _VECTOR_TOKENS = (
 )
 
 _ROWS_TILES = (
-    Field("rows", 12, "rows"),
-    Field("tiles", 12, "tiles of cols channels; whole panels"),
+    _count("rows", 12, "rows"),
+    _count("tiles", 12, "tiles of cols channels; whole panels"),
 )
 
 _SPM_SOURCE = (
@@ -205,7 +232,7 @@ _LIST = (
     Instruction("INDEX", 0x12, "reads int32 row numbers from memory into the index memory, from entry 0 on", (
         Field("dram_addr", 40, "first byte in memory, relative to the base register"),
         Field("dram_reg", 4, "scalar register added to dram_addr (signed)"),
-        Field("count", 11, "row numbers to read"),
+        _count("count", 11, "row numbers to read"),
         *_token("wait", "consumed before the first access"))),
     Instruction("GATHER", 0x13, "copies rows of a table in memory, chosen by the index memory, to the scratchpad", (
         Field("dram_addr", 40, "byte of table row 0 in memory, relative to the base register"),
@@ -213,9 +240,9 @@ _LIST = (
         Field("dram_stride", 28, "bytes between table rows"),
         Field("spm_addr", 20, "scratchpad word of the first copied row"),
         Field("spm_stride", 20, "words between copied rows"),
-        Field("run_words", 16, "words of one row"),
+        _count("run_words", 16, "words of one row"),
         Field("first", 10, "first entry of the index memory"),
-        Field("count", 11, "rows to copy"),
+        _count("count", 11, "rows to copy"),
         *_token("wait", "consumed before the first access"),
         *_token("signal", "added when the last byte has arrived"))),
     # Tensor: scratchpad to accumulators through the array.
@@ -223,7 +250,7 @@ _LIST = (
     Instruction("MATMUL", 0x21, "moving operand times weights streamed through the scratchpad", (
         *_MATMUL,
         Field("w_base", 20, "word of tile 0 (of ring slot 0)"),
-        Field("chunk_tiles", 12, "tiles in one chunk: the unit of w_wait, w_signal and the ring; at least 1"),
+        _count("chunk_tiles", 12, "tiles in one chunk: the unit of w_wait, w_signal and the ring"),
         Field("ring_slots", 6, "slots (chunks) of the ring; 0: no ring, all chunks are contiguous"),
         Field("ring_start", 6, "slot of the first chunk"),
         *_token("w_wait", "consumed before each chunk's first tile is read"),
@@ -255,22 +282,22 @@ _LIST = (
         *_VECTOR_TOKENS)),
     Instruction("STATS", 0x32, "row statistics of int16 rows for NORM: sums, variance, reciprocal square root", (
         *_SPM_SOURCE, *_ROWS_TILES,
-        Field("features", 15, "D, the features that count; channels beyond must hold zero"),
+        _count("features", 15, "D, the features that count; channels beyond must hold zero"),
         Field("rms", 1, "1: RMSNorm (no mean)"),
         Field("eps", 60, "added to D*S2 - S1*S1"),
         Field("state_base", 10, "state row of row 0"),
         *_token("src_wait", "source ready"), *_token("src_signal", "source no longer needed"))),
     Instruction("NORM", 0x33, "normalizes int16 rows by their statistics, then requantizes per channel", (
         *_SPM_SOURCE, *_DESTINATION, *_ROWS_TILES,
-        Field("features", 15, "D, as in STATS"),
+        _count("features", 15, "D, as in STATS"),
         Field("param_base", 20, "word of the first group's parameter records"),
         Field("state_base", 10, "state row of row 0"),
         *_VECTOR_TOKENS)),
     Instruction("SOFTMAX", 0x34, "one key block of the one-pass softmax: scores to probabilities, running maximum and sum", (
         Field("acc_base", 14, "accumulator word of row 0, key tile 0"),
         Field("acc_stride", 14, "accumulator words between key tiles"),
-        Field("rows", 12, "query rows"),
-        Field("tiles", 8, "key tiles of this block; whole panels, at most key_block"),
+        _count("rows", 12, "query rows"),
+        _count("tiles", 8, "key tiles of this block; whole panels, at most key_block"),
         Field("key_start", 16, "number of the block's first key, a multiple of the panel"),
         Field("key_reg", 4, "scalar register added to key_start"),
         Field("key_limit", 16, "keys from this number on are masked"),
@@ -379,6 +406,7 @@ def markdown_table():
             lines += ["| bits | field | meaning |", "|---|---|---|"]
             for f in i.field_list:
                 low = i.offsets[f.name]
-                lines.append(f"| {low + f.width - 1}:{low} | `{f.name}` | {f.doc}{' (signed)' if f.signed else ''} |")
+                doc = f.doc + " (signed)" * f.signed + " (at least 1)" * f.count
+                lines.append(f"| {low + f.width - 1}:{low} | `{f.name}` | {doc} |")
             lines.append("")
     return "\n".join(lines)

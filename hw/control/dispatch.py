@@ -1,6 +1,6 @@
 """Decoding and dispatch: checks instructions, executes control, adds scalar registers, feeds the engines' queues."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -63,6 +63,15 @@ class ScalarRegisters(wiring.Component):
         return m
 
 
+def _legal(instruction, word):
+    """The rules of `isa.Instruction.violation`, and zeros beyond the fields: an engine counts down to the last."""
+    fields = data.View(instruction_layout(instruction.mnemonic), word)
+    rules = [~word[instruction.width:].any(), *(fields[name].any() for name in instruction.counts)]
+    if instruction.has_ring:
+        rules.append((fields.ring_start < fields.ring_slots) | ~fields.ring_slots.any())
+    return Cat(rules).all()
+
+
 class Dispatch(wiring.Component):
     """Takes instructions in order.
 
@@ -97,7 +106,7 @@ class Dispatch(wiring.Component):
         with m.Switch(opcode):
             for number, instruction in isa.BY_OPCODE.items():
                 with m.Case(number):
-                    m.d.comb += legal.eq(~word[instruction.width:].any())
+                    m.d.comb += legal.eq(_legal(instruction, word))
 
         # Uses at equal places in the word are one case of the register adder.
         uses = {}       # (register offset, field offset, field width, rule) -> opcodes

@@ -2,27 +2,18 @@
 
 import numpy as np
 
-from weft.hw.isa import Element
+from weft.hw.isa import INSTRUCTIONS, Element
 
 from . import layout
 
 __all__ = ["check"]
 
-_COUNTS = {
-    "LOAD": ("outer_count", "inner_count", "run_words"), "STORE": ("outer_count", "inner_count", "run_words"),
-    "INDEX": ("count",), "GATHER": ("count", "run_words"),
-    "MATMUL": ("rows", "k_tiles", "n_tiles", "chunk_tiles"), "MATMUL_KT": ("rows", "k_tiles", "n_tiles"),
-    "MATMUL_V": ("rows", "k_tiles", "n_tiles"),
-    "REQUANT": ("rows", "tiles"), "NORM": ("rows", "tiles"), "STATS": ("rows", "tiles"), "SOFTMAX": ("rows", "tiles"),
-}
-
 
 def check(config, operation):
     """Raises ProgramError for fields that have no meaning together, or in this configuration."""
     f, mnemonic = operation.f, operation.mnemonic
-    for name in _COUNTS.get(mnemonic, ()):
-        if getattr(f, name) < 1:
-            raise operation.error(f"{name} must be at least 1")
+    if violation := INSTRUCTIONS[mnemonic].violation(vars(f)):
+        raise operation.error(violation)
     if mnemonic in ("LOAD", "STORE"):
         _check_dma(config, operation)
     elif mnemonic in ("INDEX", "GATHER"):
@@ -30,8 +21,6 @@ def check(config, operation):
     elif mnemonic.startswith("MATMUL"):
         if f.rescale and not f.accumulate:
             raise operation.error("rescale needs accumulate")
-        if mnemonic == "MATMUL":
-            _check_ring(operation)
     elif operation.engine == 3 and mnemonic not in ("VECTOR_SYNC", "TABLE"):
         _check_vector(config, operation)
     elif mnemonic == "TABLE":
@@ -43,15 +32,8 @@ def _multiple(operation, name, value, unit):
         raise operation.error(f"{name} must be a multiple of {unit}, not {value}")
 
 
-def _check_ring(operation):
-    f = operation.f
-    if f.ring_slots and f.ring_start >= f.ring_slots:
-        raise operation.error(f"ring_start is {f.ring_start}, the ring has {f.ring_slots} slots")
-
-
 def _check_dma(config, operation):
     f = operation.f
-    _check_ring(operation)
     _multiple(operation, "dram_addr", f.dram_addr, config.dma_bytes)
     _multiple(operation, "spm_addr", f.spm_addr, config.dma_words)
     _multiple(operation, "run_words", f.run_words, config.dma_words)

@@ -132,7 +132,7 @@ async def illegal_instructions(dut):
     settings = config()
     machine = Machine(dut, cocotb.RANDOM_SEED)
     await machine.reset()
-    words = [0x05, 0xFF, 1 << 20, isa.encode("STORE_SYNC") | 1 << 255]
+    words = [0x05, 0xFF, 1 << 20, isa.encode("STORE_SYNC") | 1 << 255, isa.encode("LOAD", run_words=1, inner_count=1)]
     for position, word in enumerate(words):
         code = isa.encode_program([transfer(settings, "LOAD", dram_addr=DATA)] * position)
         code = bytes(code) + word.to_bytes(32, "little") + bytes(isa.encode_program([("END", {})]))

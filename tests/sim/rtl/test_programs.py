@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from weft.hw.config import Config
-from weft.hw.errors import InputError, Mismatch, RunError
+from weft.hw.errors import InputError, Mismatch, ProgramError, RunError
 from weft.hw.image import Image
-from weft.hw.isa import encode_program
+from weft.hw.isa import INSTRUCTIONS, encode_program
 from weft.sim.compare import compare, run_both
 from weft.sim.fuzz import random_image, random_program
 from weft.sim.fuzz.campaign import failure, replay, save, shrink
@@ -75,6 +75,22 @@ def test_illegal_instruction(machines):
     image.constant[128 + 32] = 0x66
     with pytest.raises(RunError, match=r"stopped with ILLEGAL_INSTRUCTION at instruction 1 \(layer\)"):
         machines("tiny").run(image, {})
+
+
+@pytest.mark.parametrize("mnemonic", [name for name, i in INSTRUCTIONS.items() if i.counts or i.has_ring])
+def test_illegal_fields(machines, mnemonic):
+    instruction = INSTRUCTIONS[mnemonic]
+    legal = dict.fromkeys(instruction.counts, 1)
+    illegal = [{**legal, name: 0} for name in instruction.counts]
+    if instruction.has_ring:
+        illegal += [{**legal, "ring_slots": 2, "ring_start": 2}, {**legal, "ring_slots": 1, "ring_start": 63}]
+    assert instruction.violation(dict.fromkeys(instruction.fields, 0) | legal) is None
+    for fields in illegal:
+        image = program(("CALC", {}), ("BARRIER", {}), (mnemonic, fields))
+        with pytest.raises(RunError, match=r"stopped with ILLEGAL_INSTRUCTION at instruction 2 \(layer\)"):
+            machines("tiny").run(image, {})
+        with pytest.raises(ProgramError, match=rf"instruction 2 \({mnemonic}\): "):
+            GoldenMachine(image).run({})
 
 
 @pytest.mark.parametrize("memory", ["reference", "stress"])
