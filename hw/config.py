@@ -9,7 +9,7 @@ import json
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
+from math import ceil, gcd
 from pathlib import Path
 
 from .errors import ConfigError
@@ -136,6 +136,11 @@ class Config:
     def line_bytes(self):
         """Bytes of one scratchpad line, two words: one int16 panel of one row, and the width of every port."""
         return 2 * self.word_bytes
+
+    @cached_property
+    def lane_bytes(self):
+        """Bytes of a scratchpad line that are always written together: lanes of the vector engine, beats of the bus."""
+        return gcd(self.vector_lanes, self.data_bytes, self.word_bytes)
 
     @cached_property
     def k_tiles_per_panel(self):

@@ -1,6 +1,6 @@
 """The scratchpad: banks of lines, shared by ports of fixed priority."""
 
-from amaranth.hdl import Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -16,7 +16,9 @@ class Scratchpad(wiring.Component):
     In each cycle a bank serves one read and one write, those of the port that comes first in the list; ``ready``
     answers in the cycle of the request and depends on the other ports' ``valid`` and ``line`` only. Data of a read
     comes READ_LATENCY (2) cycles after it: the bank's register, then the port's. A write accepted in one cycle is
-    seen by reads accepted from the next on; a read of the line in the same cycle gives undefined data.
+    seen by reads accepted from the next on. A read of the line in the same cycle gives the bytes that are not written, and
+    undefined data instead of those that are: threads share a line (two words), and within a panel the vector engine reads
+    ahead of its writes.
 
     Parameters
     ----------
@@ -49,7 +51,7 @@ class Scratchpad(wiring.Component):
 
         memories = []
         for number in range(banks):
-            memories.append(OnChipMemory(8 * config.line_bytes, depth, lane=8))
+            memories.append(OnChipMemory(8 * config.line_bytes, depth, lane=8 * config.lane_bytes))
             m.submodules[f"bank_{number}"] = memories[-1]
 
         def bank_of(port):
@@ -76,7 +78,7 @@ class Scratchpad(wiring.Component):
                 memory.read_enable.eq(1), memory.read_address.eq(port.line[:row_bits])])
             first_for(writes, number, lambda port, memory=memory: [
                 memory.write_enable.eq(1), memory.write_address.eq(port.line[:row_bits]),
-                memory.write_data.eq(port.data), memory.write_mask.eq(port.mask)])
+                memory.write_data.eq(port.data), memory.write_mask.eq(Cat(port.mask[::config.lane_bytes]))])
 
         for name, port in zip(self.reads, reads):
             accepted = Signal(name=f"{name}_accepted")

@@ -1,23 +1,31 @@
 """The one wrapper around every on-chip memory.
 
 Amaranth instantiates `weft_memory`, whose Verilog is `VERILOG` below: simulation and FPGA tools infer block RAM from
-it, an ASIC flow replaces this one module by its macros.
+it, an ASIC flow replaces this one module by its macros. What it promises when a word is read and written in one cycle is
+all that the accelerator relies on: with `COLLISION_NOISE` defined, the module returns noise for everything else.
 """
 
 from amaranth.hdl import ClockSignal, Instance, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["OnChipMemory", "VERILOG", "MODULE"]
+__all__ = ["OnChipMemory", "VERILOG", "MODULE", "COLLISION_NOISE"]
 
 #: Name of the Verilog module that `OnChipMemory` instantiates.
 MODULE = "weft_memory"
 
+#: Verilog macro of the stricter model, for verification.
+COLLISION_NOISE = "WEFT_COLLISION_NOISE"
+
 #: Verilog of that module.
 VERILOG = """\
 // One write port with a mask of LANE bits a bit, one read port whose data comes a cycle later and is held while
-// read_enable is low. Reading the word that is being written gives undefined data; no user does.
-// Replace this module to map every memory of the accelerator to SRAM macros.
+// read_enable is low. A read sees what was written in earlier cycles.
+// A word that is read and written in the same cycle: the lanes whose mask bit is 1 read as anything, nobody uses them;
+// the lanes whose mask bit is 0 must read as they are. Only the scratchpad has more than one lane.
+// Replace this module to map every memory of the accelerator to SRAM macros. Where a macro promises nothing about a
+// word that is being written, take one macro for each lane, written only if the lane's mask bit is 1.
+// WEFT_COLLISION_NOISE is for verification: what may read as anything reads as neither the old nor the new data.
 module weft_memory #(
     parameter WIDTH = 32,
     parameter DEPTH = 16,
@@ -44,6 +52,13 @@ module weft_memory #(
                     storage[write_address][lane*LANE +: LANE] <= write_data[lane*LANE +: LANE];
         if (read_enable)
             read_data <= storage[read_address];
+`ifdef WEFT_COLLISION_NOISE
+        if (read_enable && write_enable && read_address == write_address)
+            for (lane = 0; lane < WIDTH/LANE; lane = lane + 1)
+                if (write_mask[lane])
+                    read_data[lane*LANE +: LANE] <=
+                        ~(storage[read_address][lane*LANE +: LANE] ^ write_data[lane*LANE +: LANE]);
+`endif
     end
 endmodule
 """
@@ -53,7 +68,8 @@ class OnChipMemory(wiring.Component):
     """A memory with one write port and one read port: an instance of `weft_memory`.
 
     Data of a read comes one cycle after ``read_enable`` and is held until the next. A read in the cycle after a
-    write sees it; a read of the same word in the same cycle gives undefined data.
+    write sees it; of a word that is read and written in the same cycle, the written lanes read as anything, the others
+    as they are.
 
     Parameters
     ----------

@@ -135,12 +135,12 @@ def _main(options):
 
     if options.replay:
         image, inputs, seed, memory = replay(options.replay)
-        reason = failure(image, inputs, RtlMachine(image.config, options.verilog, "build"), seed, memory)
+        reason = failure(image, inputs, RtlMachine(image.config, options.verilog, "build", noise=True), seed, memory)
         print(reason or "equal")
         return int(reason is not None)
     configs = [Config.load(c) for c in options.config or ("tiny", "small")]
     print("building " + ", ".join(c.name for c in configs), flush=True)
-    machines = [RtlMachine(c, options.verilog, "build") for c in configs]
+    machines = [RtlMachine(c, options.verilog, "build", noise=True) for c in configs]
     end, seed, programs, failed, told = time.monotonic() + 60 * options.minutes, options.seed, 0, 0, time.monotonic()
     while time.monotonic() < end:
         for config, rtl in zip(configs, machines):

@@ -57,12 +57,13 @@ def _load(path):
 class Library:
     """The functions of ``loop.cpp`` around one accelerator's Verilog.
 
-    ``optimize``: "speed" (programs of many cycles) or "build" (many configurations, few cycles each).
+    ``optimize``: "speed" (programs of many cycles) or "build" (many configurations, few cycles each); ``flags``: more
+    Verilator options.
     """
 
-    def __init__(self, config, verilog_dir=None, optimize="speed"):
+    def __init__(self, config, verilog_dir=None, optimize="speed", flags=()):
         self.config = config
-        self.path = build_library(sources_of(config, verilog_dir), TOP, [_LOOP], optimize=optimize)
+        self.path = build_library(sources_of(config, verilog_dir), TOP, [_LOOP], flags, optimize)
         self._library = _load(self.path)
         if self._library.weft_beat_bytes() != config.data_bytes:
             raise ConfigError(f"the Verilog has data beats of {self._library.weft_beat_bytes()} bytes, the configuration "

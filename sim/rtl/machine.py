@@ -10,6 +10,7 @@ from weft.hw.control.register_map import BY_NAME, MAGIC, THREADS
 from weft.hw.errors import InputError, RunError
 from weft.hw.interfaces import ThreadState
 from weft.hw.isa import ErrorCause
+from weft.hw.memory.wrapper import COLLISION_NOISE
 
 from .library import Library
 
@@ -54,11 +55,12 @@ class RtlMachine:
     """The RTL of a configuration, from our generator or from a folder of Verilog files.
 
     One simulation is made for each run, so that runs do not influence each other; several can run in threads.
+    ``noise``: memories return noise where the accelerator may not rely on them (`weft.hw.memory.wrapper`).
     """
 
-    def __init__(self, config, verilog_dir=None, optimize="speed"):
+    def __init__(self, config, verilog_dir=None, optimize="speed", noise=False):
         self.config = config
-        self.library = Library(config, verilog_dir, optimize)
+        self.library = Library(config, verilog_dir, optimize, [f"-D{COLLISION_NOISE}"] if noise else [])
 
     def run(self, image, inputs, memory="reference", seed=0, registers=None, progress=None, errors=None,
             limit_cycles=None):

@@ -22,12 +22,12 @@ LIMIT = 1_000_000
 
 @pytest.fixture(scope="module")
 def machines():
-    """``machines(name)``: the RTL of a configuration, built once."""
+    """``machines(name)``: the RTL of a configuration, built once, with noise where memories promise nothing."""
     made = {}
 
     def machine(name):
         if name not in made:
-            made[name] = RtlMachine(CONFIGS[name], optimize="build")
+            made[name] = RtlMachine(CONFIGS[name], optimize="build", noise=True)
         return made[name]
 
     return machine
