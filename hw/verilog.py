@@ -170,6 +170,7 @@ def describe(config):
         "clock": "clk", "reset": "rst (synchronous, high)",
         "ports": ports,
         "memory_module": wrapper.MODULE,
+        "memory_collision": wrapper.COLLISION,
         "memories": _memories(verilog),
         "registers": [
             {"name": r.name, "offset": r.offset, "access": r.access, "doc": r.doc,

@@ -9,10 +9,13 @@ from amaranth.hdl import ClockSignal, Instance, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["OnChipMemory", "VERILOG", "MODULE", "COLLISION_NOISE"]
+__all__ = ["OnChipMemory", "VERILOG", "MODULE", "COLLISION", "COLLISION_NOISE"]
 
 #: Name of the Verilog module that `OnChipMemory` instantiates.
 MODULE = "weft_memory"
+
+#: What happens to a word that is read and written in one cycle, for ``weft.json``.
+COLLISION = "lanes that are written may read as anything, lanes that are not written must read as they are"
 
 #: Verilog macro of the stricter model, for verification.
 COLLISION_NOISE = "WEFT_COLLISION_NOISE"
