@@ -42,8 +42,8 @@ class ScratchpadRead(Signature):
 
 
 class ScratchpadWrite(Signature):
-    """Writes the bytes of one line that ``mask`` names, in whole lanes of ``lane_bytes``; they can be read from the cycle
-    after acceptance on."""
+    """Writes the bytes of one line that ``mask`` names, in whole lanes of ``lane_bytes``; they can be read from the
+    cycle after acceptance on."""
 
     def __init__(self, config):
         lines = config.scratchpad_words // 2

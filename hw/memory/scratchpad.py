@@ -16,9 +16,9 @@ class Scratchpad(wiring.Component):
     In each cycle a bank serves one read and one write, those of the port that comes first in the list; ``ready``
     answers in the cycle of the request and depends on the other ports' ``valid`` and ``line`` only. Data of a read
     comes READ_LATENCY (2) cycles after it: the bank's register, then the port's. A write accepted in one cycle is
-    seen by reads accepted from the next on. A read of the line in the same cycle gives the bytes that are not written, and
-    undefined data instead of those that are: threads share a line (two words), and within a panel the vector engine reads
-    ahead of its writes.
+    seen by reads accepted from the next on. A read of the line in the same cycle gives the bytes that are not
+    written, and undefined data instead of those that are: threads share a line (two words), and the vector engine
+    reads ahead of its writes.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The one wrapper around every on-chip memory.
 
 Amaranth instantiates `weft_memory`, whose Verilog is `VERILOG` below: simulation and FPGA tools infer block RAM from
-it, an ASIC flow replaces this one module by its macros. What it promises when a word is read and written in one cycle is
-all that the accelerator relies on: with `COLLISION_NOISE` defined, the module returns noise for everything else.
+it, an ASIC flow replaces this one module by its macros. What it promises when a word is read and written in one cycle
+is all that the accelerator relies on: with `COLLISION_NOISE` defined, the module returns noise for everything else.
 """
 
 from amaranth.hdl import ClockSignal, Instance, Module

@@ -84,7 +84,8 @@ async def every_port_at_random(dut):
         for due, name, data, defined in expected:
             if due == cycle:
                 found = unpack(ports[name]["data"].value.to_unsigned(), 8, CONFIG.line_bytes, signed=False)
-                assert np.array_equal(found[defined], data[defined]), f"cycle {cycle}: {name} reads {found} instead of {data}"
+                assert np.array_equal(found[defined], data[defined]), (
+                    f"cycle {cycle}: {name} reads {found} instead of {data}")
         expected = [entry for entry in expected if entry[0] > cycle]
         for name, (data, mask) in values.items():
             if int(ports[name]["ready"].value):

@@ -22,7 +22,7 @@ def machine():
 
 
 def run(machine, code, output_words):
-    """Runs instructions after a preamble that loads records and weights; memory: records, weights, code, input, output."""
+    """Runs instructions after a preamble that loads records and weights."""
     record = np.array([77, 300 | 9 << 18 | 3 << 24], "<u4")
     constant = np.concatenate([np.tile(record, 4).view(np.uint8), np.arange(1, 97, dtype=np.uint8)])
     preamble = [("LOAD", copy(0, RECORDS, 8)), ("LOAD", copy(32, WEIGHTS, 16)), ("BARRIER", {})]
@@ -38,8 +38,9 @@ def copy(address, word, words, **more):
 
 
 def requant(base, rows, tiles, row_stride, panel_stride, **destination):
-    return "REQUANT", dict(src_base=base, src_row_stride=row_stride, src_panel_stride=panel_stride, rows=rows, tiles=tiles,
-                           param_base=RECORDS, param_hold=1, src_type=Element.INT8, dst_type=Element.INT8, **destination)
+    return "REQUANT", dict(src_base=base, src_row_stride=row_stride, src_panel_stride=panel_stride, rows=rows,
+                           tiles=tiles, param_base=RECORDS, param_hold=1, src_type=Element.INT8, dst_type=Element.INT8,
+                           **destination)
 
 
 def test_results_in_place(machine):
