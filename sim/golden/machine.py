@@ -77,7 +77,7 @@ class GoldenMachine:
         """Runs the program.
 
         ``inputs``: for each input buffer uint8[bytes], or uint8[batch, bytes] to run many at once (all of them, or some;
-        the others are shared). ``registers``: scalar registers ``{number: value}``, instead of the image's.
+        the others are shared); likewise for state buffers, which are zero otherwise. ``registers``: scalar registers ``{number: value}``, instead of the image's.
 
         Raises InputError for inputs that do not fit and ProgramError for what the program does wrong.
         """
@@ -87,7 +87,7 @@ class GoldenMachine:
         flat = state.memory.reshape(state.batch, -1)
         origin = self._regions.first_granule * self._regions.unit
         for buffer in self.image.buffers:
-            if buffer.kind == "input":
+            if buffer.name in inputs:
                 flat[:, buffer.offset - origin:buffer.offset - origin + buffer.bytes] = inputs[buffer.name]
         state.float_bytes = plan.float_bytes
         for kernel in plan.kernels:
@@ -100,10 +100,11 @@ class GoldenMachine:
         return GoldenResult(outputs, buffers, self._log(state, item), plan.macs, plan.pcs)
 
     def _check_inputs(self, inputs):
-        wanted = {b.name: b.bytes for b in self.image.buffers if b.kind == "input"}
+        sizes = {b.name: b.bytes for b in self.image.buffers if b.kind in ("input", "state")}
+        wanted = {b.name: b.bytes for b in self.image.buffers if b.kind == "input" or b.name in inputs and b.name in sizes}
         for name in inputs:
-            if name not in wanted:
-                raise InputError(f"the program has no input {name!r}; it has {', '.join(wanted) or 'none'}")
+            if name not in sizes:
+                raise InputError(f"the program has no input {name!r}; it has {', '.join(sizes) or 'none'}")
         arrays, batch = {}, None
         for name, size in wanted.items():
             if name not in inputs:
