@@ -212,6 +212,9 @@ class Lowering:
                 weights[id(op.weight)] = op.weight.size
             elif isinstance(op, qgraph.Embed):
                 total += 2 * self.graph.tensors[op.out].rows * op.table.shape[1]
+            elif isinstance(op, qgraph.Positions):
+                tensor = self.graph.tensors[op.out]
+                total += tensor.rows * tensor.features * size[tensor.dtype]
             elif isinstance(op, qgraph.Constant):
                 total += op.values.size * size[self.graph.tensors[op.out].dtype]
         return int(total + sum(weights.values()))

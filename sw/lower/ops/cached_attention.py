@@ -40,7 +40,8 @@ class _CachedAttention(AttentionLowering):
     def _append(self, new, cache):
         """Stores the new rows; tiles are laid out as the product reads them, so each panel is one run."""
         ctx, rows = self.ctx, new.stored_rows
-        moving = ctx.offsets.moving(cache.row_bytes, self.op.least, cache.rows - rows)
+        least = self.op.least // ctx.granule * ctx.granule
+        moving = ctx.offsets.moving(cache.row_bytes, least, cache.rows - rows)
         view = ctx.read(new, 0, rows)
         copy_rows(ctx.builder.store, cache, view, 0, rows, 0, new.panels, moving)
         ctx.release(view)
