@@ -37,7 +37,7 @@ class DecoderProgram:
     ``steps``: `Step` by name: "prefill" takes many tokens, "decode" as few as the memory port allows, one unless
     it is wider than a scratchpad word. ``max_length``: positions; ``vocabulary``: token ids are below it;
     ``scale`` (float64[1] or [features]) and ``zero`` of the logits. ``macs_per_row``, ``macs_per_key``, ``cache_row_bytes``:
-    see `weft.decoder.Steps`. ``assets``: named bytes that travel with the program, such as a tokenizer.
+    see `weft.decoder.Steps`. ``stop``: token ids that end a text. ``assets``: named bytes that travel with the program, such as a tokenizer.
     """
     steps: dict
     max_length: int
@@ -47,6 +47,7 @@ class DecoderProgram:
     macs_per_row: int
     macs_per_key: int
     cache_row_bytes: int
+    stop: tuple = ()
     assets: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -102,7 +103,7 @@ class DecoderProgram:
         values = {n: int(getattr(self, n)) for n in ("max_length", "vocabulary", "zero", "macs_per_row", "macs_per_key",
                                                      "cache_row_bytes")}
         write_container(path, {"kind": "decoder", "isa": isa.VERSION, "config": self.config.to_dict(), "steps": steps,
-                               **values}, tensors)
+                               "stop": [int(n) for n in self.stop], **values}, tensors)
 
     @classmethod
     def from_container(cls, description, tensors, config):
@@ -114,5 +115,5 @@ class DecoderProgram:
             image = image_from(config, tensors["constant"], step, tensors[f"{name}.sources"])
             steps[name] = Step(image, HostTensor(**step["ids"]), HostTensor(**step["logits"]), step["compulsory_bytes"])
         return cls(steps, d["max_length"], d["vocabulary"], tensors["logits.scale"], d["zero"], d["macs_per_row"],
-                   d["macs_per_key"], d["cache_row_bytes"],
+                   d["macs_per_key"], d["cache_row_bytes"], tuple(d["stop"]),
                    {n: a.tobytes() for n, a in named(tensors, "asset.").items()})

@@ -55,11 +55,11 @@ class Session:
                              f"{self.program.max_length} positions")
         return self._take(ids)
 
-    def generate(self, prompt_ids, max_new_tokens, stop=()):
+    def generate(self, prompt_ids, max_new_tokens, stop=None):
         """Starts over with a prompt; returns an iterator of up to ``max_new_tokens`` tokens, each the likeliest (of equals
         the first), computed as it is asked for.
 
-        ``stop``: token ids after which the text ends. Raises InputError for a prompt that is empty, too long, or leaves no
+        ``stop``: token ids after which the text ends, by default the program's. Raises InputError for a prompt that is empty, too long, or leaves no
         room for the new tokens.
         """
         prompt, limit = self._checked(prompt_ids), self.program.max_length
@@ -71,7 +71,7 @@ class Session:
             raise InputError(f"{max_new_tokens} new tokens after a prompt of {prompt.size} are too many: the program was "
                              f"compiled for {limit} positions, so at most {limit - prompt.size + 1}")
         self.reset()
-        return self._tokens(prompt, max_new_tokens, set(stop))
+        return self._tokens(prompt, max_new_tokens, set(self.program.stop if stop is None else stop))
 
     def _tokens(self, ids, count, stop):
         for _ in range(count):
