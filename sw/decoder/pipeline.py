@@ -10,6 +10,9 @@ from weft.hw.errors import CompileError
 
 __all__ = ["compile_decoder"]
 
+#: Panels of keys that the first version of a program attends to.
+_FEWEST_PANELS = 2
+
 
 def compile_decoder(model, *, config, max_length, calibration, quantization=None, progress=None):
     """See `weft.compile_decoder`; ``config`` is a `weft.Config`, ``progress`` a function."""
@@ -36,7 +39,7 @@ def compile_decoder(model, *, config, max_length, calibration, quantization=None
     length = -(-max_length // unit) * unit
     chunk = min(2 * max(config.rows // unit, 1) * unit, length)
     steps = Steps(prepare(quantized, config), max_length, chunk)
-    lowered = lower_stepped({name: steps.versions(rows, config.key_block)
+    lowered = lower_stepped({name: steps.versions(rows, _FEWEST_PANELS * config.panel)
                              for name, rows in (("prefill", chunk), ("decode", unit))}, config)
     return DecoderProgram({name: Step(one.image, one.inputs[0], one.outputs[0], one.compulsory_bytes)
                            for name, one in lowered.items()},

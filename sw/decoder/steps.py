@@ -68,12 +68,12 @@ class Steps:
         values = {f.name: getattr(op, f.name) for f in fields(op)} | {"q_len": rows, "k_len": keys}
         return qgraph.CachedAttention(**values, capacity=self.length + self.chunk, least=least)
 
-    def versions(self, rows, block):
-        """``[(positions, graph)]`` for `weft.lower.lower_stepped`: one, two, four, ... key blocks, and all of them.
+    def versions(self, rows, keys):
+        """``[(positions, graph)]`` for `weft.lower.lower_stepped`: for ``keys`` keys, twice, four times, ... as many, and all.
 
-        Cost follows the position within a factor of two, and no instruction is skipped at run time.
+        Cost follows the position within a factor of two, with no instruction skipped in between.
         """
-        result, least, keys = [], 0, block
+        result, least = [], 0
         while keys < self.length:
             positions = keys - rows + 1
             if positions > least:

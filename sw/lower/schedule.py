@@ -37,16 +37,15 @@ def advance_loads(items, sizes):
     """``items`` with every load of constants and inputs moved to right behind the last instruction it conflicts with."""
     storage = Storage(sizes)
     movable = _movable(items, sizes)
-    keys, loads, fixed = [], [], -1
+    keys, loads, gathered = [], [], -1
     for number, item in enumerate(items):
         if not movable[number]:
             keys.append((number, 0, number))
-            if item.thread == Thread.LOAD:
-                fixed = number
+            if item.mnemonic in ("INDEX", "GATHER"):
+                gathered = number
         else:
             after = -1 if len(loads) < LOADS_AHEAD else loads[-LOADS_AHEAD]
-            if items[fixed].mnemonic in ("INDEX", "GATHER"):
-                after = max(after, fixed)           # what the program starts with comes first
+            after = max(after, gathered)            # what the program starts with comes first
             for access in item.accesses:
                 for other in storage.needs(access.space, access.words, access.write, None).values():
                     after = max(after, keys[other][0])
