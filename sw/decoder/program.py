@@ -94,11 +94,11 @@ class DecoderProgram:
     def save(self, path):
         """Writes the program file, all of it or nothing."""
         tensors = {"constant": self.steps["decode"].image.constant, "logits.scale": np.asarray(self.scale, np.float64)}
-        steps = {}
+        steps = []
         for name, step in self.steps.items():
-            steps[name], tensors[f"{name}.sources"] = image_description(step.image)
-            steps[name] |= {"ids": asdict(step.ids), "logits": asdict(step.logits),
-                            "compulsory_bytes": int(step.compulsory_bytes)}
+            image, tensors[f"{name}.sources"] = image_description(step.image)
+            steps.append({"name": name, "ids": asdict(step.ids), "logits": asdict(step.logits),
+                          "compulsory_bytes": int(step.compulsory_bytes), **image})
         tensors |= {f"asset.{name}": np.frombuffer(bytes(data), np.uint8) for name, data in self.assets.items()}
         values = {n: int(getattr(self, n)) for n in ("max_length", "vocabulary", "zero", "macs_per_row", "macs_per_key",
                                                      "cache_row_bytes")}
@@ -111,9 +111,9 @@ class DecoderProgram:
         from weft.lower import HostTensor
 
         d, steps = description, {}
-        for name, step in d["steps"].items():
-            image = image_from(config, tensors["constant"], step, tensors[f"{name}.sources"])
-            steps[name] = Step(image, HostTensor(**step["ids"]), HostTensor(**step["logits"]), step["compulsory_bytes"])
+        for step in d["steps"]:
+            image = image_from(config, tensors["constant"], step, tensors[f"{step['name']}.sources"])
+            steps[step["name"]] = Step(image, HostTensor(**step["ids"]), HostTensor(**step["logits"]), step["compulsory_bytes"])
         return cls(steps, d["max_length"], d["vocabulary"], tensors["logits.scale"], d["zero"], d["macs_per_row"],
                    d["macs_per_key"], d["cache_row_bytes"], tuple(d["stop"]),
                    {n: a.tobytes() for n, a in named(tensors, "asset.").items()})
