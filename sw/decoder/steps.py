@@ -14,6 +14,8 @@ from weft.hw.errors import CompileError
 
 __all__ = ["Steps"]
 
+#: A version for fewer keys saves one part in so many of its work, or there is none.
+_LEAST_SAVING = 32
 _BY_ROW = (qgraph.Embed, qgraph.Add, qgraph.Linear, qgraph.Norm, qgraph.Requant)
 
 
@@ -68,18 +70,25 @@ class Steps:
         values = {f.name: getattr(op, f.name) for f in fields(op)} | {"q_len": rows, "k_len": keys}
         return qgraph.CachedAttention(**values, capacity=self.length + self.chunk, least=least)
 
-    def versions(self, rows, keys):
-        """``[(positions, graph)]`` for `weft.lower.lower_stepped`: for ``keys`` keys, twice, four times, ... as many, and all.
-
-        Cost follows the position within a factor of two, with no instruction skipped in between.
+    def versions(self, rows, fewest):
+        """``[(positions, graph)]`` for `weft.lower.lower_stepped`: for all keys, and for ``fewest`` times a power of two
+        where that saves some part of the work, so that cost follows the position.
         """
+        counts, keys = [self.length], fewest
+        while 2 * keys < self.length:
+            keys *= 2
+        while fewest <= keys < self.length:
+            work = self.macs_per_row + keys * self.macs_per_key
+            if (counts[-1] - keys) * self.macs_per_key * _LEAST_SAVING < work:
+                break
+            counts.append(keys)
+            keys //= 2
         result, least = [], 0
-        while keys < self.length:
+        for keys in reversed(counts[1:]):
             positions = keys - rows + 1
             if positions > least:
                 result.append((positions, self.graph(rows, keys, least)))
                 least = positions
-            keys *= 2
         return [*result, (self.length, self.graph(rows, self.length, least))]
 
     @property
