@@ -47,11 +47,12 @@ def compile_decoder(model, *, config, max_length=256, calibration, quantization=
         vocabulary]`` (or several results of which they are the first); exported without a cache.
     config: `weft.Config`, the name of one, or the path of a configuration file.
     max_length: positions; prompt and generated text share them.
-    calibration: iterable of token-id tensors, ``[tokens]`` or ``[sequences, tokens]``, from which every scale is chosen.
+    calibration: iterable of token-id tensors, ``[tokens]`` or ``[sequences, tokens]``, from which every scale is
+        chosen.
     quantization, progress: as in `weft.compile`.
 
-    Returns a `weft.DecoderProgram`. Raises CompileError for what is not supported, naming operator and module, and for a
-    model whose results depend on later tokens or on anything but token ids.
+    Returns a `weft.DecoderProgram`. Raises CompileError for what is not supported, naming operator and module, and for
+    a model whose results depend on later tokens or on anything but token ids.
     """
     from weft.decoder.pipeline import compile_decoder as compile_causal
 

@@ -1,8 +1,8 @@
 """The program file: a safetensors container whose metadata describe the program and seal it with a checksum.
 
-Tensors: ``constant`` (the memory's bytes from offset 0), ``sources`` (layer of each instruction; in a decoder one for each
-of its programs), ``host.*`` (arrays of the host program), ``asset.*`` (tokenizer and the like, as bytes). Metadata: one JSON
-object under ``weft``, and its checksum.
+Tensors: ``constant`` (the memory's bytes from offset 0), ``sources`` (layer of each instruction; in a decoder one for
+each of its programs), ``host.*`` (arrays of the host program), ``asset.*`` (tokenizer and the like, as bytes).
+Metadata: one JSON object under ``weft``, and its checksum.
 """
 
 import hashlib
@@ -91,7 +91,8 @@ def read_program(path, config=None):
     """
     description, tensors = read_container(path)
     if description["isa"] != isa.VERSION:
-        raise ProgramError(f"program file {path} is for instruction set {description['isa']}, this Weft has {isa.VERSION}")
+        raise ProgramError(f"program file {path} is for instruction set {description['isa']}, this Weft has "
+                           f"{isa.VERSION}")
     made_for = Config.from_dict(description["config"], source=str(path))
     if config is not None and config != made_for:
         raise ProgramError(f"program file {path} was compiled for configuration {made_for.name}, not {config.name}")

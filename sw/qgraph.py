@@ -222,8 +222,8 @@ class Positions(QOp):
 class CachedAttention(Attention):
     """Causal attention of new rows to all rows so far, whose keys and values are kept between runs.
 
-    The new rows of k and v become rows ``position ..`` of two caches of ``capacity`` rows, named after their tensors, which
-    start as zeros; query row r then attends to rows ``0 .. position + r`` of them. ``least <= position`` and
+    The new rows of k and v become rows ``position ..`` of two caches of ``capacity`` rows, named after their tensors,
+    which start as zeros; query row r then attends to rows ``0 .. position + r`` of them. ``least <= position`` and
     ``position + q_len <= k_len`` hold for every run whose results count: ``k_len`` keys are enough. batch is 1.
     """
 

@@ -68,7 +68,8 @@ class TextModel:
 
 
 def load_folder(model_dir, decoder=False):
-    """Load a local Hugging Face folder, with ``decoder`` as a causal language model; CompileError names what is missing."""
+    """Load a local Hugging Face folder, with ``decoder`` as a causal language model; CompileError names what is
+    missing."""
     folder = Path(model_dir)
     if not (folder / "config.json").is_file():
         reason = "has no config.json" if folder.is_dir() else "does not exist"
@@ -77,7 +78,8 @@ def load_folder(model_dir, decoder=False):
         from transformers import AutoModel, AutoModelForCausalLM
 
         try:
-            module = (AutoModelForCausalLM if decoder else AutoModel).from_pretrained(folder, local_files_only=True, dtype="float32").eval()
+            kind = AutoModelForCausalLM if decoder else AutoModel
+            module = kind.from_pretrained(folder, local_files_only=True, dtype="float32").eval()
         except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
             raise CompileError(f"model folder {folder}: {_first_sentence(error)}") from error
     if getattr(module.config, "use_cache", False):
@@ -121,8 +123,8 @@ def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None):
 def compile_decoder_folder(model_dir, max_length, config, calibrate_file=None, progress=None):
     """Compile the causal language model in a local Hugging Face folder for texts of up to `max_length` tokens.
 
-    Arguments as in `compile_folder`; the calibration sentences are read as one text. The program ends a text at the tokens
-    that the folder names as ends.
+    Arguments as in `compile_folder`; the calibration sentences are read as one text. The program ends a text at the
+    tokens that the folder names as ends.
     """
     import weft
 

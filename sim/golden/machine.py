@@ -77,7 +77,8 @@ class GoldenMachine:
         """Runs the program.
 
         ``inputs``: for each input buffer uint8[bytes], or uint8[batch, bytes] to run many at once (all of them, or some;
-        the others are shared); likewise for state buffers, which are zero otherwise. ``registers``: scalar registers ``{number: value}``, instead of the image's.
+        the others are shared); likewise for state buffers, which are zero otherwise. ``registers``: scalar registers
+        ``{number: value}``, instead of the image's.
 
         Raises InputError for inputs that do not fit and ProgramError for what the program does wrong.
         """
@@ -101,7 +102,8 @@ class GoldenMachine:
 
     def _check_inputs(self, inputs):
         sizes = {b.name: b.bytes for b in self.image.buffers if b.kind in ("input", "state")}
-        wanted = {b.name: b.bytes for b in self.image.buffers if b.kind == "input" or b.name in inputs and b.name in sizes}
+        inside = {b.name for b in self.image.buffers if b.kind == "input"}
+        wanted = {name: size for name, size in sizes.items() if name in inside or name in inputs}
         for name in inputs:
             if name not in sizes:
                 raise InputError(f"the program has no input {name!r}; it has {', '.join(sizes) or 'none'}")

@@ -66,10 +66,10 @@ class RtlMachine:
             limit_cycles=None):
         """Runs one program.
 
-        ``inputs``: uint8[bytes] for each input buffer, and for state buffers, which are zero otherwise; ``memory``: "reference" (64 cycles latency, 16 bursts in flight, a
-        beat in each cycle) or "stress" (random latency, gaps and back-pressure, by ``seed``); ``registers``: instead of the
-        image's; ``progress(cycles)`` is called now and then; ``errors``: ``(start, end)`` offsets that answer with SLVERR;
-        ``limit_cycles``: stop there.
+        ``inputs``: uint8[bytes] for each input buffer, and for state buffers, which are zero otherwise; ``memory``:
+        "reference" (64 cycles latency, 16 bursts in flight, a beat in each cycle) or "stress" (random latency, gaps and
+        back-pressure, by ``seed``); ``registers``: instead of the image's; ``progress(cycles)`` is called now and then;
+        ``errors``: ``(start, end)`` offsets that answer with SLVERR; ``limit_cycles``: stop there.
 
         Raises RunError when the accelerator stops with an error (cause and instruction), breaks a rule of AXI, writes
         where it may not, or comes to rest (which thread waits for what).

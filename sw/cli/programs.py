@@ -62,8 +62,8 @@ def compile_command(model_dir, seq, decoder, max_length, config_name, calibrate_
 @click.option("--out", "out_file", type=click.Path(path_type=Path), help="Write the outputs to this .npz file.")
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object per text or prompt, results included.")
 def run(program_file, texts, prompt, max_new_tokens, backend, out_file, json_output):
-    """Run a program on texts; prints its outputs' shapes and, for the RTL, cycles and where they went. A decoder continues
-    a prompt; its tokens are printed as they come."""
+    """Run a program on texts; prints its outputs' shapes and, for the RTL, cycles and where they went. A decoder
+    continues a prompt; its tokens are printed as they come."""
     from weft.report import stats_dict, stats_lines
 
     program = _load(program_file, texts, prompt)
@@ -104,8 +104,8 @@ def run(program_file, texts, prompt, max_new_tokens, backend, out_file, json_out
 @prompt_option
 @new_tokens_option
 def verify(program_file, texts, prompt, max_new_tokens):
-    """Run texts, or a decoder's prompt, on the RTL and on the golden model and compare every byte written; exit status 2
-    on a difference."""
+    """Run texts, or a decoder's prompt, on the RTL and on the golden model and compare every byte written; exit status
+    2 on a difference."""
     from weft.report import stats_lines
 
     program = _load(program_file, texts, prompt)

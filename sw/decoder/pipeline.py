@@ -71,10 +71,11 @@ def _windows(calibration, length):
 def _ends(graph, length):
     """``(number of token ids, scale, zero)`` of what goes in and comes out; raises CompileError for other models."""
     host = graph.host
-    if len(host.bindings) != 1 or host.bindings[0]["kind"] != "ids" or host.steps[host.bindings[0]["value"]]["op"] != "input":
+    binding = host.bindings[0]
+    if len(host.bindings) != 1 or binding["kind"] != "ids" or host.steps[binding["value"]]["op"] != "input":
         raise CompileError("the model computes from more than its token ids, which a decoder must not")
     first = host.outputs[0]
     if first.get("tensor") is None or first["index"] is not None or first["shape"][:-1] != [1, length]:
-        raise CompileError(f"the model's first result, of shape {first['shape']}, is not one row for each of its {length} "
-                           "tokens, in order")
-    return host.bindings[0]["limit"], host.arrays[first["scale"]], first["zero"]
+        raise CompileError(f"the model's first result, of shape {first['shape']}, is not one row for each of its "
+                           f"{length} tokens, in order")
+    return binding["limit"], host.arrays[first["scale"]], first["zero"]

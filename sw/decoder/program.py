@@ -36,8 +36,9 @@ class DecoderProgram:
 
     ``steps``: `Step` by name: "prefill" takes many tokens, "decode" as few as the memory port allows, one unless
     it is wider than a scratchpad word. ``max_length``: positions; ``vocabulary``: token ids are below it;
-    ``scale`` (float64[1] or [features]) and ``zero`` of the logits. ``macs_per_row``, ``macs_per_key``, ``cache_row_bytes``:
-    see `weft.decoder.Steps`. ``stop``: token ids that end a text. ``assets``: named bytes that travel with the program, such as a tokenizer.
+    ``scale`` (float64[1] or [features]) and ``zero`` of the logits. ``macs_per_row``, ``macs_per_key``,
+    ``cache_row_bytes``: see `weft.decoder.Steps`. ``stop``: token ids that end a text. ``assets``: named bytes that
+    travel with the program, such as a tokenizer.
     """
     steps: dict
     max_length: int
@@ -113,7 +114,8 @@ class DecoderProgram:
         d, steps = description, {}
         for step in d["steps"]:
             image = image_from(config, tensors["constant"], step, tensors[f"{step['name']}.sources"])
-            steps[step["name"]] = Step(image, HostTensor(**step["ids"]), HostTensor(**step["logits"]), step["compulsory_bytes"])
+            steps[step["name"]] = Step(image, HostTensor(**step["ids"]), HostTensor(**step["logits"]),
+                                       step["compulsory_bytes"])
         return cls(steps, d["max_length"], d["vocabulary"], tensors["logits.scale"], d["zero"], d["macs_per_row"],
                    d["macs_per_key"], d["cache_row_bytes"], tuple(d["stop"]),
                    {n: a.tobytes() for n, a in named(tensors, "asset.").items()})

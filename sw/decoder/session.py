@@ -19,8 +19,8 @@ BACKENDS = ("rtl", "golden", "verify")
 class Session:
     """One text that grows.
 
-    ``backend``: "rtl", "golden", or "verify" (both; `weft.Mismatch` names the first difference). ``memory``, ``seed``: of the
-    RTL, as in `weft.Program.run`. ``progress``: called with the cycles simulated so far.
+    ``backend``: "rtl", "golden", or "verify" (both; `weft.Mismatch` names the first difference). ``memory``, ``seed``:
+    of the RTL, as in `weft.Program.run`. ``progress``: called with the cycles simulated so far.
 
     ``stats``: `weft.stats.Stats` of the last run of the accelerator.
     """
@@ -51,16 +51,16 @@ class Session:
         """
         ids = self._checked(ids)
         if self.position + ids.size > self.program.max_length:
-            raise InputError(f"{ids.size} tokens at position {self.position} are too many: the program was compiled for "
-                             f"{self.program.max_length} positions")
+            raise InputError(f"{ids.size} tokens at position {self.position} are too many: the program was compiled "
+                             f"for {self.program.max_length} positions")
         return self._take(ids)
 
     def generate(self, prompt_ids, max_new_tokens, stop=None):
-        """Starts over with a prompt; returns an iterator of up to ``max_new_tokens`` tokens, each the likeliest (of equals
-        the first), computed as it is asked for.
+        """Starts over with a prompt; returns an iterator of up to ``max_new_tokens`` tokens, each the likeliest (of
+        equals the first), computed as it is asked for.
 
-        ``stop``: token ids after which the text ends, by default the program's. Raises InputError for a prompt that is empty, too long, or leaves no
-        room for the new tokens.
+        ``stop``: token ids after which the text ends, by default the program's. Raises InputError for a prompt that is
+        empty, too long, or leaves no room for the new tokens.
         """
         prompt, limit = self._checked(prompt_ids), self.program.max_length
         if not 1 <= prompt.size <= limit:
@@ -68,8 +68,8 @@ class Session:
         if max_new_tokens < 1:
             raise InputError(f"at least 1 new token can be asked for, not {max_new_tokens}")
         if prompt.size + max_new_tokens - 1 > limit:
-            raise InputError(f"{max_new_tokens} new tokens after a prompt of {prompt.size} are too many: the program was "
-                             f"compiled for {limit} positions, so at most {limit - prompt.size + 1}")
+            raise InputError(f"{max_new_tokens} new tokens after a prompt of {prompt.size} are too many: the program "
+                             f"was compiled for {limit} positions, so at most {limit - prompt.size + 1}")
         self.reset()
         return self._tokens(prompt, max_new_tokens, set(self.program.stop if stop is None else stop))
 
@@ -91,7 +91,8 @@ class Session:
         limit = self.program.vocabulary
         bad = array[(array < 0) | (array >= limit)]
         if bad.size:
-            raise InputError(f"token id {int(bad[0])} is out of range: the model has {limit} entries (0 to {limit - 1})")
+            raise InputError(f"token id {int(bad[0])} is out of range: the model has {limit} entries (0 to "
+                             f"{limit - 1})")
         return array.astype(np.int32)
 
     def _take(self, ids):

@@ -23,8 +23,8 @@ class Steps:
     """The graphs that compute rows of a causal graph.
 
     ``graph``: a `weft.qgraph.QGraph` of token ids ``[length, 1]``, one row for each position; its first output is kept.
-    ``length``: positions; ``chunk``: most rows of one run. A run of n rows may begin at every position below ``length``, so
-    caches and tables have ``chunk`` rows more.
+    ``length``: positions; ``chunk``: most rows of one run. A run of n rows may begin at every position below
+    ``length``, so caches and tables have ``chunk`` rows more.
 
     Raises CompileError for a graph whose rows depend on later ones, or on anything but token ids.
     """
@@ -47,8 +47,8 @@ class Steps:
                     raise CompileError(f"{op.origin}: the attention is not causal; in a decoder every token attends to "
                                        "itself and all earlier ones")
             elif not isinstance(op, (*_BY_ROW, qgraph.Input, qgraph.Constant)):
-                raise CompileError(f"{op.origin}: {type(op).__name__} does not work on tokens one by one, as a decoder's "
-                                   "operations must")
+                raise CompileError(f"{op.origin}: {type(op).__name__} does not work on tokens one by one, as a "
+                                   "decoder's operations must")
         for tensor in graph.tensors.values():
             if tensor.rows != self.length:
                 raise CompileError(f"{tensor.origin}: a tensor of {tensor.rows} rows, a decoder has one for each of "
@@ -71,8 +71,8 @@ class Steps:
         return qgraph.CachedAttention(**values, capacity=self.length + self.chunk, least=least)
 
     def versions(self, rows, fewest):
-        """``[(positions, graph)]`` for `weft.lower.lower_stepped`: for all keys, and for ``fewest`` times a power of two
-        where that saves some part of the work, so that cost follows the position.
+        """``[(positions, graph)]`` for `weft.lower.lower_stepped`: for all keys, and for ``fewest`` times a power of
+        two where that saves some part of the work, so that cost follows the position.
         """
         counts, keys = [self.length], fewest
         while 2 * keys < self.length:

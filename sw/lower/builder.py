@@ -30,7 +30,8 @@ class Access:
 
 @dataclass(frozen=True)
 class Moving:
-    """Scalar register added to an address in memory; its value lies in ``low..high`` (bytes, multiples of the DMA unit)."""
+    """Scalar register added to an address in memory; its value lies in ``low..high`` (bytes, multiples of the DMA
+    unit)."""
     register: int
     low: int
     high: int
@@ -234,8 +235,8 @@ class Builder:
 
     def softmax(self, acc, rows, tiles, probabilities, params, state, *, key_start, key_limit, first, last,
                 causal_start=None, query_register=0, mask=None):
-        """One key block; ``mask`` is ``(first word of the block, row stride, row words read)`` or None; the scalar register
-        ``query_register`` is added to ``causal_start``."""
+        """One key block; ``mask`` is ``(first word of the block, row stride, row words read)`` or None; the scalar
+        register ``query_register`` is added to ``causal_start``."""
         c = self.config
         fields = dict(acc_base=acc, acc_stride=rows, rows=rows, tiles=tiles, key_start=key_start, key_limit=key_limit,
                       dst_base=probabilities.address(0, 0), dst_panel_stride=probabilities.panel_stride,

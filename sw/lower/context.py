@@ -40,8 +40,8 @@ class Regions:
 
 
 class Context:
-    """State of one lowering. ``tensors``: name to `weft.lower.tensors.Tensor`; ``regions``: `Regions`; ``offsets``: None, or
-    the `weft.lower.positions.Offsets` of a program that runs at a position."""
+    """State of one lowering. ``tensors``: name to `weft.lower.tensors.Tensor`; ``regions``: `Regions`; ``offsets``:
+    None, or the `weft.lower.positions.Offsets` of a program that runs at a position."""
 
     def __init__(self, config, tensors, regions, memory, packed, offsets=None):
         self.config = config

@@ -64,9 +64,9 @@ class _Ids:
 
 
 class Lowering:
-    """One attempt at a graph: ``packed`` are weights packed before, ``spilled`` tensors that live in memory, ``share`` the part
-    of the scratchpad that weights get. ``memory``: `MemoryMap` to add to; ``program``: name that its buffers begin with;
-    ``offsets``: see `weft.lower.context.Context`."""
+    """One attempt at a graph: ``packed`` are weights packed before, ``spilled`` tensors that live in memory, ``share``
+    the part of the scratchpad that weights get. ``memory``: `MemoryMap` to add to; ``program``: name that its buffers
+    begin with; ``offsets``: see `weft.lower.context.Context`."""
 
     def __init__(self, graph, config, packed, spilled, share, memory, program="", offsets=None):
         self.graph, self.config, self.program = graph, config, program
@@ -136,8 +136,8 @@ class Lowering:
             layout, tensor = "rows", self.tensors[name]
             stored, row_major, size = tensor.stored_rows, tensor.row_major, tensor.words * c.word_bytes
         offset = self.buffer(name, size, kind)
-        self.hosts[name] = HostTensor(self.program + name, layout, q.dtype, q.rows, q.features, stored, channels.block, row_major,
-                                      offset, size, kind, chunk, chunk_bytes)
+        self.hosts[name] = HostTensor(self.program + name, layout, q.dtype, q.rows, q.features, stored, channels.block,
+                                      row_major, offset, size, kind, chunk, chunk_bytes)
         if layout == "rows":
             tensor.memory = offset
             return tensor

@@ -43,8 +43,8 @@ class Offsets:
 
 
 def dispatch(versions):
-    """One program of several versions, ``[(positions, items)]`` in ascending order: it continues with the first one that
-    serves positions ``0 .. positions - 1`` with the run's among them, or with the last one. Items end the program.
+    """One program of several versions, ``[(positions, items)]`` in ascending order: it continues with the first one
+    that serves positions ``0 .. positions - 1`` with the run's among them, or with the last one. Items end the program.
     """
     tests = []
     for number, (positions, _) in enumerate(versions[:-1]):
@@ -60,8 +60,8 @@ def _calc(rd, ra, rb=0, left=0, imm=0):
 
 
 def copy_rows(emit, table, view, row0, row1, panel0, panel1, moving):
-    """Copies rows ``row0..row1`` behind the position between ``table`` (a `Tensor` in memory) and ``view``; ``emit`` is the
-    builder's ``load`` or ``store``."""
+    """Copies rows ``row0..row1`` behind the position between ``table`` (a `Tensor` in memory) and ``view``; ``emit`` is
+    the builder's ``load`` or ``store``."""
     memory, run, count, pitch, _ = table.runs(row0, row1, panel0, panel1)
     stride = view.row_stride if table.row_major else view.panel_stride
     emit(memory, view.address(row0, panel0), run, count, pitch, stride, moving=moving)

@@ -12,8 +12,8 @@ def lower_stepped(programs, config):
     """Lowers programs that share constants and caches.
 
     ``programs``: by name a list of versions ``(positions, graph)`` in ascending order, each a prepared
-    `weft.qgraph.QGraph` for positions ``0 .. positions - 1`` not served by an earlier one (the last one serves the rest). Operations that
-    occur in several graphs are the same objects. Returns `Lowered` by name.
+    `weft.qgraph.QGraph` for positions ``0 .. positions - 1`` not served by an earlier one (the last one serves the
+    rest). Operations that occur in several graphs are the same objects. Returns `Lowered` by name.
 
     Raises CompileError for what no tiling makes fit, naming the layer.
     """

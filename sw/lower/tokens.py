@@ -20,8 +20,9 @@ __all__ = ["assign_tokens", "TOKENS_AHEAD"]
 
 #: Most tokens of one counter that may be waiting at once in program order; leaves room for queued instructions.
 TOKENS_AHEAD = 220
-#: Who waits for something longer ago than so many events of the kind waits for this many ago instead: it has happened as
-#: well, and one token then serves many waits (rows of one token come round the accumulators a thousand products later).
+#: Who waits for something longer ago than so many events of the kind waits for this many ago instead: it has happened
+#: as well, and one token then serves many waits (rows of one token come round the accumulators a thousand products
+#: later).
 _LONG_AGO = 64
 
 _SIGNAL_FIELD = {Event.LOADED: "signal", Event.STORED: "signal", Event.WEIGHTS: "w_signal", Event.ROWS: "a_signal",

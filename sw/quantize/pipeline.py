@@ -107,8 +107,8 @@ def quantize(float_graph, calibration, options=None, key_block=64, wide_block=0,
 
     ``key_block`` is the configuration's attention block width. ``wide_block``: the neurons of an activation function
     that get a table of their own come in multiples of this, the channels after which the accelerator can switch tables;
-    0 keeps one table. ``tokens``: see `weft.quantize.calibrate.calibrate`. Returns a `QGraph` whose ``host`` prepares inputs
-    and finishes outputs. Raises `CompileError` where the model's values do not fit the integer arithmetic.
+    0 keeps one table. ``tokens``: see `weft.quantize.calibrate.calibrate`. Returns a `QGraph` whose ``host`` prepares
+    inputs and finishes outputs. Raises `CompileError` where the model's values do not fit the integer arithmetic.
     """
     options = options or QuantOptions()
     if key_block < 1:

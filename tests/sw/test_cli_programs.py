@@ -65,8 +65,8 @@ def test_disassembly_has_a_line_for_each_instruction(program_file, capsys):
 def decoder_file(tmp_path_factory, text_model_folder):
     file = tmp_path_factory.mktemp("decoder") / "small.weft"
     with pytest.raises(SystemExit) as stop:
-        main(["compile", "--model", str(text_model_folder("gpt2")), "--decoder", "--max-length", "16", "--config", "tiny",
-              "--out", str(file)])
+        main(["compile", "--model", str(text_model_folder("gpt2")), "--decoder", "--max-length", "16", "--config",
+              "tiny", "--out", str(file)])
     assert stop.value.code == 0
     return file
 
