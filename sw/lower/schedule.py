@@ -38,8 +38,8 @@ def _movable(items, sizes):
 def advance_loads(items, sizes, estimate=None):
     """``items`` with every load of constants and inputs moved to right behind the last instruction it conflicts with.
 
-    ``estimate``: times of such an order (`Estimate`). Loads of what the program stored before are needed soon when they can
-    start at last, so no load that starts later than that overtakes them.
+    ``estimate``: times of such an order (`Estimate`). Loads of what the program stored before are needed soon when they
+    can start at last, so no load that starts later than that overtakes them.
     """
     storage = Storage(sizes)
     urgent = []
@@ -70,8 +70,8 @@ def advance_loads(items, sizes, estimate=None):
 
 @dataclass
 class Estimate:
-    """Expected cycles by ``id`` of an item, if every engine does its instructions in the order given: ``start``, and from
-    when on nothing but its own engine holds it, ``ready``. ``order``: the items as they start."""
+    """Expected cycles by ``id`` of an item, if every engine does its instructions in the order given: ``start``, and
+    from when on nothing but its own engine holds it, ``ready``. ``order``: the items as they start."""
     start: dict
     ready: dict
     order: list
