@@ -2,7 +2,8 @@
 `include "taps.svh"
 
 module harness(input clk, input rst, input stop, input [31:0] base, input arready, input rvalid, input [31:0] rdata,
-               input [1:0] rresp, input rlast, input fetch_valid, input load_valid, input [47:0] fetch, input [47:0] load,
+               input [1:0] rresp, input rlast, input fetch_valid, input load_valid, input [47:0] fetch,
+               input [47:0] load,
                input fetch_ready, input load_ready, input pick, input pick_beat);
   `TAPS
   reg started = 0;          // the first cycle is a reset
@@ -14,7 +15,8 @@ module harness(input clk, input rst, input stop, input [31:0] base, input arread
   wire arvalid, rready, fetch_given, load_given, fetch_taken, load_taken, busy;
   wire [33:0] fetch_data, load_data;      // last, error, data
   dut dut(.clk(clk), .rst(rst), .stop(stop), .base(base), .axi_araddr(araddr), .axi_arlen(arlen), .axi_arvalid(arvalid),
-          .axi_arready(arready), .axi_rvalid(rvalid), .axi_rdata(rdata), .axi_rresp(rresp), .axi_rlast(rlast), .axi_rid(1'b0),
+          .axi_arready(arready), .axi_rvalid(rvalid), .axi_rdata(rdata), .axi_rresp(rresp), .axi_rlast(rlast),
+          .axi_rid(1'b0),
           .axi_rready(rready), .fetch_request_valid(fetch_valid), .fetch_request_payload(fetch),
           .fetch_request_ready(fetch_taken), .load_request_valid(load_valid), .load_request_payload(load),
           .load_request_ready(load_taken), .fetch_data_ready(fetch_ready), .load_data_ready(load_ready),

@@ -1,7 +1,8 @@
 // AXI4-Lite slave: one response for each access, after it; one write strobe or one read of the register for each.
 `include "taps.svh"
 
-module harness(input clk, input rst, input [11:0] awaddr, input awvalid, input [31:0] wdata, input [3:0] wstrb, input wvalid,
+module harness(input clk, input rst, input [11:0] awaddr, input awvalid, input [31:0] wdata, input [3:0] wstrb,
+               input wvalid,
                input bready, input [11:0] araddr, input arvalid, input rready, input [31:0] read_data);
   `TAPS
   reg started = 0;          // the first cycle is a reset

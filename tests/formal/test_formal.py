@@ -69,8 +69,8 @@ PROOFS = {
          **{f"{name}_held": (1, [f"{name}_valid"]) for name in "abc"},
          **{f"{name}_number": (5, [f"{name}_id"]) for name in "abc"},
          **{f"{name}_number": (24, [f"pc_of_{name}"]) for name in "pq"}}),
-    "burst_splitter": Proof(lambda: BurstSplitter(CONFIG), "splitter", {"valid": (1, ["valid"]),
-                                                                        "segment": (114, ["segment"])}),
+    "burst_splitter": Proof(lambda: BurstSplitter(CONFIG), "splitter",
+                            {"valid": (1, ["valid"]), "segment": (114, ["segment"])}),
     "write_master": Proof(
         lambda: WriteMaster(CONFIG), "write_master",
         {**queue_taps("lengths.", 8, LIMIT), "in_flight": (3, ["in_flight"]), "position": (8, ["position"]),

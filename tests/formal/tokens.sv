@@ -11,7 +11,8 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
 
   wire w_available, x_available, overflow;
   wire [23:0] overflow_pc;
-  dut dut(.clk(clk), .rst(rst), .signal_a_id(a_id), .signal_a_valid(a_valid), .signal_b_id(b_id), .signal_b_valid(b_valid),
+  dut dut(.clk(clk), .rst(rst), .signal_a_id(a_id), .signal_a_valid(a_valid), .signal_b_id(b_id),
+          .signal_b_valid(b_valid),
           .signal_c_id(c_id), .signal_c_valid(c_valid), .wait_w_id(w_id), .wait_w_available(w_available),
           .wait_w_consume(w_consume), .wait_x_id(x_id), .wait_x_available(x_available), .wait_x_consume(x_consume),
           .pc_p(pc_p), .pc_q(pc_q), .overflow(overflow), .overflow_pc(overflow_pc));
@@ -60,7 +61,9 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     else if (c_given && overflows[c_last]) assert(overflow_pc == q_last);
     // The registers behind the signal ports.
     assert(counters[8 * n - 8 +: 8] == count && holds[n] == (count != 0) && holds[0]);
-    assert(a_held == (a_given && a_last != 0) && b_held == (b_given && b_last != 0) && c_held == (c_given && c_last != 0));
+    assert(a_held == (a_given && a_last != 0));
+    assert(b_held == (b_given && b_last != 0));
+    assert(c_held == (c_given && c_last != 0));
     if (a_held) assert(a_number == a_last);
     if (b_held) assert(b_number == b_last);
     if (c_held) assert(c_number == c_last);

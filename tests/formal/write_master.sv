@@ -1,4 +1,5 @@
-// AXI4 write master: every burst requested is one address and length + 1 beats, in order, and counts until its response.
+// AXI4 write master: every burst requested is one address and length + 1 beats, in order, and counts until its
+// response.
 `include "taps.svh"
 
 module harness(input clk, input rst, input stop, input [31:0] base, input awready, input wready, input bvalid,
