@@ -7,7 +7,7 @@ from weft.hw.memory import wrapper
 from weft.sim.cocotb_runner import run_benches
 from weft.sim.rtl.library import TOP, sources_of
 
-__all__ = ["run", "main"]
+__all__ = ["run"]
 
 
 def _blocks(config):
@@ -15,10 +15,12 @@ def _blocks(config):
     from weft.hw.memory.accumulators import Accumulators
     from weft.hw.memory.scratchpad import Scratchpad
     from weft.hw.tensor.array import SystolicArray
+    from weft.sim.cocotb.stream_harness import StreamHarness
     from weft.sim.cocotb.tensor_harness import TensorHarness
 
     reads, writes = ["rows", "weights", "vector_a", "vector_b", "store"], ["vector", "load"]
-    return [("systolic_array", SystolicArray(config.rows, config.cols), "bench_array"),
+    return [("stream_harness", StreamHarness(config), "bench_streams"),
+            ("systolic_array", SystolicArray(config.rows, config.cols), "bench_array"),
             ("scratchpad", Scratchpad(config, reads, writes), "bench_scratchpad"),
             ("accumulators", Accumulators(config), "bench_accumulators"),
             ("tensor_harness", TensorHarness(config), "bench_tensor")]
@@ -31,7 +33,8 @@ def _suites(config, verilog_dir):
 
         for name, component, bench in _blocks(config):
             yield {f"{name}.v": convert(component, name) + wrapper.VERILOG}, name, bench
-    yield sources_of(config, verilog_dir), TOP, "bench_programs"
+    for bench in ("bench_control", "bench_dma", "bench_programs"):
+        yield sources_of(config, verilog_dir), TOP, bench
 
 
 def run(config, verilog_dir=None, select=None, programs=6, seed=None):
@@ -56,9 +59,3 @@ def run(config, verilog_dir=None, select=None, programs=6, seed=None):
     if not passed:
         raise RunError(f"No regression's name matches {select!r}.")
     return passed
-
-
-def main(config, verilog_dir=None):
-    """`run`, and prints what passed."""
-    for name in run(config, verilog_dir):
-        print(f"passed {name}")
