@@ -17,13 +17,16 @@ def _blocks(config):
     from weft.hw.tensor.array import SystolicArray
     from weft.sim.cocotb.stream_harness import StreamHarness
     from weft.sim.cocotb.tensor_harness import TensorHarness
+    from weft.sim.cocotb.vector_harness import VectorHarness, VectorPartsHarness
 
     reads, writes = ["rows", "weights", "vector_a", "vector_b", "store"], ["vector", "load"]
     return [("stream_harness", StreamHarness(config), "bench_streams"),
             ("systolic_array", SystolicArray(config.rows, config.cols), "bench_array"),
             ("scratchpad", Scratchpad(config, reads, writes), "bench_scratchpad"),
             ("accumulators", Accumulators(config), "bench_accumulators"),
-            ("tensor_harness", TensorHarness(config), "bench_tensor")]
+            ("tensor_harness", TensorHarness(config), "bench_tensor"),
+            ("vector_parts_harness", VectorPartsHarness(config), "bench_vector_parts"),
+            ("vector_harness", VectorHarness(config), "bench_vector")]
 
 
 def _suites(config, verilog_dir):
