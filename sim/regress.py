@@ -20,13 +20,13 @@ def _blocks(config):
     from weft.sim.cocotb.vector_harness import VectorHarness, VectorPartsHarness
 
     reads, writes = ["rows", "weights", "vector_a", "vector_b", "store"], ["vector", "load"]
-    return [("stream_harness", StreamHarness(config), "bench_streams"),
-            ("systolic_array", SystolicArray(config.rows, config.cols), "bench_array"),
-            ("scratchpad", Scratchpad(config, reads, writes), "bench_scratchpad"),
-            ("accumulators", Accumulators(config), "bench_accumulators"),
-            ("tensor_harness", TensorHarness(config), "bench_tensor"),
-            ("vector_parts_harness", VectorPartsHarness(config), "bench_vector_parts"),
-            ("vector_harness", VectorHarness(config), "bench_vector")]
+    yield "stream_harness", StreamHarness(config), "bench_streams"
+    yield "systolic_array", SystolicArray(config.rows, config.cols), "bench_array"
+    yield "scratchpad", Scratchpad(config, reads, writes), "bench_scratchpad"
+    yield "accumulators", Accumulators(config), "bench_accumulators"
+    yield "tensor_harness", TensorHarness(config), "bench_tensor"
+    yield "vector_parts_harness", VectorPartsHarness(config), "bench_vector_parts"
+    yield "vector_harness", VectorHarness(config), "bench_vector"
 
 
 def _suites(config, verilog_dir):

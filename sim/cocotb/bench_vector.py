@@ -146,7 +146,7 @@ async def random_instructions(dut, rate):
     Clock(dut.clk, 2, unit="ns").start()
     random = Random(cocotb.RANDOM_SEED)
     seen = set()
-    for _ in range(3):
+    for _ in range(5):
         program = VectorProgram(CONFIG, random.randrange(1 << 30))
         for kind in random.sample(KINDS, len(KINDS)):
             # The memories may have no room for another one.
