@@ -34,7 +34,7 @@ class Device:
         self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=BASE + memory_bytes)
         # A line for each burst and register access would hide what a bench reports.
         for part in self.registers.write_if, self.registers.read_if, self.ram.write_if, self.ram.read_if:
-            part.log.setLevel(logging.WARNING)
+            part.log.setLevel(logging.ERROR)
         if random is not None:
             for channel in (self.ram.write_if.aw_channel, self.ram.write_if.w_channel, self.ram.write_if.b_channel,
                             self.ram.read_if.ar_channel, self.ram.read_if.r_channel):

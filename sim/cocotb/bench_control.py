@@ -113,8 +113,10 @@ async def calc_and_branch(dut):
             code.append(("CALC", fields))
         # Branches forward only, over instructions that would show.
         for condition in list(isa.Condition) * 3:
-            code.append(("BRANCH", dict(cond=condition, ra=rng.randrange(16), rb=rng.randrange(16),
-                                        offset=rng.randrange(4))))
+            # Equal operands are rare among random ones.
+            ra = rng.randrange(16)
+            code.append(("BRANCH", dict(cond=condition, ra=ra, rb=rng.choice([ra, rng.randrange(16), rng.randrange(16)]),
+                                        offset=rng.randrange(1, 4))))
             for _ in range(3):
                 code.append(("CALC", dict(rd=rng.randrange(1, 16), ra=rng.randrange(16), imm=rng.randrange(100))))
         pc = 0

@@ -27,11 +27,9 @@ async def random_transfers(dut):
     memory = np.random.default_rng(cocotb.RANDOM_SEED).integers(0, 256, MEMORY_BYTES, np.uint8)
     device = Device(dut, MEMORY_BYTES, random)
     await device.reset()
-    stored = 0
     for _ in range(PROGRAMS):
         model = DmaModel(CONFIG, memory.copy())
         code, registers = random_program(random, CONFIG, model)
-        stored += model.stored
         before = memory.copy()
         before[TABLE:DATA] = model.memory[TABLE:DATA]
         encoded = isa.encode_program(code)
@@ -45,4 +43,3 @@ async def random_transfers(dut):
         different = np.flatnonzero(after != model.memory)
         assert not len(different), (f"{len(different)} bytes differ, first at 0x{different[0]:x}:\n"
                                     + "\n".join(isa.disassemble(encoded)))
-    assert stored, "no program stored anything"

@@ -14,7 +14,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from weft.hw.config import Config
 from weft.hw.vector.issue import item_layout
 from weft.hw.vector.job import Element, Kind, ParameterRecord, Step, job_layout
-from weft.hw.vector.reduce import LaneSum
+from weft.hw.vector.reduce import tree_latency
 from weft.hw.vector.state import DivisionState, NormState
 from weft.sim import numerics
 from weft.sim.cocotb.packing import pack, unpack
@@ -24,7 +24,7 @@ LANES = CONFIG.vector_lanes
 GROUPS = CONFIG.panel // LANES
 JOB, ITEM = job_layout(CONFIG), item_layout(CONFIG)
 RECORDS = data.ArrayLayout(ParameterRecord, LANES)
-SUM_LATENCY = LaneSum(LANES, 17).latency
+SUM_LATENCY = tree_latency(LANES)
 KINDS = {Element.INT8: "int8", Element.UINT8: "uint8", Element.INT16: "int16"}
 RATES = [1.0, 0.5, 0.1]
 
@@ -77,14 +77,15 @@ async def exponential_lane(dut, rate):
     """Every distance below the maximum up to where nothing is left, and the largest."""
     part = Part(dut, "exponential")
     await part.start("enter")
-    distances = [*range(18 * 32), *part.numbers.integers(18 * 32, 1 << 16, 100)]
+    distances = [*((distance, 1) for distance in range(18 * 32)),
+                 *((distance, part.random.getrandbits(1)) for distance in part.numbers.integers(0, 1 << 16, 150).tolist())]
     part.random.shuffle(distances)
     elements = []
-    for distance in distances:
+    for distance, visible in distances:
         lowest = max(-1023, -((32768 - distance) // 32))
         maximum = part.random.randint(min(lowest, 1024), 1024)
         if -32768 <= 32 * maximum - distance <= 32767:
-            elements.append((maximum, 32 * maximum - distance, int(part.chance(0.9))))
+            elements.append((maximum, 32 * maximum - distance, visible))
     assert len(elements) > 600
     state = numerics.SoftmaxState(len(elements))
     state.m[:] = [maximum for maximum, *_ in elements]
@@ -283,7 +284,8 @@ async def softmax(dut, rate):
             tiles = CONFIG.tiles_per_panel * random.randint(1, min(3, CONFIG.key_block // CONFIG.panel))
             groups = tiles * CONFIG.groups_per_tile
             spread = random.choice([1, 40, 600, 32768])
-            scores = numbers.integers(-spread, spread, (rows, groups * LANES))
+            scores = numbers.integers(-1 << 14, 1 << 14, (rows, 1)) + numbers.integers(-spread, spread, (rows, groups * LANES))
+            scores = numerics.clamp(scores, "int16")
             visible = numbers.random(scores.shape) < random.choice([0, 0.3, 1])
             probabilities, distance = numerics.softmax_block(scores, visible, state)
             part.set(job=bits(JOB, kind=Kind.SOFTMAX, rows=rows, tiles=tiles, state_base=base, first=int(block == 0)), start=1)

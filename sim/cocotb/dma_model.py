@@ -2,14 +2,18 @@
 
 import numpy as np
 
-__all__ = ["DmaModel", "random_program", "MEMORY_BYTES", "PROGRAM", "TABLE", "DATA", "OUT"]
+__all__ = ["DmaModel", "random_program", "MEMORY_BYTES", "PROGRAM", "TABLE", "DATA", "OUT", "DUMP"]
 
-#: Memory that the programs use, and where in it their instructions, row numbers, data and results are.
-MEMORY_BYTES = 1 << 18
+#: Memory that the programs use, and where in it their instructions, row numbers, data, results and at the end the
+#: scratchpad's contents are.
+MEMORY_BYTES = 1 << 19
 PROGRAM = 0x1000
 TABLE = 0x8000
 DATA = 0x10000
 OUT = 0x28000
+DUMP = 0x70000
+# More than a random store covers.
+_STORE_BYTES = 0x14000
 
 
 class DmaModel:
@@ -17,7 +21,6 @@ class DmaModel:
 
     def __init__(self, config, memory):
         self.config, self.memory = config, memory
-        self.stored = 0
         self.scratchpad = np.zeros(config.scratchpad_words * config.word_bytes, np.uint8)
         self.index = np.zeros(config.index_entries, np.int64)
 
@@ -37,7 +40,6 @@ class DmaModel:
     def store(self, f):
         for memory, scratchpad, size in self.runs(f):
             self.memory[memory:memory + size] = self.scratchpad[scratchpad:scratchpad + size]
-            self.stored += size
 
     def index_rows(self, f):
         self.index[:f["count"]] = self.memory[f["dram_addr"]:f["dram_addr"] + 4 * f["count"]].view(np.int32)
@@ -71,53 +73,64 @@ def _memory_fields(rng, config, loops, first):
     return dict(dram_addr=first + granule * rng.randrange(64), inner_dram_stride=inner, outer_dram_stride=outer)
 
 
-def _used_scratchpad(f):
+def _words(f):
+    """Scratchpad words from the first to the last that the loops touch."""
     slots = f["ring_slots"] or f["outer_count"]
-    return slots * f["outer_spm_stride"] + f["inner_count"] * f["inner_spm_stride"]
+    return (slots - 1) * f["outer_spm_stride"] + (f["inner_count"] - 1) * f["inner_spm_stride"] + f["run_words"]
 
 
 def random_program(rng, config, model):
     """Loads and stores ordered by tokens only, between barriers; runs the model along.
 
+    Neighbours in the scratchpad share lines. All of the scratchpad that is used is loaded first and stored last, so that
+    a byte changed beside a run shows.
+
     Returns ``(instructions, scalar registers)``.
     """
-    code, granule = [], config.dma_words
+    granule = config.dma_words
+    area = min(config.scratchpad_words // 2, 256 * granule) // granule * granule
+    everything = dict(run_words=area, inner_count=1, outer_count=1, inner_spm_stride=0, outer_spm_stride=0, ring_slots=0,
+                      ring_start=0, spm_addr=0, inner_dram_stride=0, outer_dram_stride=0)
+    fill = everything | dict(dram_addr=DATA)
+    model.load(fill)
+    code = [("LOAD", fill)]
     registers = {n: rng.randrange(-64, 64) * config.dma_bytes for n in range(1, 4)}
     out, table = OUT, TABLE
     for _ in range(rng.randint(2, 4)):
         code.append(("BARRIER", {}))
         place = granule * rng.randrange(8)
-        for pair in range(rng.randint(1, 4)):
+        for _ in range(rng.randint(1, 4)):
             semaphore = 1 + rng.randrange(15)      # consumed by the store engine
             each = rng.random() < 0.6
-            loops = _random_loops(rng, config)
+            gathers = rng.random() < 0.25
+            for _ in range(10):
+                loops = _random_loops(rng, config)
+                if gathers:
+                    count = min(2 * loops["inner_count"], config.index_entries - 3)
+                    loops |= dict(outer_count=1, inner_count=count, ring_slots=0, ring_start=0)
+                if place + _words(loops) <= area:
+                    break
+            else:
+                break
             loops["spm_addr"] = place
-            after = place + (_used_scratchpad(loops) + granule) // granule * granule
-            if after > config.scratchpad_words // 2:
-                continue
-            place = after
-            style = rng.random()
+            place += _words(loops)
             if loops["ring_slots"] and loops["ring_slots"] < loops["outer_count"]:
                 each = False        # slots are loaded again: the store must not run between
-            register = rng.choice([0, 1, 2, 3])
-            if style < 0.25:
-                count = min(loops["inner_count"] * 2, config.index_entries - 3)
+            if gathers:
                 rows = [rng.randrange(-4, 20) for _ in range(count + 3)]
                 stride = (loops["run_words"] + granule * rng.randrange(3)) * config.word_bytes
-                at = table
+                model.memory[table:table + 4 * len(rows)] = np.array(rows, np.int32).view(np.uint8)
+                fetch = dict(dram_addr=table, count=len(rows))
                 table += 0x400
-                model.memory[at:at + 4 * len(rows)] = np.array(rows, np.int32).view(np.uint8)
-                fetch = dict(dram_addr=at, count=len(rows))
                 model.index_rows(fetch)
                 code.append(("INDEX", fetch))
                 gather = dict(dram_addr=DATA + 8 * stride, dram_stride=stride, spm_addr=loops["spm_addr"],
                               spm_stride=loops["inner_spm_stride"], run_words=loops["run_words"], first=3, count=count)
                 model.gather(gather)
                 code.append(("GATHER", gather | dict(signal=semaphore)))
-                loops |= dict(outer_count=1, inner_count=count, ring_slots=0, ring_start=0)
-                place += 2 * _used_scratchpad(loops)
                 each = False
             else:
+                register = rng.choice([0, 1, 2, 3])
                 load = loops | _memory_fields(rng, config, loops, DATA + 0x1000)
                 model.load(load)
                 code.append(("LOAD", load | dict(dram_addr=load["dram_addr"] - registers.get(register, 0),
@@ -128,11 +141,12 @@ def random_program(rng, config, model):
                 code.append(("STORE_SYNC", dict(wait=semaphore, wait_count=count, signal=other, signal_count=count)))
                 code.append(("LOAD_SYNC", dict(wait=other, wait_count=count, signal=semaphore, signal_count=count)))
             store = loops | _memory_fields(rng, config, loops, out)
-            out = store["dram_addr"] + store["outer_dram_stride"] * store["outer_count"] + 4096
-            if out > MEMORY_BYTES - 0x4000:
-                out = OUT
-                code.append(("BARRIER", {}))
             model.store(store)
             code.append(("STORE", store | dict(wait=semaphore, wait_each=each)))
-    code.append(("END", {}))
-    return code, registers
+            out = store["dram_addr"] + store["outer_dram_stride"] * store["outer_count"] + 4096
+            if out > DUMP - _STORE_BYTES:
+                out = OUT
+                code.append(("BARRIER", {}))
+    dump = everything | dict(dram_addr=DUMP)
+    model.store(dump)
+    return [*code, ("BARRIER", {}), ("STORE", dump), ("END", {})], registers

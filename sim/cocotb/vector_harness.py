@@ -9,7 +9,7 @@ from weft.hw.interfaces import (AccumulatorRead, InstructionStream, RescaleRead,
                                 ThreadStatus, TokenSignal)
 from weft.hw.vector.engine import VectorEngine
 from weft.hw.vector.exponential import ExponentialLane
-from weft.hw.vector.reduce import LaneSum
+from weft.hw.vector.reduce import tree_latency
 from weft.hw.vector.requantize import Requantizer
 from weft.hw.vector.row_unit import RowUnit
 from weft.hw.vector.softmax import Softmax
@@ -52,14 +52,15 @@ class VectorPartsHarness(wiring.Component):
     """Parts of the engine side by side, so that one build serves them, each with all its ports: ``exponential_*``,
     ``requantizer_*``, ``softmax_*``, ``row_sums_*``, ``row_unit_*``.
 
-    ``sum_latency``: cycles after which the tree that adds the lanes answers; the bench adds in its place.
+    The bench adds the lanes' values itself, in the place of the engine's tree, and with its latency.
     """
 
     def __init__(self, config):
-        self.sum_latency = LaneSum(config.vector_lanes, 17).latency
+        lanes = config.vector_lanes
+        latency = tree_latency(lanes)
         self.parts = {
             "exponential": ExponentialLane(), "requantizer": Requantizer(config),
-            "softmax": Softmax(config, self.sum_latency), "row_sums": RowSums(config.vector_lanes, self.sum_latency),
+            "softmax": Softmax(config, latency), "row_sums": RowSums(lanes, latency),
             "row_unit": RowUnit(config.state_rows),
         }
         super().__init__({name: Out(part.signature) for name, part in self.parts.items()})
