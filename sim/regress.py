@@ -46,11 +46,11 @@ def _suites(config, verilog_dir):
 def run(config, verilog_dir=None, select=None, programs=6, seed=None):
     """Runs the regressions; returns the names of those that passed, each behind its bench's.
 
-    Blocks run against NumPy. The whole accelerator runs on an independent AXI memory: registers, control instructions and
-    errors; random loads and stores against NumPy; random programs, every byte compared with the golden model. Blocks are
-    generated, so with ``verilog_dir`` (a folder with the accelerator's Verilog, used instead of generating it) the whole is
-    tested only. ``select``: regular expression on the benches' names; ``programs``: random programs for each kind of
-    memory; ``seed``: of the benches' random numbers.
+    Blocks run against NumPy. The whole accelerator runs on an independent AXI memory: registers, control instructions
+    and errors; random loads and stores against NumPy; random programs, every byte compared with the golden model.
+    Blocks are generated, so with ``verilog_dir`` (a folder with the accelerator's Verilog, used instead of generating
+    it) the whole is tested only. ``select``: regular expression on the benches' names; ``programs``: random programs
+    for each kind of memory; ``seed``: of the benches' random numbers.
 
     Raises RunError when one fails, with the end of its log.
     """
@@ -59,7 +59,8 @@ def run(config, verilog_dir=None, select=None, programs=6, seed=None):
     passed = []
     for sources, top, bench in _suites(config, verilog_dir):
         try:
-            names = run_benches(sources, top, f"weft.sim.cocotb.{bench}", test_filter=select, seed=seed, env=environment)
+            names = run_benches(sources, top, f"weft.sim.cocotb.{bench}", test_filter=select, seed=seed,
+                                env=environment)
             passed += [f"{bench.removeprefix('bench_')}.{name}" for name in names]
         except RunError as error:
             if select is None or not str(error).startswith("No cocotb test ran"):

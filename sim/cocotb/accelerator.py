@@ -63,7 +63,7 @@ class Device:
         await self.write("CONTROL", BY_NAME["CONTROL"].mask(field) | BY_NAME["CONTROL"].mask("irq_enable"))
 
     async def start(self, program, registers=()):
-        """Starts the instructions at byte ``program`` of the memory, with some scalar registers set: {number: value}."""
+        """Starts the instructions at byte ``program`` of the memory, with scalar registers set: {number: value}."""
         await self.write("BASE_LO", BASE)
         await self.write("BASE_HI", 0)
         await self.write("PROGRAM_LO", program)

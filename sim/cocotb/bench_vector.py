@@ -1,5 +1,5 @@
-"""The vector engine, driven by instructions, against NumPy: memories that grant at random, operands and tokens that appear
-at random and vanish once they are given back."""
+"""The vector engine, driven by instructions, against NumPy: memories that grant at random, operands and tokens that
+appear at random and vanish once they are given back."""
 
 import json
 import os
@@ -82,7 +82,8 @@ class Bench:
         for _ in range(2):
             await RisingEdge(dut.clk)
         dut.rst.value = 0
-        code = [(number, isa.encode(mnemonic, **fields)) for number, (mnemonic, fields) in enumerate(self.program.instructions)]
+        code = [(number, isa.encode(mnemonic, **fields))
+                for number, (mnemonic, fields) in enumerate(self.program.instructions)]
         reveals = list(self.program.reveals)
         offered = False
         while True:

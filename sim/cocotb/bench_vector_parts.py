@@ -1,4 +1,4 @@
-"""Parts of the vector engine alone, with random gaps wherever their contracts allow one, against `weft.sim.numerics`."""
+"""Parts of the vector engine alone, with random gaps wherever their contracts allow one, against the numerics."""
 
 import json
 import os
@@ -78,7 +78,8 @@ async def exponential_lane(dut, rate):
     part = Part(dut, "exponential")
     await part.start("enter")
     distances = [*((distance, 1) for distance in range(18 * 32)),
-                 *((distance, part.random.getrandbits(1)) for distance in part.numbers.integers(0, 1 << 16, 150).tolist())]
+                 *((distance, part.random.getrandbits(1))
+                   for distance in part.numbers.integers(0, 1 << 16, 150).tolist())]
     part.random.shuffle(distances)
     elements = []
     for distance, visible in distances:
@@ -115,8 +116,8 @@ async def exponential_lane(dut, rate):
 class RequantizerBench(Part):
     """One job at a time through the requantizer: what goes in, item by item, and what has to come out.
 
-    Parameter records are there from the launch of a group's first item until they are released, and noise otherwise; the
-    rows' values come in the cycle after they have been asked for.
+    Parameter records are there from the launch of a group's first item until they are released, and noise otherwise;
+    the rows' values come in the cycle after they have been asked for.
     """
 
     def job(self, kind):
@@ -125,7 +126,8 @@ class RequantizerBench(Part):
         rows, groups = random.randint(1, 6), random.randint(1, 2 * GROUPS + 1)
         first_row = random.randrange(CONFIG.state_rows - rows + 1)
         shape = (groups, rows, LANES)
-        f = dict(kind=kind, rows=rows, tiles=1, features=random.randint(1, 16384), dst_type=Element(random.randrange(3)))
+        f = dict(kind=kind, rows=rows, tiles=1, features=random.randint(1, 16384),
+                 dst_type=Element(random.randrange(3)))
         shift = numbers.integers(1, 64, (groups, LANES))
         mult = numbers.integers(-1 << 17, 1 << 17, (groups, LANES))
         bias = numbers.integers(-1 << 30, 1 << 30, (groups, LANES))
@@ -134,7 +136,8 @@ class RequantizerBench(Part):
         second = numbers.integers(-1 << 15, 1 << 15, shape)
         visible = np.ones(shape, bool)
         keys = numbers.integers(0, LANES + 1, (groups, rows))
-        self.norm = numbers.integers(-1 << 29, 1 << 29, rows), numbers.integers(0, 1 << 16, rows), numbers.integers(4, 34, rows)
+        self.norm = (numbers.integers(-1 << 29, 1 << 29, rows), numbers.integers(0, 1 << 16, rows),
+                     numbers.integers(4, 34, rows))
         self.division = numbers.integers(0, 1 << 17, rows), numbers.integers(1, 64, rows)
         if kind == Kind.REQUANT:
             f |= dict(residual=random.getrandbits(1), multiply=random.getrandbits(1), row_scale=random.getrandbits(1),
@@ -171,14 +174,15 @@ class RequantizerBench(Part):
             y = numerics.clamp(y, "int16" if kind == Kind.SOFTMAX else KINDS[f["dst_type"]])
         self.kind, self.fields, self.first_row = kind, f, first_row
         self.records = deque(
-            RECORDS.const([dict(bias=int(bias[g, n]) & 0xFFFFFFFF, mult=int(mult[g, n]) & 0x3FFFF, shift=int(shift[g, n]),
-                                zero=int(zero[g, n])) for n in range(LANES)]).as_bits() for g in range(groups))
+            RECORDS.const([dict(bias=int(bias[g, n]) & 0xFFFFFFFF, mult=int(mult[g, n]) & 0x3FFFF,
+                                shift=int(shift[g, n]), zero=int(zero[g, n])) for n in range(LANES)]).as_bits()
+            for g in range(groups))
         self.items, self.expected = deque(), deque()
         for g in range(groups):
             for row in range(rows):
-                item = dict(fresh=int(row == 0 and kind != Kind.STATS), first=random.getrandbits(1), last=random.getrandbits(1),
-                            group=g % GROUPS, step=Step(random.randrange(4)), dst_done=random.getrandbits(1),
-                            row=first_row + row, keys=int(keys[g, row]))
+                item = dict(fresh=int(row == 0 and kind != Kind.STATS), first=random.getrandbits(1),
+                            last=random.getrandbits(1), group=g % GROUPS, step=Step(random.randrange(4)),
+                            dst_done=random.getrandbits(1), row=first_row + row, keys=int(keys[g, row]))
                 self.items.append((item, pack(x[g, row], 32), pack(second[g, row], 16)))
                 self.expected.append((item, y[g, row], visible[g, row]))
         self.set(job=bits(JOB, **f))
@@ -284,11 +288,12 @@ async def softmax(dut, rate):
             tiles = CONFIG.tiles_per_panel * random.randint(1, min(3, CONFIG.key_block // CONFIG.panel))
             groups = tiles * CONFIG.groups_per_tile
             spread = random.choice([1, 40, 600, 32768])
-            scores = numbers.integers(-1 << 14, 1 << 14, (rows, 1)) + numbers.integers(-spread, spread, (rows, groups * LANES))
-            scores = numerics.clamp(scores, "int16")
+            centres = numbers.integers(-1 << 14, 1 << 14, (rows, 1))
+            scores = numerics.clamp(centres + numbers.integers(-spread, spread, (rows, groups * LANES)), "int16")
             visible = numbers.random(scores.shape) < random.choice([0, 0.3, 1])
             probabilities, distance = numerics.softmax_block(scores, visible, state)
-            part.set(job=bits(JOB, kind=Kind.SOFTMAX, rows=rows, tiles=tiles, state_base=base, first=int(block == 0)), start=1)
+            job = bits(JOB, kind=Kind.SOFTMAX, rows=rows, tiles=tiles, state_base=base, first=int(block == 0))
+            part.set(job=job, start=1)
             await RisingEdge(dut.clk)
             part.set(start=0)
             to_issue = deque((row, group) for row in range(rows) for group in range(groups))
@@ -305,8 +310,8 @@ async def softmax(dut, rate):
                 else:
                     row, group = score
                     lanes = slice(group * LANES, group * LANES + LANES)
-                    part.set(score_valid=1, first=group == 0, last=group == groups - 1, scores=pack(scores[row, lanes], 16),
-                             visible=pack(visible[row, lanes], 1))
+                    part.set(score_valid=1, first=group == 0, last=group == groups - 1,
+                             scores=pack(scores[row, lanes], 16), visible=pack(visible[row, lanes], 1))
                 total = totals.popleft()
                 part.set(issued=0, issued_row=0, total=part.noise("total") if total is None else total)
                 for name, value in reads.items():
@@ -334,8 +339,10 @@ async def softmax(dut, rate):
                     row, group = to_come.popleft()
                     found = unpack(part.get("probabilities"), 8, LANES, signed=False)
                     wanted = probabilities[row, group * LANES:group * LANES + LANES]
-                    assert np.array_equal(found, wanted), f"block {block}, row {row}, group {group}: {found}, not {wanted}"
-                    step = (Step.OUTER if group == groups - 1 else Step.INNER if group % GROUPS == GROUPS - 1 else Step.STAY)
+                    where = f"block {block}, row {row}, group {group}"
+                    assert np.array_equal(found, wanted), f"{where}: {found}, not {wanted}"
+                    panel_end = group % GROUPS == GROUPS - 1
+                    step = Step.OUTER if group == groups - 1 else Step.INNER if panel_end else Step.STAY
                     assert Step(part.get("step")) == step
                     assert GROUPS == 1 or part.get("group") == group % GROUPS       # of one group the port has no bits
                 # `issued` is seen at the end of the same cycle, as in the engine.
@@ -419,7 +426,8 @@ async def row_unit(dut):
                      eps=eps, root=1)
         else:
             name, layout = "division", DivisionState
-            total = random.choice((0, 1, (1 << 32) - 1, 1 << random.randrange(32), random.getrandbits(random.randint(1, 32))))
+            anything = random.getrandbits(random.randint(1, 32))
+            total = random.choice((0, 1, (1 << 32) - 1, 1 << random.randrange(32), anything))
             mult, shift = random.getrandbits(17), random.randint(1, 32)
             divided = numerics.softmax_division(total, mult, shift)
             wanted = bits(layout, mult=int(divided[0]), shift=int(divided[1]) - 1)
@@ -435,7 +443,8 @@ async def row_unit(dut):
                 break
             await RisingEdge(dut.clk)
         found = layout.from_bits(part.get(f"{name}_write_value"))
-        assert part.get(f"{name}_write_enable") and found.as_bits() == wanted, f"{found}, not {layout.from_bits(wanted)}"
+        assert part.get(f"{name}_write_enable"), f"no {name} of the row"
+        assert found.as_bits() == wanted, f"{found}, not {layout.from_bits(wanted)}"
         assert part.get(f"{name}_write_row") == row
         await RisingEdge(dut.clk)
         await FallingEdge(dut.clk)

@@ -82,15 +82,15 @@ def _words(f):
 def random_program(rng, config, model):
     """Loads and stores ordered by tokens only, between barriers; runs the model along.
 
-    Neighbours in the scratchpad share lines. All of the scratchpad that is used is loaded first and stored last, so that
-    a byte changed beside a run shows.
+    Neighbours in the scratchpad share lines. All of the scratchpad that is used is loaded first and stored last, so
+    that a byte changed beside a run shows.
 
     Returns ``(instructions, scalar registers)``.
     """
     granule = config.dma_words
     area = min(config.scratchpad_words // 2, 256 * granule) // granule * granule
-    everything = dict(run_words=area, inner_count=1, outer_count=1, inner_spm_stride=0, outer_spm_stride=0, ring_slots=0,
-                      ring_start=0, spm_addr=0, inner_dram_stride=0, outer_dram_stride=0)
+    everything = dict(run_words=area, inner_count=1, outer_count=1, inner_spm_stride=0, outer_spm_stride=0,
+                      ring_slots=0, ring_start=0, spm_addr=0, inner_dram_stride=0, outer_dram_stride=0)
     fill = everything | dict(dram_addr=DATA)
     model.load(fill)
     code = [("LOAD", fill)]

@@ -14,8 +14,8 @@ class PlainCounters(wiring.Component):
     """32 counters of 8 bits without overflow; a token can be consumed from the cycle after its signal on.
 
     Parameters: names of the wait ports; names of the signal ports.
-    Ports: ``wait_*`` (TokenWait), ``signal_*`` (TokenSignal); ``give`` adds a token to counter ``give_id``; ``counts`` shows
-    all counters, number 0 in the lowest byte.
+    Ports: ``wait_*`` (TokenWait), ``signal_*`` (TokenSignal); ``give`` adds a token to counter ``give_id``; ``counts``
+    shows all counters, number 0 in the lowest byte.
     """
 
     def __init__(self, waits, signals):

@@ -39,7 +39,7 @@ class VectorProgram:
         self.config = config
         self.random = np.random.default_rng(seed)
         self.scratchpad = self.random.integers(0, 256, (config.scratchpad_words, config.word_bytes), np.uint8)
-        self.accumulators = self.random.integers(-1 << 20, 1 << 20, (config.accumulator_words, config.cols)).astype(np.int32)
+        self.accumulators = self.random.integers(-1 << 20, 1 << 20, (config.accumulator_words, config.cols), np.int32)
         self.instructions, self.reveals, self.hides = [], [], []
         self.free = self.free_accumulators = 0
         self._divisions, self._tables = [], set()
@@ -149,12 +149,13 @@ class VectorProgram:
         where, row_stride, panel_stride = self.place(fields["dst_type"], rows, panels)
         fields |= dict(rows=rows, tiles=tiles, dst_base=where, dst_row_stride=row_stride, dst_panel_stride=panel_stride)
         groups = config.groups_per_tile * (1 if fields["param_hold"] else tiles)
-        fields["param_base"] = self.random_records(groups, min(bits, 30), 15 if fields["dst_type"] == Element.INT16 else 7)
+        target_bits = 15 if fields["dst_type"] == Element.INT16 else 7
+        fields["param_base"] = self.random_records(groups, min(bits, 30), target_bits)
         self._tokens(fields, ranges, tiles, panels)
         self.add("REQUANT", **fields)
 
     def norm(self, features=None):
-        """STATS, then two NORMs: ordinary, constant, zero and extreme rows of ``features`` or any number of features."""
+        """STATS, then two NORMs: ordinary, constant, zero and extreme rows of ``features`` or any number of them."""
         config, random = self.config, self.random
         rows, panels = int(random.integers(1, 10)), int(random.integers(1, 6))
         if features is None:
@@ -174,14 +175,16 @@ class VectorProgram:
         tiles = panels * config.tiles_per_panel
         source = dict(src_base=base, src_row_stride=row_stride, src_panel_stride=panel_stride, rows=rows, tiles=tiles,
                       features=features, state_base=self._state(rows))
-        fields = source | dict(rms=int(random.integers(0, 2)), eps=int(random.choice([0, 0, 1, 1 << 20, (1 << 59) - 1])))
+        eps = int(random.choice([0, 0, 1, 1 << 20, (1 << 59) - 1]))
+        fields = source | dict(rms=int(random.integers(0, 2)), eps=eps)
         # NORM reads the source again.
         self._tokens(fields, [(SCRATCHPAD, base, self.free - base)], 1, 0, keep=True)
         self.add("STATS", **fields)
         for kind in Element.INT16, Element(random.integers(0, 2)):
             where, out_row, out_panel = self.place(kind, rows, panels)
             fields = source | dict(dst_type=kind, dst_base=where, dst_row_stride=out_row, dst_panel_stride=out_panel)
-            fields["param_base"] = self.random_records(tiles * config.groups_per_tile, 13, 14 if kind == Element.INT16 else 7)
+            target_bits = 14 if kind == Element.INT16 else 7
+            fields["param_base"] = self.random_records(tiles * config.groups_per_tile, 13, target_bits)
             self._tokens(fields, [(SCRATCHPAD, base, 0)], tiles, panels, keep=True)
             self.add("NORM", **fields)
 
@@ -258,8 +261,8 @@ class VectorProgram:
         return base
 
     def _tokens(self, fields, ranges, tiles, panels, keep=False, dst_wait_each=True):
-        """Tokens of an instruction, tile by tile or at once. ``ranges``: (memory, first word, words) of the source, of each
-        tile or of all; with ``keep`` they are not given back. Without ``panels`` there is no destination."""
+        """Tokens of an instruction, tile by tile or at once. ``ranges``: (memory, first word, words) of the source, of
+        each tile or of all; with ``keep`` they are not given back. Without ``panels`` there is no destination."""
         random, events = self.random, ([], [])
         each_tile = panels > 0
 
@@ -286,7 +289,8 @@ class VectorProgram:
             fields |= {"dst_wait_each": each} if dst_wait_each else {}
             events[1].extend([(token, SCRATCHPAD, 0, 0)] * (panels if each else 1))
         if panels and random.random() < 0.7:
-            fields |= dict(dst_signal=int(random.choice(DESTINATION_SIGNALS)), dst_signal_each=int(random.integers(0, 2)))
+            fields |= dict(dst_signal=int(random.choice(DESTINATION_SIGNALS)),
+                           dst_signal_each=int(random.integers(0, 2)))
         # Both kinds in their own order, between each other in any.
         turns = random.permutation([0] * len(events[0]) + [1] * len(events[1]))
         queues = [iter(part) for part in events]
@@ -325,7 +329,8 @@ class VectorProgram:
 
         ``accumulators``: what the model computes with, by default the program's.
         """
-        model = VectorModel(self.config, self.scratchpad.copy(), self.accumulators if accumulators is None else accumulators)
+        accumulators = self.accumulators if accumulators is None else accumulators
+        model = VectorModel(self.config, self.scratchpad.copy(), accumulators)
         for mnemonic, fields in self.instructions:
             model.execute(mnemonic, fields)
         same = np.ones(len(scratchpad), bool)

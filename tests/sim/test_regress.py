@@ -28,8 +28,8 @@ def test_whole_accelerator_in_cocotb(tmp_path):
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("config", [Config.named("tiny"), Config(rows=5, cols=7), Config(rows=12, cols=4, vector_lanes=2)],
-                         ids=lambda c: f"{c.rows}x{c.cols}")
+@pytest.mark.parametrize("config", [Config.named("tiny"), Config(rows=5, cols=7),
+                                    Config(rows=12, cols=4, vector_lanes=2)], ids=lambda c: f"{c.rows}x{c.cols}")
 def test_every_block_in_cocotb(config):
     assert len(regress.run(config, programs=2)) == 42
 

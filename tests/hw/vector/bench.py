@@ -36,8 +36,11 @@ class Bench(VectorProgram):
         self.model_accumulators = None
 
     def run(self, grant=100):
-        """Runs on the engine and on the model and compares memories, rescale distances and tokens; ``grant``: percentage
-        of reads granted at once. Returns ``(cycles, log)`` with the signals as (token, writes before it)."""
+        """Runs on the engine and on the model and compares memories, rescale distances and tokens.
+
+        ``grant``: percentage of reads granted at once. Returns ``(cycles, log)`` with the signals as (token, writes
+        before it).
+        """
         config = self.config
         code = isa.encode_program(self.instructions)
         scratchpad, accumulators = self.start()

@@ -17,5 +17,6 @@ CONFIG = Config(rows=4, cols=8, vector_lanes=2, scratchpad_kib=16, accumulator_k
                                                          (VectorPartsHarness, "bench_vector_parts", 12)])
 def test_vector_benches(harness, bench, count):
     sources = {"harness.v": convert(harness(CONFIG), "harness") + wrapper.VERILOG}
-    passed = run_benches(sources, "harness", f"weft.sim.cocotb.{bench}", env={"WEFT_CONFIG": json.dumps(CONFIG.to_dict())})
+    passed = run_benches(sources, "harness", f"weft.sim.cocotb.{bench}",
+                         env={"WEFT_CONFIG": json.dumps(CONFIG.to_dict())})
     assert len(passed) == count

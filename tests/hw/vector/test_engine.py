@@ -24,6 +24,7 @@ CONFIGS = [
     pytest.param(Config(rows=5, cols=7, **SMALL), marks=pytest.mark.large),
 ]
 GRANTS = [100, 60]
+KINDS = ["requant", "table", "requant", "softmax", "requant", "norm", "sync", "requant"]
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda c: f"{c.rows}x{c.cols}-{c.vector_lanes}")
@@ -130,7 +131,7 @@ def test_sequences(config, grant):
     """Instructions of every kind in turn."""
     for seed in range(4):
         bench = Bench(config, 500 * grant + seed)
-        for kind in bench.random.permutation(["requant", "table", "requant", "softmax", "requant", "norm", "sync", "requant"]):
+        for kind in bench.random.permutation(KINDS):
             assert bench.add_random(kind) or len(bench.instructions) > 5
         bench.run(grant)
 
