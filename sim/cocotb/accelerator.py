@@ -12,12 +12,15 @@ from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
 from weft.hw.control.register_map import BY_NAME, THREADS
+from weft.hw.isa import encode_program
 
 __all__ = ["Device", "Accelerator", "BASE"]
 
 #: Where the program's memory begins on the bus.
 BASE = 0x10000
 _FILL = 0xA5
+# Where the zeros for the scratchpad are, behind the instructions that load them.
+_ZEROS = 0x1000
 
 
 class Device:
@@ -91,7 +94,7 @@ class Accelerator(Device):
     """The whole accelerator, for program images. ``written``: bytes written so far, (bus address, value)."""
 
     def __init__(self, dut, memory_bytes, random=None):
-        super().__init__(dut, memory_bytes, random)
+        super().__init__(dut, max(memory_bytes, _ZEROS + (1 << 15)), random)
         self.written = []
         cocotb.start_soon(self._monitor())
 
@@ -117,11 +120,24 @@ class Accelerator(Device):
                 self.written += [(address + n, raw[n]) for n in range(size) if strobe >> n & 1]
                 address, left = (address + size, left - 1) if left > 1 else (None, 0)
 
+    async def _clear(self, config):
+        """Fills the scratchpad with zeros."""
+        words = min(256, config.scratchpad_words)
+        load = dict(dram_addr=_ZEROS, run_words=words, inner_count=config.scratchpad_words // words,
+                    inner_spm_stride=words, outer_count=1)
+        self.ram.write(BASE, bytes(encode_program([("LOAD", load), ("END", {})])))
+        self.ram.write(BASE + _ZEROS, bytes(words * config.word_bytes))
+        await self.start(0)
+        await self.finish()
+
     async def run(self, image, inputs, limit_cycles=200_000):
         """Runs a program image; returns its memory as uint8[memory_bytes] once the interrupt comes.
 
         Raises AssertionError when the accelerator reports an error or does not end.
         """
+        if image.config.panel < image.config.word_bytes:
+            # Bytes of a word beyond the panel are stored as they are; the golden model has zeros there.
+            await self._clear(image.config)
         data = np.full(image.memory_bytes, _FILL, np.uint8)
         data[:image.constant.size] = image.constant
         for buffer in image.buffers:
