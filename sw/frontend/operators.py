@@ -13,13 +13,14 @@ from weft.frontend import graph as fg
 from weft.frontend.attention import as_mask, attention
 from weft.frontend.concatenate import concatenate
 from weft.frontend.convolution import convolution
+from weft.frontend.pooling import mean_rows
 from weft.frontend.views import Act, Const, Host, Probs, Scores, Stat
 
 __all__ = ["HANDLERS", "SUPPORTED"]
 
 SUPPORTED = ("linear layers and matrix products with weights, convolutions without padding, attention "
-             "(scaled_dot_product_attention or matmul-softmax-matmul), layer and RMS norms, embeddings, residual "
-             "additions, elementwise functions of one activation, views, row selection, concatenation, and integer or "
+             "(scaled_dot_product_attention or matmul-softmax-matmul), layer and RMS norms, means over tokens, embeddings, "
+             "residual additions, elementwise functions of one activation, views, row selection, concatenation, and integer or "
              "mask arithmetic on inputs")
 
 
@@ -140,6 +141,12 @@ def _binary(builder, node, a, b, **kwargs):
     return elementwise.multiply(builder, node, a, b, **kwargs)
 
 
+def _mean(builder, node, x, dim=None, keepdim=False, **kwargs):
+    x = builder.activation(x) if isinstance(x, Host) else x
+    pooled = mean_rows(builder, x, dim, keepdim) if isinstance(x, Act) else None
+    return norms.mean(builder, node, x, dim, keepdim, **kwargs) if pooled is None else pooled
+
+
 def _embedding(builder, node, weight, ids, padding_idx=-1, *args):
     if not isinstance(ids, Host):
         return None
@@ -191,6 +198,6 @@ HANDLERS = {
     "masked_fill": _masked_fill, "where": _where, "embedding": _embedding,
     "add": _binary, "sub": _binary, "mul": _binary, "div": _binary,
     "layer_norm": norms.layer_norm, "native_layer_norm": norms.native_layer_norm, "rms_norm": norms.rms_norm,
-    "mean": norms.mean, "var": norms.variance, "rsqrt": norms.power(-0.5), "sqrt": norms.power(0.5),
+    "mean": _mean, "var": norms.variance, "rsqrt": norms.power(-0.5), "sqrt": norms.power(0.5),
     "reciprocal": norms.power(-1.0), "pow": norms.pow_scalar,
 }
