@@ -75,10 +75,10 @@ def load_folder(model_dir, decoder=False):
         reason = "has no config.json" if folder.is_dir() else "does not exist"
         raise CompileError(f"model folder {folder} {reason}; a local Hugging Face folder is needed")
     with _quiet_transformers():
-        from transformers import AutoModel, AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM
 
         try:
-            kind = AutoModelForCausalLM if decoder else AutoModel
+            kind = AutoModelForCausalLM if decoder else _model_class(folder)
             module = kind.from_pretrained(folder, local_files_only=True, dtype="float32").eval()
         except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
             raise CompileError(f"model folder {folder}: {_first_sentence(error)}") from error
@@ -267,6 +267,14 @@ def _arrays(tokens, names, length, pad):
         values, filler = known[name]
         arrays[name] = np.array([list(values) + [filler] * (length - len(values))], dtype=np.int64)
     return arrays
+
+
+def _model_class(folder):
+    """The class that the folder's configuration names, so that heads are compiled too; else the bare model's."""
+    import transformers
+
+    names = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or ["AutoModel"]
+    return getattr(transformers, names[0], transformers.AutoModel)
 
 
 def _longest(folder):
