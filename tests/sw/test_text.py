@@ -35,6 +35,8 @@ def test_the_head_that_a_folder_names_is_loaded(tmp_path, text_model_folder):
     (tmp_path / "tokenizer.json").write_text((text_model_folder() / "tokenizer.json").read_text())
     model = text.load_folder(tmp_path)
     assert model.module(**model.inputs("a boat"))[0].shape == (1, 3)
+    bare = text.load_folder(tmp_path, head=False)
+    assert bare.module(**bare.inputs("a boat"))[0].shape == (1, 4, 16)
 
 
 def test_the_float_embedding_does_not_depend_on_padding(tmp_path, text_model_folder):
