@@ -9,7 +9,7 @@ import torch
 
 from weft.frontend import graph as fg
 from weft.frontend.elementwise import scalar
-from weft.frontend.views import Act, Const, Expr, Mix, is_identity
+from weft.frontend.views import Act, Const, Expr, Mix, is_identity, split_index
 
 __all__ = ["JOINS", "combine", "map_terms", "materialize"]
 
@@ -97,8 +97,11 @@ def _multiplied(builder, node, a, b, divide):
         return None
     shape = tuple(node.meta["val"].shape)
     if isinstance(value, Act):
-        per_feature = number is not None or value.shape and const.shape and const.tensor.numel() == const.shape[-1]
-        if per_feature or value.centered or value.shape != shape:
+        if number is not None or value.centered or value.shape != shape:
+            return None
+        # One constant a feature is a step of its own, unless rows are cut into heads (a table of one position).
+        if const.tensor.numel() == const.shape[-1] and (value.index is None or split_index(
+                value.index.reshape(-1, shape[-1]), builder.tensor(value.base).features) is not None):
             return None
     factor = torch.tensor(number) if number is not None else builder.weight(const, "constant")
     return _times(map_terms(_as_mix(builder, value), lambda t: t.expand(shape)), 1.0 / factor if divide else factor)
