@@ -59,4 +59,5 @@ def test_golden_model_equals_the_quantized_graph_and_is_close_to_float(name):
 def test_rtl_writes_the_same_bytes():
     model, batches = decoder("llama")
     program = weft.compile(model, *batches[0], config="tiny", calibration=batches[1:])
-    assert program.verify(*batches[0]).exact
+    result = program.verify(*batches[0])        # raises where any byte differs
+    np.testing.assert_array_equal(result.outputs[0], program.run(*batches[0]).outputs[0])
