@@ -97,8 +97,9 @@ def _argument(builder, argument, shape, mask):
     host = builder.host
     if isinstance(argument, dict) and "array" in argument:
         values = torch.from_numpy(host.arrays[argument["array"]]).expand(shape).reshape(-1)[mask.map]
-        return [as_mask(builder, Const(values), mask.shape)[0]] if values.is_floating_point() or values.dtype == torch.bool \
-            else None
+        if not values.is_floating_point() and values.dtype != torch.bool:
+            return None
+        return [as_mask(builder, Const(values), mask.shape)[0]]
     if not isinstance(argument, dict) or "value" not in argument:
         return None
     inner = host.steps[argument["value"]]

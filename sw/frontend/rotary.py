@@ -143,7 +143,8 @@ def _product(builder, mix):
     if bool((values == values[:1]).all()):
         out = builder.emit(fg.FAffine, rows, features, x=name, scale=values[0], shift=torch.zeros(features))
     else:
-        out = builder.emit(fg.FMultiply, rows, features, a=name, b=builder.emit(fg.FConst, rows, features, values=values))
+        table = builder.emit(fg.FConst, rows, features, values=values)
+        out = builder.emit(fg.FMultiply, rows, features, a=name, b=table)
     return Act(out, mix.shape)
 
 
@@ -162,7 +163,8 @@ def _pairs(builder, pattern):
     first = [(min(pair), js[0]) for pair, js in results.items()] + single[::2]
     second = [(max(pair), js[-1]) for pair, js in results.items()] + single[1::2]
     order = first + second
-    if len(order) != pattern.shape[1] or len({c for c, _ in order}) != len(order) or len({j for _, j in order}) != len(order):
+    columns, places = ({pair[i] for pair in order} for i in (0, 1))
+    if not len(order) == len(columns) == len(places) == pattern.shape[1]:
         raise builder.error("sums of features times constants are supported where they rotate pairs of features "
                             "(rotary embedding), which these do not")
     position = torch.empty(len(order), dtype=torch.int64)

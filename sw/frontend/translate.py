@@ -165,7 +165,8 @@ class _Translator:
             if name in _VIEWS and all(isinstance(v, (Const, Value)) for v in values) and isinstance(subject, Value) \
                     and sum(not isinstance(v, Const) for v in values) == 1:
                 return self.view(node, args, kwargs)
-            if name in _VIEWS and isinstance(subject, Mix) and all(isinstance(v, Const) for v in values if v is not subject):
+            if name in _VIEWS and isinstance(subject, Mix) \
+                    and all(isinstance(v, Const) for v in values if v is not subject):
                 return rotary.map_terms(subject, lambda t: node.target(
                     *_unwrap(args, {id(subject): t}), **_unwrap(kwargs, {id(subject): t})))
             if name in _VIEWS and isinstance(subject, (Scores, Probs, Reordered)):
