@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 __all__ = ["DTYPES", "Origin", "QTensor", "Rescale", "QOp", "Input", "Constant", "Embed", "Add", "Linear", "Norm",
-           "Attention", "CachedAttention", "Positions", "Requant", "SelectRows", "Concat", "Output", "QGraph"]
+           "Rotary", "Attention", "CachedAttention", "Positions", "Requant", "Multiply", "SelectRows", "Concat", "Output",
+           "QGraph"]
 
 DTYPES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "int32": (-2**31, 2**31 - 1),
           "bool": (0, 1)}
@@ -176,6 +177,26 @@ class Norm(QOp):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Rotary(QOp):
+    """Rotary embedding of heads of ``head_dim`` features; x and out int16 of one common scale.
+
+    ``cos``, ``sin``: int16 tensors ``[rows, head_dim]`` with ``fraction`` fraction bits. Feature j of a head is paired
+    with feature ``j + head_dim / 2`` of the same head, modulo head_dim. With ``r(p) = clamp16((p + (1 << (fraction - 1)))
+    >> fraction)``: ``out[j] = clamp16(r(x[j] * cos[j]) + r(x[pair(j)] * sin[j]))``.
+    """
+
+    x: str
+    cos: str
+    sin: str
+    head_dim: int
+    fraction: int
+
+    @property
+    def reads(self):
+        return (self.x, self.cos, self.sin)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Attention(QOp):
     """``softmax(q k^T) v`` per batch element and head, one pass over key blocks of ``block`` keys.
 
@@ -242,6 +263,19 @@ class Requant(QOp):
     @property
     def reads(self):
         return (self.x,)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Multiply(QOp):
+    """Rescale of the products ``a * b``, per channel; a, b int8, uint8 or int16 with zero point 0, biases 0."""
+
+    a: str
+    b: str
+    rescale: Rescale
+
+    @property
+    def reads(self):
+        return (self.a, self.b)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

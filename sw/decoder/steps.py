@@ -16,7 +16,7 @@ __all__ = ["Steps"]
 
 #: A version for fewer keys saves one part in so many of its work, or there is none.
 _LEAST_SAVING = 32
-_BY_ROW = (qgraph.Embed, qgraph.Add, qgraph.Linear, qgraph.Norm, qgraph.Requant)
+_BY_ROW = (qgraph.Embed, qgraph.Add, qgraph.Linear, qgraph.Norm, qgraph.Requant, qgraph.Rotary, qgraph.Multiply)
 
 
 class Steps:

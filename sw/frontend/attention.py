@@ -56,12 +56,69 @@ def _grouped(mask, shape, batch, heads):
     return index.expand(batch, *index.shape[1:])[:, 0]
 
 
+def _conjuncts(builder, mask):
+    """The masks whose conjunction ``mask`` is, so that constant parts of it (causality) stay recognisable."""
+    if isinstance(mask, Const):
+        return [mask]
+    host = builder.host
+    step = host.steps[mask.base]
+    if step["op"] == "keep_where_zero":
+        # Additive masks: their sum keeps what each keeps; where(keep, 0, minus infinity) keeps what the condition says.
+        inner = host.steps[step["args"][0]["value"]]
+        if inner["op"] == "where" and _number(host, inner["args"][1]) == 0 \
+                and _number(host, inner["args"][2], 0.0) <= -1e4:
+            step = {**inner, "args": inner["args"][:1]}
+        elif inner["op"] == "add" and not inner["kwargs"]:
+            step = inner
+        else:
+            return [mask]
+    elif step["op"] != "logical_and":
+        return [mask]
+    parts = []
+    for argument in step["args"]:
+        part = _argument(builder, argument, step["shape"], mask)
+        if part is None:
+            return [mask]
+        parts += part
+    return parts
+
+
+def _number(host, argument, default=None):
+    """The number a step's argument stands for, ``default`` if it is none."""
+    if isinstance(argument, dict) and "array" in argument and host.arrays[argument["array"]].size == 1:
+        return float(host.arrays[argument["array"]].item())
+    if isinstance(argument, dict) and "float" in argument:
+        return float(argument["float"])
+    return float(argument) if isinstance(argument, (int, float)) else default
+
+
+def _argument(builder, argument, shape, mask):
+    """An operand of a conjunction (or sum of additive masks) of shape ``shape`` as masks seen through ``mask``'s map."""
+    host = builder.host
+    if isinstance(argument, dict) and "array" in argument:
+        values = torch.from_numpy(host.arrays[argument["array"]]).expand(shape).reshape(-1)[mask.map]
+        if not values.is_floating_point() and values.dtype != torch.bool:
+            return None
+        return [as_mask(builder, Const(values), mask.shape)[0]]
+    if not isinstance(argument, dict) or "value" not in argument:
+        return None
+    inner = host.steps[argument["value"]]
+    dtype = getattr(torch, inner["dtype"])
+    index = torch.arange(prod(inner["shape"])).reshape(inner["shape"]).expand(shape).reshape(-1)[mask.map]
+    part = Host(argument["value"], mask.shape, index, dtype)
+    if dtype.is_floating_point:
+        part = as_mask(builder, part, mask.shape)[0]
+    elif dtype != torch.bool:
+        return None
+    return _conjuncts(builder, part)
+
+
 def _mask_tensor(builder, scores, batch, heads):
     """``(name of the mask tensor or None, causal)``."""
     q_len, k_len = scores.shape[-2:]
     fixed = torch.ones(1, 1, k_len, dtype=torch.bool)
     values = []
-    for mask, shape in scores.masks:
+    for mask, shape in [(part, shape) for mask, shape in scores.masks for part in _conjuncts(builder, mask)]:
         index = _grouped(mask, shape, batch, heads)
         if index is None:
             raise builder.error("attention masks that differ between heads are not supported")
@@ -153,7 +210,11 @@ def attention(builder, scores, v, shape):
     k_map, v_map = heads_map(k, k_len), heads_map(v, k_len)
     for act, index in ((k, k_map), (v, v_map)):
         kv_heads = max(kv_heads if act is v else 1, _key_heads(index, builder.tensor(act.base).features))
-    for act, index, length in ((q, heads_map(q, q_len), q_len), (k, k_map, k_len), (v, v_map, k_len)):
+    # A permutation of features that q and k share changes no score: rotary embedding may have left one.
+    q_map = heads_map(q, q_len)
+    order = q_map[0, 0, 0].argsort()
+    q_map, k_map = q_map[..., order], k_map[..., order]
+    for act, index, length in ((q, q_map, q_len), (k, k_map, k_len), (v, v_map, k_len)):
         if act is not q:
             index = index[:, ::heads // kv_heads]
         names.append(builder.matrix(act, index.permute(0, 2, 1, 3).reshape(batch * length, -1)))

@@ -5,7 +5,7 @@ from math import prod
 import torch
 
 from weft.frontend import graph as fg
-from weft.frontend.views import Act, Const, Host, is_identity, split_index
+from weft.frontend.views import Act, Const, Host, Mix, is_identity, split_index
 from weft.hw.errors import CompileError
 from weft.qgraph import Origin
 
@@ -85,6 +85,10 @@ class Builder:
         """``value`` (constant, host or activation) as an `Act`."""
         if isinstance(value, Act):
             return value
+        if isinstance(value, Mix):
+            from weft.frontend.rotary import materialize
+
+            return materialize(self, value)
         if not isinstance(value, (Const, Host)):
             raise self.error("attention scores and norm statistics are only supported inside softmax and norm patterns")
         shape = value.shape
@@ -198,8 +202,11 @@ class Builder:
             case fg.FAffine():
                 out = self.emit(fg.FAffine, tensor.rows, n, x=self.columns(op.x, columns), scale=op.scale[columns],
                                 shift=op.shift[columns], origin=op.origin)
-            case fg.FAdd():
-                out = self.emit(fg.FAdd, tensor.rows, n, a=self.columns(op.a, columns),
+            case fg.FRotary() if self._whole_heads(columns, op.head_dim):
+                out = self.emit(fg.FRotary, tensor.rows, n, x=self.columns(op.x, columns), cos=op.cos, sin=op.sin,
+                                head_dim=op.head_dim, origin=op.origin)
+            case fg.FAdd() | fg.FMultiply():
+                out = self.emit(type(op), tensor.rows, n, a=self.columns(op.a, columns),
                                 b=self.columns(op.b, columns), origin=op.origin)
             case fg.FEmbed():
                 out = self.emit(fg.FEmbed, tensor.rows, n, ids=op.ids, table=op.table[:, columns], origin=op.origin)
@@ -212,6 +219,12 @@ class Builder:
                                  f"functions, not after {type(op).__name__[1:].lower()} ({op.origin})")
         self.memo[key] = out
         return out
+
+    @staticmethod
+    def _whole_heads(columns, head_dim):
+        first = columns[::head_dim]
+        return bool((first % head_dim == 0).all()) and torch.equal(
+            columns, (first[:, None] + torch.arange(head_dim)).reshape(-1))
 
     def rowwise(self, act):
         """For an operation that works row by row on whole feature vectors.

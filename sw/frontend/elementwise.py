@@ -150,19 +150,23 @@ def add(builder, node, a, b, *, alpha=1):
                 and (placed := _placed(builder, act, const)) is not None:
             a, b = act, placed
             break
-    a, b = (_broadcast(builder, v, shape) for v in (a, b))
     if factor != 1:
+        b = builder.plain(builder.activation(b))
         b = Act(b.base, b.shape, b.index, Expr(lambda x: x * factor, "mul", (float(factor), 0.0)))
-    a, b = builder.plain(a), builder.plain(b)
+    return _joined(builder, fg.FAdd, a, b, shape)
+
+
+def _joined(builder, cls, a, b, shape):
+    """``cls(a, b)``, an operation element by element, of two values broadcast to ``shape``."""
+    a, b = (builder.plain(_broadcast(builder, v, shape)) for v in (a, b))
     ta, tb = builder.tensor(a.base), builder.tensor(b.base)
     same_layout = (ta.rows, ta.features) == (tb.rows, tb.features) and (
         a.index is b.index or (a.index is not None and b.index is not None and torch.equal(a.index, b.index)))
     if same_layout:
-        out = builder.emit(fg.FAdd, ta.rows, ta.features, a=a.base, b=b.base)
-        return Act(out, shape, a.index)
+        return Act(builder.emit(cls, ta.rows, ta.features, a=a.base, b=b.base), shape, a.index)
     left, right = builder.matrix(a), builder.matrix(b)
     tensor = builder.tensor(left)
-    return Act(builder.emit(fg.FAdd, tensor.rows, tensor.features, a=left, b=right), shape)
+    return Act(builder.emit(cls, tensor.rows, tensor.features, a=left, b=right), shape)
 
 
 def _placed(builder, act, const):
@@ -190,11 +194,13 @@ def _broadcast(builder, value, shape):
 
 
 def multiply(builder, node, a, b, **kwargs):
-    """``a * b`` or ``a / b`` of an activation and one constant per feature."""
+    """``a * b`` of activations; ``a * b`` or ``a / b`` of an activation and one constant per feature."""
     divide = node.target.overloadpacket.__name__.rstrip("_") == "div"
     if isinstance(a, Act) and isinstance(b, Act) and not _same(a, b):
-        raise builder.error("the elementwise product of two different activations is not supported; supported: "
-                            "products with scalars and with one constant per feature")
+        if divide:
+            raise builder.error("the elementwise quotient of two different activations is not supported; supported: "
+                                "quotients by scalars and by one constant per feature")
+        return _joined(builder, fg.FMultiply, a, b, tuple(node.meta["val"].shape))
     shape = tuple(node.meta["val"].shape)
     for act, const in ((a, b), (b, a)):
         if isinstance(act, Host) and isinstance(const, Const) and act.dtype.is_floating_point:
@@ -204,5 +210,7 @@ def multiply(builder, node, a, b, **kwargs):
             vector = _vector(builder, act, const)
             if vector is not None:
                 vector = 1.0 / vector if divide else vector
-                return _per_feature(builder, act, vector, torch.zeros_like(vector))
+                result = _per_feature(builder, act, vector, torch.zeros_like(vector))
+                result.cache["product"] = act, Const(vector)
+                return result
     return None

@@ -31,6 +31,12 @@ def _norm(op, x):
     return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + op.eps) * op.gamma + op.beta
 
 
+def _rotary(op, x):
+    x = x.reshape(len(x), -1, op.head_dim)
+    y = x * op.cos[:, None] + x.roll(op.head_dim // 2, -1) * op.sin[:, None]
+    return y.reshape(len(x), -1)
+
+
 def _step(op, env):
     match op:
         case fg.FInput():
@@ -43,6 +49,10 @@ def _step(op, env):
             return torch.nn.functional.linear(env[op.x], op.weight, op.bias)
         case fg.FAdd():
             return env[op.a] + env[op.b]
+        case fg.FMultiply():
+            return env[op.a] * env[op.b]
+        case fg.FRotary():
+            return _rotary(op, env[op.x])
         case fg.FAffine():
             return env[op.x] * op.scale + op.shift
         case fg.FUnary():

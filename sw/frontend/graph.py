@@ -11,8 +11,8 @@ import torch
 
 from weft.qgraph import Origin
 
-__all__ = ["FTensor", "FOp", "FInput", "FConst", "FEmbed", "FLinear", "FAdd", "FAffine", "FUnary", "FNorm",
-           "FAttention", "FSelect", "FConcat", "FOutput", "FloatGraph"]
+__all__ = ["FTensor", "FOp", "FInput", "FConst", "FEmbed", "FLinear", "FAdd", "FMultiply", "FAffine", "FUnary", "FNorm",
+           "FRotary", "FAttention", "FSelect", "FConcat", "FOutput", "FloatGraph"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,15 @@ class FAdd(FOp):
 
 
 @dataclass(eq=False, kw_only=True)
+class FMultiply(FOp):
+    """``out = a * b`` element by element."""
+
+    a: str
+    b: str
+    _reads = ("a", "b")
+
+
+@dataclass(eq=False, kw_only=True)
 class FAffine(FOp):
     """``out = x * scale + shift`` per feature."""
 
@@ -118,6 +127,22 @@ class FNorm(FOp):
     gamma: torch.Tensor
     beta: torch.Tensor
     eps: float
+    _reads = ("x",)
+
+
+@dataclass(eq=False, kw_only=True)
+class FRotary(FOp):
+    """Rotary embedding of heads of ``head_dim`` features; tables ``cos``, ``sin`` float32 ``[rows, head_dim]``.
+
+    Feature j of a head is paired with feature j + head_dim / 2 of the same head (and the other way round):
+    ``out[r, h, j] = x[r, h, j] * cos[r, j] + x[r, h, pair(j)] * sin[r, j]``. Any other pairing is a permutation of
+    the columns that produce x. Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021.
+    """
+
+    x: str
+    cos: torch.Tensor
+    sin: torch.Tensor
+    head_dim: int
     _reads = ("x",)
 
 

@@ -20,8 +20,8 @@ __all__ = ["HANDLERS", "SUPPORTED"]
 
 SUPPORTED = ("linear layers and matrix products with weights, convolutions without padding, attention "
              "(scaled_dot_product_attention or matmul-softmax-matmul), layer and RMS norms, means over tokens, embeddings, "
-             "residual additions, elementwise functions of one activation, views, row selection, concatenation, and integer or "
-             "mask arithmetic on inputs")
+             "residual additions, products of activations, rotary embedding, elementwise functions of one "
+             "activation, views, row selection, concatenation, and integer or mask arithmetic on inputs")
 
 
 def _linear(builder, node, x, weight, bias=None):

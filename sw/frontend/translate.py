@@ -9,12 +9,12 @@ from math import prod
 
 import torch
 
-from weft.frontend import host_steps, operators
+from weft.frontend import host_steps, operators, rotary
 from weft.frontend import graph as fg
 from weft.frontend.builder import Builder
 from weft.frontend.elementwise import elementwise
 from weft.frontend.host import HostGraph
-from weft.frontend.views import Act, Const, Host, Probs, Reordered, Scores, Stat, Value, is_identity
+from weft.frontend.views import Act, Const, Host, Mix, Probs, Reordered, Scores, Stat, Value, is_identity
 from weft.hw.errors import CompileError
 from weft.qgraph import Origin
 
@@ -52,7 +52,7 @@ def is_known(target):
         return True
     name = _name(target)[0]
     return (name in _VIEWS or name in _SAME or name in _CASTS or name in _SKIP or name in operators.HANDLERS
-            or host_steps.is_known(name) or torch.Tag.pointwise in target.tags)
+            or name in rotary.JOINS or host_steps.is_known(name) or torch.Tag.pointwise in target.tags)
 
 
 class _Translator:
@@ -101,7 +101,8 @@ class _Translator:
                 self.builder.graph.outputs.append(fg.FOutput(value.shape, constant=value.tensor))
             elif isinstance(value, Host):
                 self.builder.graph.outputs.append(fg.FOutput(value.shape, value=self.builder.host_array(value)))
-            elif isinstance(value, Act):
+            elif isinstance(value, (Act, Mix)):
+                value = self.builder.activation(value)
                 plain = self.builder.plain(value)
                 self.builder.graph.outputs.append(fg.FOutput(plain.shape, tensor=plain.base, index=plain.index))
             else:
@@ -159,11 +160,15 @@ class _Translator:
             subject = args[0] if args else None
             if name in _SAME and _is_value(subject):
                 return (subject, None) if name == "native_dropout" else subject
-            if name in _CASTS and isinstance(subject, (Act, Scores, Probs, Stat)):
+            if name in _CASTS and isinstance(subject, (Act, Mix, Scores, Probs, Stat)):
                 return self.cast(node, subject)
             if name in _VIEWS and all(isinstance(v, (Const, Value)) for v in values) and isinstance(subject, Value) \
                     and sum(not isinstance(v, Const) for v in values) == 1:
                 return self.view(node, args, kwargs)
+            if name in _VIEWS and isinstance(subject, Mix) \
+                    and all(isinstance(v, Const) for v in values if v is not subject):
+                return rotary.map_terms(subject, lambda t: node.target(
+                    *_unwrap(args, {id(subject): t}), **_unwrap(kwargs, {id(subject): t})))
             if name in _VIEWS and isinstance(subject, (Scores, Probs, Reordered)):
                 return self.view_scores(node, subject, args, kwargs)
             if any(isinstance(v, Reordered) for v in values):
@@ -177,6 +182,10 @@ class _Translator:
                 result = host_steps.translate(self.builder, node, name, args, kwargs)
                 if result is not None:
                     return result
+            result = rotary.combine(self.builder, node, name, args, kwargs)
+            if result is not None:
+                return result
+            args, kwargs = self.settled(args), {k: self.settled(v) for k, v in kwargs.items()}
             handler = operators.HANDLERS.get(name)
             if handler is not None:
                 result = handler(self.builder, node, *args, **kwargs)
@@ -197,6 +206,12 @@ class _Translator:
                 and isinstance(result, torch.Tensor) and result.dtype.is_floating_point:
             return self.builder.activation(item)
         return item
+
+    def settled(self, item):
+        """``item`` with combinations of features as activations."""
+        if isinstance(item, (list, tuple)):
+            return type(item)(self.settled(i) for i in item)
+        return self.builder.activation(item) if isinstance(item, Mix) else item
 
     def fold(self, node, args, kwargs):
         result = node.target(*_unwrap(args), **_unwrap(kwargs))
@@ -255,7 +270,7 @@ class _Translator:
 
 
 def _is_value(v):
-    return isinstance(v, (Const, Value, Scores, Probs, Reordered, Stat))
+    return isinstance(v, (Const, Value, Mix, Scores, Probs, Reordered, Stat))
 
 
 def _flatten(item):

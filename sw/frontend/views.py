@@ -11,7 +11,8 @@ from math import prod
 
 import torch
 
-__all__ = ["Const", "Value", "Host", "Act", "Expr", "Scores", "Probs", "Reordered", "Stat", "split_index", "is_identity"]
+__all__ = ["Const", "Value", "Host", "Act", "Expr", "Mix", "Scores", "Probs", "Reordered", "Stat", "split_index",
+           "is_identity"]
 
 
 @dataclass(eq=False)
@@ -69,6 +70,20 @@ class Act(Value):
 
     expr: Expr | None = None
     centered: bool = False
+    cache: dict = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Mix:
+    """Sums of elements of one float graph tensor times constants, as a rotary embedding computes them.
+
+    ``terms``: pairs of an int64 index map into ``base`` (-1 where an element has no such term) and float32
+    coefficients, both of shape ``shape``.
+    """
+
+    base: str
+    shape: tuple
+    terms: list
     cache: dict = field(default_factory=dict)
 
 

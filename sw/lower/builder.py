@@ -182,8 +182,11 @@ class Builder:
     # Vector instructions. ``view``, row and panel say where; whole panels throughout.
 
     def requant(self, source, row, panel, out, out_row, out_panel, rows, panels, params, *, hold=False, residual=None,
-                res_row=0, res_panel=0, table_slot=None, row_scale=False, state=0):
-        """Requantizes ``rows`` x ``panels``; ``source`` is a View or, for accumulators, the first word."""
+                factor=None, res_row=0, res_panel=0, table_slot=None, row_scale=False, state=0):
+        """Requantizes ``rows`` x ``panels``; ``source`` is a View or, for accumulators, the first word.
+
+        The second operand is added (``residual``) or multiplied with the source (``factor``), not both.
+        """
         c = self.config
         tiles = panels * c.tiles_per_panel
         fields = dict(dst_type=out.element, dst_base=out.address(out_row, out_panel), dst_row_stride=out.row_stride,
@@ -199,10 +202,12 @@ class Builder:
             fields.update(src_type=source.element, src_base=source.address(row, panel),
                           src_row_stride=source.row_stride, src_panel_stride=source.panel_stride)
             accesses.append((Event.SOURCE, Space.SCRATCHPAD, source.words(row, rows, panel, panels), False))
-        if residual is not None:
-            fields.update(residual=1, res_type=residual.element, res_base=residual.address(res_row, res_panel),
-                          res_row_stride=residual.row_stride, res_panel_stride=residual.panel_stride)
-            accesses.append((Event.SOURCE, Space.SCRATCHPAD, residual.words(res_row, rows, res_panel, panels), False))
+        second = residual if factor is None else factor
+        if second is not None:
+            fields.update(residual=int(factor is None), multiply=int(factor is not None), res_type=second.element,
+                          res_base=second.address(res_row, res_panel), res_row_stride=second.row_stride,
+                          res_panel_stride=second.panel_stride)
+            accesses.append((Event.SOURCE, Space.SCRATCHPAD, second.words(res_row, rows, res_panel, panels), False))
         if table_slot is not None:
             # What is looked up is int8, with a signed zero point, whatever the entries mean.
             fields.update(table=1, slot=table_slot, dst_type=isa.Element.INT8)

@@ -53,16 +53,28 @@ def _together(op):
         return (op.out,) if op.residual is None else (op.out, op.residual)
     if isinstance(op, qgraph.Norm):
         return (op.x, *op.writes)
-    if isinstance(op, (qgraph.Requant, qgraph.SelectRows)):
+    if isinstance(op, qgraph.Multiply):
+        return (op.a, op.b, op.out)
+    if isinstance(op, (qgraph.Requant, qgraph.SelectRows, qgraph.Rotary)):
         return (op.x, op.out)
     if isinstance(op, qgraph.Concat):
         return (*op.parts, op.out)
     return ()
 
 
-def _block(op, panel):
-    """Features of a block that may not share panels, where it matters."""
-    return None if op.head_dim % panel == 0 else op.head_dim
+def _block(features, panel):
+    """``features`` of a block that may not share panels, None where they never do."""
+    return None if features % panel == 0 else features
+
+
+def _attention_blocks(op, classes, panel):
+    """``(tensor, block)`` of an attention: queries and keys may be cut finer than heads, both alike."""
+    whole = scores = _block(op.head_dim, panel)
+    for name in (op.q, op.k):
+        block = classes.block.get(classes.find(name), whole)
+        if block is not None and op.head_dim % block == 0:
+            scores = block
+    return dict.fromkeys((op.v, op.out), whole) | dict.fromkeys((op.q, op.k), scores)
 
 
 def _classes(graph, panel):
@@ -74,10 +86,15 @@ def _classes(graph, panel):
         names = _together(op)
         for name in names[1:]:
             classes.join(names[0], name)
+        if isinstance(op, qgraph.Rotary):
+            for name in (op.x, op.cos, op.sin):
+                if not classes.require(name, _block(op.head_dim // 2, panel)):
+                    raise CompileError(f"{op.origin}: tensor {name} is rotated with heads of two widths, or added to one "
+                                       "of another width")
     for number, op in enumerate(graph.ops):
         if isinstance(op, qgraph.Attention):
-            for name in dict.fromkeys((op.q, op.k, op.v, op.out)):
-                if not classes.require(name, _block(op, panel)):
+            for name, block in _attention_blocks(op, classes, panel).items():
+                if not classes.require(name, block):
                     conflicts.append((number, name))
     return classes, conflicts
 

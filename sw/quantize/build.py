@@ -1,6 +1,7 @@
 """Turn a planned float graph into the quantized graph: every operation's integers."""
 
 import numpy as np
+import torch
 
 from weft import qgraph as qg
 from weft.frontend import graph as fg
@@ -22,6 +23,7 @@ class _Build:
         self.names = {}     # (float tensor, form) -> quantized tensor
         self.bindings = []
         self.current = None
+        self.angles = {}    # bytes of a rotary table -> quantized tensor
 
     # -- bookkeeping ------------------------------------------------------------------------------------------
 
@@ -141,6 +143,36 @@ class _Build:
         for form in self.plan.forms[op.out]:
             self.requant(self.form(op.x, "int16"), source, self.new(op.out, form), self.plan.target(op.out, form),
                          op.scale.numpy().astype(np.float64), op.shift.numpy().astype(np.float64))
+
+    def FMultiply(self, op):
+        sources = [(name, self.plan.factor(name)) for name in (op.a, op.b)]
+        a, b = (self.plan.target(*source) for source in sources)
+        form = "int16" if "int16" in self.plan.forms[op.out] else self.plan.forms[op.out][0]
+        target, features = self.plan.target(op.out, form), self.graph.tensors[op.out].features
+        factor = np.broadcast_to(a.scale * b.scale / target.scale, features)
+        self.emit(qg.Multiply, self.new(op.out, form), a=self.form(*sources[0]), b=self.form(*sources[1]),
+                  rescale=integers.linear_rescale(factor, np.zeros(features), target.dtype, target.zero))
+        self.others(op.out, form)
+
+    def FRotary(self, op):
+        peak = float(torch.maximum(op.cos.abs().max(), op.sin.abs().max()))
+        # 14 bits hold 1 exactly; tables with larger entries (scaled angles) have fewer.
+        fraction = 14 - max(0, int(np.ceil(np.log2(max(peak, 1e-9) / 1.999))))
+        if fraction < 1:
+            raise CompileError(f"rotary tables reach {peak:.4g}, beyond int16 with a fraction bit, at {op.origin}")
+        cos, sin = (self.angle_table(kind, table, fraction, op) for kind, table in (("cos", op.cos), ("sin", op.sin)))
+        self.emit(qg.Rotary, self.new(op.out, "int16"), x=self.form(op.x, "int16"), cos=cos, sin=sin,
+                  head_dim=op.head_dim, fraction=fraction)
+        self.others(op.out, "int16")
+
+    def angle_table(self, kind, table, fraction, op):
+        """Constant int16 tensor of a rotary table; equal ones of all layers are one."""
+        values = integers.quantize_array(table.numpy(), 2.0**-fraction, "int16")
+        key = (values.shape, values.tobytes())
+        if key not in self.angles:
+            self.angles[key] = self.tensor(kind, *values.shape, _Index(np.array([2.0**-fraction]), 0, "int16"), op.origin)
+            self.emit(qg.Constant, self.angles[key], values=values)
+        return self.angles[key]
 
     def FUnary(self, op):
         linear = self.plan.fused_linear(op)

@@ -94,6 +94,13 @@ def _norm(op, env):
             env[name] = numerics.clamp(y, r.dtype).astype(r.dtype)
 
 
+def _rotary(op, env):
+    x = env[op.x].astype(np.int64).reshape(len(env[op.x]), -1, op.head_dim)
+    parts = [numerics.clamp(numerics.rshift(operand * env[table].astype(np.int64)[:, None], op.fraction), "int16")
+             for operand, table in ((x, op.cos), (np.roll(x, op.head_dim // 2, -1), op.sin))]
+    return numerics.clamp(parts[0] + parts[1], "int16").astype(np.int16).reshape(len(x), -1)
+
+
 def _step(op, env, rows, position, caches):
     match op:
         case qg.Constant():
@@ -110,6 +117,10 @@ def _step(op, env, rows, position, caches):
             return _linear(op, env)
         case qg.Attention():
             return attention(op, env)
+        case qg.Rotary():
+            return _rotary(op, env)
+        case qg.Multiply():
+            return _rescale(env[op.a].astype(np.int64) * env[op.b], op.rescale)
         case qg.Requant():
             return _rescale(env[op.x], op.rescale, op.table)
         case qg.SelectRows():

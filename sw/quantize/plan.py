@@ -106,10 +106,17 @@ class Plan:
                 case fg.FConcat():
                     for name in (op.out, *op.parts):
                         self._need(name, "int16")
-                case fg.FNorm() | fg.FAffine():
+                case fg.FMultiply():
+                    for name in (op.a, op.b):
+                        self._need(name, self.factor(name))
+                case fg.FNorm() | fg.FAffine() | fg.FRotary():
                     self._need(op.x, "int16")
                 case fg.FUnary() if op.x not in self.activation:
                     self._need(op.x, "int16")
+
+    def factor(self, name):
+        """Form in which a tensor enters a product of activations: 8 bits only where it comes with 8 bits."""
+        return "linear" if isinstance(self.writers[self.root(name)], (fg.FUnary, fg.FAttention)) else "int16"
 
     def root(self, name):
         """The tensor whose rows ``name`` selects."""
@@ -139,7 +146,7 @@ class Plan:
         for op in self.graph.ops:
             if isinstance(op, fg.FAdd):
                 parent[find(op.a)] = parent[find(op.b)] = find(op.out)
-            elif isinstance(op, (fg.FSelect, fg.FConcat)):
+            elif isinstance(op, (fg.FSelect, fg.FConcat, fg.FRotary)):
                 for name in op.reads:
                     parent[find(name)] = find(op.out)
         return {name: find(name) for name in parent}
@@ -165,7 +172,10 @@ class Plan:
         """``(Table, None)`` of a unary operation, or ``(Table, wide Table)`` where its first neurons have their own."""
         if op.out not in self._tables:
             seen, wide = self.observed[op.x], self.wide.get(op.out, 0)
-            table, second = table_for(op.function, seen.part(slice(wide, None))), None
+            # A factor has no zero point: it would have to be multiplied with the other factor.
+            multiplied = any(isinstance(r, fg.FMultiply) for f in self._followers(op.out) for r in self.readers[f])
+            zeros = (None, 0 if multiplied else None)
+            table, second = table_for(op.function, seen.part(slice(wide, None)), zeros), None
             if wide:
                 second = table_for(op.function, seen.part(slice(0, wide)), (table.in_zero, table.out_zero))
             self._tables[op.out] = table, second

@@ -4,11 +4,12 @@ from weft import qgraph
 
 from .attention import lower_attention
 from .cached_attention import lower_cached_attention
-from .elementwise import lower_add, lower_requant
+from .elementwise import lower_add, lower_multiply, lower_requant
 from .embed import lower_embed
 from .linear import lower_linear
 from .norm import lower_norm
 from .positions import lower_positions
+from .rotary import lower_rotary
 from .rows import lower_concat, lower_select_rows
 
 __all__ = ["LOWER"]
@@ -22,6 +23,8 @@ LOWER = {
     qgraph.Positions: lower_positions,
     qgraph.Embed: lower_embed,
     qgraph.Add: lower_add,
+    qgraph.Rotary: lower_rotary,
+    qgraph.Multiply: lower_multiply,
     qgraph.Requant: lower_requant,
     qgraph.SelectRows: lower_select_rows,
     qgraph.Concat: lower_concat,

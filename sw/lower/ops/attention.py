@@ -55,6 +55,8 @@ class AttentionLowering:
         self.k, self.v = self.keys_and_values()
         self.mask = None if op.mask is None else ctx.tensors[op.mask]
         self.panels = ceil_div(op.head_dim, c.panel)
+        #: Panels of a head's queries and keys; more where its halves are padded apart (rotary embedding).
+        self.depth = self.q.panels // op.heads
         self.blocks = split(op.k_len, op.block)
         self.block_panels = ceil_div(min(op.block, round_up(op.k_len, c.panel)), c.panel)
         if op.block % c.panel or op.block > c.key_block:
@@ -78,9 +80,10 @@ class AttentionLowering:
         if limit < 1:
             limit = min(ctx.accumulators.largest() // ((self.block_panels + self.panels) * c.tiles_per_panel),
                         ctx.states.largest())
-        words = 2 * self.block_panels + 2 * self.panels * sum(t.resident is None for t in (self.q, self.out))
-        fixed = 2 * min(self.op.block, round_up(self.op.k_len, g)) * self.panels * \
-            sum(t.resident is None for t in (self.k, self.v)) + 16
+        words = 2 * self.block_panels + 2 * sum(
+            n for t, n in ((self.q, self.depth), (self.out, self.panels)) if t.resident is None)
+        fixed = 16 + 2 * min(self.op.block, round_up(self.op.k_len, g)) * sum(
+            n for t, n in ((self.k, self.depth), (self.v, self.panels)) if t.resident is None)
         if self.mask is not None:
             row = mask_row_words(c, self.op.k_len)
             if self._mask_rows() > 1:
@@ -173,7 +176,7 @@ class AttentionLowering:
 
     def _head_panel(self, job, tensor):
         head = job.head if tensor in (self.q, self.out) else job.head // (self.op.heads // self.op.kv_heads)
-        return head * self.panels
+        return head * (self.depth if tensor in (self.q, self.k) else self.panels)
 
     def _scores(self, job, number):
         """Emits the scores of one block; returns their accumulator word."""
@@ -181,14 +184,14 @@ class AttentionLowering:
         rows = job.row1 - job.row0
         panel = self._head_panel(job, self.q)
         if number == 0:
-            job.q = ctx.read(self.q, job.row0, job.row1, panel, panel + self.panels)
+            job.q = ctx.read(self.q, job.row0, job.row1, panel, panel + self.depth)
         key, keys, key_panels = self._keys(job, number)
         tiles = key_panels * c.tiles_per_panel
         scores = ctx.accumulators.alloc(rows * tiles, align=1)
         row = job.batch * op.k_len + key
         k_panel = self._head_panel(job, self.k)
-        k = ctx.read(self.k, row, row + keys, k_panel, k_panel + self.panels)
-        ctx.builder.matmul_kt(job.q, job.row0, rows, panel, self.panels * c.k_tiles_per_panel, tiles, scores, k, row,
+        k = ctx.read(self.k, row, row + keys, k_panel, k_panel + self.depth)
+        ctx.builder.matmul_kt(job.q, job.row0, rows, panel, self.depth * c.k_tiles_per_panel, tiles, scores, k, row,
                               k_panel, keys)
         ctx.release(k)
         if number == len(self.visible(job)) - 1:

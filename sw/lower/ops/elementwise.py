@@ -1,10 +1,10 @@
-"""Residual adds and requantization: one REQUANT for each block."""
+"""Residual adds, products and requantization: one REQUANT for each block."""
 
 import numpy as np
 
 from ..split import blocks
 
-__all__ = ["lower_add", "lower_requant"]
+__all__ = ["lower_add", "lower_multiply", "lower_requant"]
 
 
 def lower_add(ctx, op):
@@ -15,6 +15,23 @@ def lower_add(ctx, op):
         views = [ctx.read(a, r0, r1, p0, p1), ctx.read(b, r0, r1, p0, p1), ctx.open(out, r0, r1, p0, p1)]
         ctx.builder.requant(views[0], r0, p0, views[2], r0, p0, r1 - r0, p1 - p0, params, hold=True,
                             residual=views[1], res_row=r0, res_panel=p0)
+        ctx.commit(out, views[2], r0, r1, p0, p1)
+        for view in views:
+            ctx.release(view)
+
+
+def lower_multiply(ctx, op):
+    """``rescale(a * b)`` per channel."""
+    a, b, out = (ctx.tensors[name] for name in (op.a, op.b, op.out))
+    per_panel = ctx.config.param_tile_words * ctx.config.tiles_per_panel
+    width = max(1, ctx.param_ring.words // 3 // per_panel)
+    for r0, r1, p0, p1 in blocks(ctx, [a, b, out], out.stored_rows, out.panels):
+        views = [ctx.read(a, r0, r1, p0, p1), ctx.read(b, r0, r1, p0, p1), ctx.open(out, r0, r1, p0, p1)]
+        for q0 in range(p0, p1, width):
+            q1 = min(q0 + width, p1)
+            params = ctx.params(ctx.rescale_records(op.rescale, out.channels, q0, q1), ("multiply", id(op), q0, q1))
+            ctx.builder.requant(views[0], r0, q0, views[2], r0, q0, r1 - r0, q1 - q0, params, factor=views[1],
+                                res_row=r0, res_panel=q0)
         ctx.commit(out, views[2], r0, r1, p0, p1)
         for view in views:
             ctx.release(view)

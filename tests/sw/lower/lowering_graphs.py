@@ -96,6 +96,28 @@ class GraphMaker:
         self.graph.ops.append(qg.Requant(out=name, x=x, rescale=rescale, table=values))
         return name
 
+    def multiply(self, a, b, dtype="int8"):
+        rows, n = self._shape(a)
+        name = self._tensor(rows, n, dtype)
+        peaks = [{"int8": 64, "int16": 2000}[self.graph.tensors[t].dtype] for t in (a, b)]
+        rescale = self._rescale(n, dtype, {"int8": 50, "int16": 8000}[dtype] / (peaks[0] * peaks[1]))
+        rescale = qg.Rescale(np.zeros(n, np.int32), rescale.mult, rescale.shift, dtype, rescale.zero)
+        self.graph.ops.append(qg.Multiply(out=name, a=a, b=b, rescale=rescale))
+        return name
+
+    def angles(self, rows, dim, fraction=14):
+        """Tables of cosines and sines by row, and how many fraction bits they have."""
+        names = [self._tensor(rows, dim, "int16") for _ in range(2)]
+        angle = self.rng.uniform(0, 6, (rows, dim))
+        for name, table in zip(names, (np.cos(angle), np.sin(angle))):
+            self.graph.ops.append(qg.Constant(out=name, values=np.floor(table * 2**fraction + 0.5).astype(np.int16)))
+        return *names, dim, fraction
+
+    def rotary(self, x, cos, sin, dim, fraction):
+        name = self._tensor(*self._shape(x), "int16")
+        self.graph.ops.append(qg.Rotary(out=name, x=x, cos=cos, sin=sin, head_dim=dim, fraction=fraction))
+        return name
+
     def select(self, x, index):
         name = self._tensor(len(index), self._shape(x)[1], self.graph.tensors[x].dtype)
         self.graph.ops.append(qg.SelectRows(out=name, x=x, index=np.asarray(index, np.int64)))

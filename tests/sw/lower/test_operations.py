@@ -81,6 +81,22 @@ def test_constant_ids_are_gathered_at_compile_time():
     assert [t.name for t in lowered.inputs] == [ids]
 
 
+@pytest.mark.parametrize("rows, features", [(7, 30), (40, 64)])
+def test_products_of_activations(config, rows, features):
+    m = GraphMaker(11)
+    a, b = m.input(rows, features), m.input(rows, features, "int16")
+    check_graph(m.output(m.multiply(a, b), m.multiply(b, b, "int16")), config)
+
+
+@pytest.mark.parametrize("rows, heads, kv_heads, dim", [(9, 2, 2, 8), (21, 4, 2, 12), (6, 1, 1, 32)])
+def test_rotary_before_attention(config, rows, heads, kv_heads, dim):
+    m = GraphMaker(12)
+    x, angles = m.input(rows, 20), m.angles(rows, dim)
+    q, k = (m.requant(m.rotary(m.linear(x, n * dim, "int16"), *angles)) for n in (heads, kv_heads))
+    v = m.linear(x, kv_heads * dim)
+    check_graph(m.output(m.attention(q, k, v, heads, kv_heads, causal=True, block=block(config)), q), config)
+
+
 @pytest.mark.parametrize("batch, q_len, k_len, heads, kv_heads, dim, mask, causal", [
     (1, 10, 10, 3, 3, 6, None, False),
     (3, 5, 5, 2, 2, 9, "key", False),
