@@ -17,7 +17,7 @@ from weft.hw.errors import ProgramError
 __all__ = ["FORMAT_VERSION", "write_container", "read_container"]
 
 #: Version of the file's layout; a reader takes its own version only.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def _checksum(description, tensors):

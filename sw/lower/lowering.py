@@ -18,6 +18,7 @@ from .memory import MemoryMap
 from .ops import LOWER
 from .ops.embed import ids_chunk
 from .plan import choose_residents, lifetimes, placement_cost
+from .probes import Probes
 from .schedule import schedule
 from .tensors import ELEMENTS, Tensor
 
@@ -49,11 +50,13 @@ class HostTensor:
 
 @dataclass
 class Lowered:
-    """Result of `lower`: the image, its inputs and outputs, and the compulsory memory traffic in bytes."""
+    """Result of `lower`: the image, its inputs and outputs, the compulsory memory traffic in bytes, and which instruction
+    computes what (`weft.lower.probes.Probes`)."""
     image: Image
     inputs: list
     outputs: list
     compulsory_bytes: int
+    probes: Probes
 
 
 class _Ids:
@@ -198,7 +201,8 @@ class _Lowering:
                  for name, host in self.hosts.items()}
         inputs = [hosts[op.out] for op in self.graph.ops if isinstance(op, qgraph.Input)]
         outputs = [hosts[name] for name in dict.fromkeys(o.tensor for o in self.graph.outputs)]
-        return Lowered(image, inputs, outputs, self.compulsory_bytes())
+        probes = Probes.of_program(self.graph, self.channels, [item.result for item in program])
+        return Lowered(image, inputs, outputs, self.compulsory_bytes(), probes)
 
     def compulsory_bytes(self):
         """Memory traffic that no schedule avoids: each weight once, rows gathered, inputs, outputs."""
