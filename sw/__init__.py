@@ -7,7 +7,7 @@ so that `weft generate` never imports torch, and `import weft` neither NumPy nor
 from importlib import import_module
 
 __all__ = [
-    "Config", "compile", "load", "Program", "Result",
+    "Config", "compile", "load", "accuracy_report", "Program", "Result", "AccuracyReport",
     "WeftError", "ConfigError", "CompileError", "ProgramError", "InputError", "RunError", "Mismatch",
     "__version__",
 ]
@@ -19,6 +19,8 @@ _HOMES = {
     "Config": "weft.hw.config",
     "compile": "weft.api",
     "load": "weft.api",
+    "accuracy_report": "weft.fidelity",
+    "AccuracyReport": "weft.fidelity",
     "Program": "weft.program",
     "Result": "weft.program",
     "WeftError": "weft.hw.errors",

@@ -10,7 +10,7 @@ from weft import CompileError
 from weft.frontend import graph as fg
 from weft.frontend import import_model
 from weft.quantize.calibrate import float_inputs
-from weft.quantize.pipeline import _host_program
+from weft.quantize.pipeline import host_program
 
 transformers = pytest.importorskip("transformers")
 torch.set_num_threads(1)  # small tensors: threads only cost time beside other workers
@@ -18,7 +18,7 @@ torch.set_num_threads(1)  # small tensors: threads only cost time beside other w
 
 def run_float(graph, args, kwargs):
     """Results of the float graph for a user's arguments."""
-    env = graph.run(float_inputs(graph, _host_program(graph), args, kwargs))
+    env = graph.run(float_inputs(graph, host_program(graph), args, kwargs))
     results = []
     for output in graph.outputs:
         flat = env[output.tensor].reshape(-1)
