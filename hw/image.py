@@ -1,7 +1,8 @@
 """What lies where in the accelerator's memory: the contract between a program and whoever runs it.
 
-All offsets are bytes from the base register (a multiple of 4096). The host copies ``constant`` to offset 0, writes the
-input buffers, sets base and program address, and starts.
+All offsets are bytes from the base register (a multiple of 4096). The host copies ``constant`` to offset 0, clears the
+state buffers, writes the input buffers, sets base and program address, and starts. Programs that work together (prefill
+and decode) are images of one memory: the same constants and state buffers, each with its own code and other buffers.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ __all__ = ["Buffer", "Image"]
 @dataclass(frozen=True)
 class Buffer:
     """A named range of memory. ``kind``: "constant", "input" (the host writes it before the start), "output" (the
-    host reads it after done) or "work". Between buffers lie at least 64 guard bytes that nobody touches."""
+    host reads it after done), "work", or "state" (all zero before the first run, then as the last run left it). Between
+    buffers lie at least 64 guard bytes that nobody touches."""
     name: str
     offset: int
     bytes: int

@@ -7,7 +7,7 @@ from weft.hw.memory import wrapper
 from weft.sim.cocotb_runner import run_benches
 from weft.sim.rtl.library import TOP, sources_of
 
-__all__ = ["run", "main"]
+__all__ = ["run"]
 
 
 def _blocks(config):
@@ -15,32 +15,42 @@ def _blocks(config):
     from weft.hw.memory.accumulators import Accumulators
     from weft.hw.memory.scratchpad import Scratchpad
     from weft.hw.tensor.array import SystolicArray
+    from weft.sim.cocotb.stream_harness import StreamHarness
     from weft.sim.cocotb.tensor_harness import TensorHarness
+    from weft.sim.cocotb.vector_harness import VectorHarness, VectorPartsHarness
 
     reads, writes = ["rows", "weights", "vector_a", "vector_b", "store"], ["vector", "load"]
-    return [("systolic_array", SystolicArray(config.rows, config.cols), "bench_array"),
-            ("scratchpad", Scratchpad(config, reads, writes), "bench_scratchpad"),
-            ("accumulators", Accumulators(config), "bench_accumulators"),
-            ("tensor_harness", TensorHarness(config), "bench_tensor")]
+    yield "stream_harness", StreamHarness(config), "bench_streams"
+    yield "systolic_array", SystolicArray(config.rows, config.cols), "bench_array"
+    yield "scratchpad", Scratchpad(config, reads, writes), "bench_scratchpad"
+    yield "accumulators", Accumulators(config), "bench_accumulators"
+    yield "tensor_harness", TensorHarness(config), "bench_tensor"
+    yield "vector_parts_harness", VectorPartsHarness(config), "bench_vector_parts"
+    yield "vector_harness", VectorHarness(config), "bench_vector"
 
 
 def _suites(config, verilog_dir):
-    """``(sources, top, bench module)`` of everything that is run."""
+    """``(sources, top, bench module)`` of everything that is run.
+
+    The benches of control and DMA need nothing but the accelerator's ports, so they run on the whole of it.
+    """
     if verilog_dir is None:
         from weft.hw.verilog import convert
 
         for name, component, bench in _blocks(config):
             yield {f"{name}.v": convert(component, name) + wrapper.VERILOG}, name, bench
-    yield sources_of(config, verilog_dir), TOP, "bench_programs"
+    for bench in "bench_control", "bench_dma", "bench_programs":
+        yield sources_of(config, verilog_dir), TOP, bench
 
 
 def run(config, verilog_dir=None, select=None, programs=6, seed=None):
-    """Runs the regressions; returns the names of those that passed.
+    """Runs the regressions; returns the names of those that passed, each behind its bench's.
 
-    The whole accelerator runs random programs on an independent AXI memory, every byte compared with the golden model.
-    Blocks run against NumPy; they are generated, so with ``verilog_dir`` (a folder with the accelerator's Verilog, used
-    instead of generating it) the whole is tested only. ``select``: regular expression on the benches' names;
-    ``programs``: random programs for each kind of memory; ``seed``: of the benches' random numbers.
+    Blocks run against NumPy. The whole accelerator runs on an independent AXI memory: registers, control instructions
+    and errors; random loads and stores against NumPy; random programs, every byte compared with the golden model.
+    Blocks are generated, so with ``verilog_dir`` (a folder with the accelerator's Verilog, used instead of generating
+    it) the whole is tested only. ``select``: regular expression on the benches' names; ``programs``: random programs
+    for each kind of memory; ``seed``: of the benches' random numbers.
 
     Raises RunError when one fails, with the end of its log.
     """
@@ -49,16 +59,12 @@ def run(config, verilog_dir=None, select=None, programs=6, seed=None):
     passed = []
     for sources, top, bench in _suites(config, verilog_dir):
         try:
-            passed += run_benches(sources, top, f"weft.sim.cocotb.{bench}", test_filter=select, seed=seed, env=environment)
+            names = run_benches(sources, top, f"weft.sim.cocotb.{bench}", test_filter=select, seed=seed,
+                                env=environment)
+            passed += [f"{bench.removeprefix('bench_')}.{name}" for name in names]
         except RunError as error:
             if select is None or not str(error).startswith("No cocotb test ran"):
                 raise
     if not passed:
         raise RunError(f"No regression's name matches {select!r}.")
     return passed
-
-
-def main(config, verilog_dir=None):
-    """`run`, and prints what passed."""
-    for name in run(config, verilog_dir):
-        print(f"passed {name}")

@@ -7,7 +7,8 @@ so that `weft generate` never imports torch, and `import weft` neither NumPy nor
 from importlib import import_module
 
 __all__ = [
-    "Config", "compile", "load", "accuracy_report", "Program", "Result", "AccuracyReport",
+    "Config", "compile", "compile_decoder", "load", "accuracy_report",
+    "Program", "Result", "DecoderProgram", "Session", "AccuracyReport",
     "WeftError", "ConfigError", "CompileError", "ProgramError", "InputError", "RunError", "Mismatch",
     "__version__",
 ]
@@ -18,11 +19,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "Config": "weft.hw.config",
     "compile": "weft.api",
+    "compile_decoder": "weft.api",
     "load": "weft.api",
     "accuracy_report": "weft.fidelity",
     "AccuracyReport": "weft.fidelity",
     "Program": "weft.program",
     "Result": "weft.program",
+    "DecoderProgram": "weft.decoder",
+    "Session": "weft.decoder",
     "WeftError": "weft.hw.errors",
     "ConfigError": "weft.hw.errors",
     "CompileError": "weft.hw.errors",

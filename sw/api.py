@@ -1,9 +1,9 @@
-"""`weft.compile` and `weft.load`."""
+"""`weft.compile`, `weft.compile_decoder` and `weft.load`."""
 
 from weft.hw.config import Config
 from weft.hw.errors import CompileError
 
-__all__ = ["compile", "load"]
+__all__ = ["compile", "compile_decoder", "load"]
 
 
 def compile(model, args=(), kwargs=None, *, config, calibration=None, quantization=None, progress=None):
@@ -38,12 +38,41 @@ def compile(model, args=(), kwargs=None, *, config, calibration=None, quantizati
     return Program.from_lowered(lower(quantized, config), quantized.host, quantized.macs)
 
 
+def compile_decoder(model, *, config, max_length=256, calibration, quantization=None, progress=None):
+    """Compiles a causal language model for generation: prefill and decode programs around one int8 cache.
+
+    Parameters
+    ----------
+    model: `torch.nn.Module` that takes token ids ``[1, tokens]`` as its first argument and returns logits ``[1, tokens,
+        vocabulary]`` (or several results of which they are the first); exported without a cache.
+    config: `weft.Config`, the name of one, or the path of a configuration file.
+    max_length: positions; prompt and generated text share them.
+    calibration: iterable of token-id tensors, ``[tokens]`` or ``[sequences, tokens]``, from which every scale is
+        chosen.
+    quantization, progress: as in `weft.compile`.
+
+    Returns a `weft.DecoderProgram`. Raises CompileError for what is not supported, naming operator and module, and for
+    a model whose results depend on later tokens or on anything but token ids.
+    """
+    from weft.decoder.pipeline import compile_decoder as compile_causal
+
+    return compile_causal(model, config=Config.load(config), max_length=max_length, calibration=calibration,
+                          quantization=quantization, progress=progress or (lambda text: None))
+
+
 def load(path, config=None):
-    """Reads a program file.
+    """Reads a program file: a `weft.Program` or a `weft.DecoderProgram`.
 
     ``config``: the configuration it should be for, if given. Raises ProgramError for a file that is missing, truncated,
     altered, or made for another configuration.
     """
+    from weft.container import read_program
+
+    description, tensors, made_for = read_program(path, None if config is None else Config.load(config))
+    if description["kind"] == "decoder":
+        from weft.decoder import DecoderProgram
+
+        return DecoderProgram.from_container(description, tensors, made_for)
     from weft.program import Program
 
-    return Program.load(path, None if config is None else Config.load(config))
+    return Program.from_container(description, tensors, made_for)

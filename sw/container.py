@@ -1,20 +1,27 @@
 """The program file: a safetensors container whose metadata describe the program and seal it with a checksum.
 
-Tensors: ``constant`` (the image's bytes from offset 0), ``sources`` (layer of each instruction), ``host.*`` (arrays of the
-host program), ``asset.*`` (tokenizer and the like, as bytes). Metadata: one JSON object under ``weft``, and its checksum.
+Tensors: ``constant`` (the memory's bytes from offset 0), ``sources`` (layer of each instruction; in a decoder one for
+each of its programs), ``host.*`` (arrays of the host program), ``probe.*`` (which instruction computes what),
+``asset.*`` (tokenizer and the like, as bytes).
+Metadata: one JSON object under ``weft``, and its checksum.
 """
 
 import hashlib
 import json
 import os
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from weft.hw import isa
+from weft.hw.config import Config
 from weft.hw.errors import ProgramError
+from weft.hw.image import Buffer, Image
 
-__all__ = ["FORMAT_VERSION", "write_container", "read_container"]
+__all__ = ["FORMAT_VERSION", "write_container", "read_container", "named", "read_program", "image_description",
+           "image_from"]
 
 #: Version of the file's layout; a reader takes its own version only.
 FORMAT_VERSION = 2
@@ -76,3 +83,41 @@ def read_container(path):
     if _checksum(metadata["weft"], tensors) != metadata.get("checksum"):
         raise ProgramError(f"program file {path} was altered: its checksum does not match")
     return description, tensors
+
+
+def read_program(path, config=None):
+    """As `read_container`, and the `weft.Config` the program is for.
+
+    Raises ProgramError also for another instruction set, or a configuration other than ``config`` where that is given.
+    """
+    description, tensors = read_container(path)
+    if description["isa"] != isa.VERSION:
+        raise ProgramError(f"program file {path} is for instruction set {description['isa']}, this Weft has "
+                           f"{isa.VERSION}")
+    made_for = Config.from_dict(description["config"], source=str(path))
+    if config is not None and config != made_for:
+        raise ProgramError(f"program file {path} was compiled for configuration {made_for.name}, not {config.name}")
+    return description, tensors, made_for
+
+
+def named(tensors, prefix):
+    """The tensors whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+
+
+def image_description(image):
+    """``(JSON values, layer numbers of the instructions)``: everything of an image but constants and configuration."""
+    names = list(dict.fromkeys(image.sources))
+    numbers = {name: number for number, name in enumerate(names)}
+    description = {"memory_bytes": image.memory_bytes, "code_offset": image.code_offset,
+                   "instructions": image.instructions, "registers": image.registers,
+                   "buffers": [asdict(b) for b in image.buffers], "sources": names}
+    return description, np.array([numbers[s] for s in image.sources], np.int32)
+
+
+def image_from(config, constant, description, sources):
+    """The image that `image_description` was taken from."""
+    d = description
+    return Image(config, constant, d["memory_bytes"], d["code_offset"], d["instructions"],
+                 [Buffer(**b) for b in d["buffers"]], [d["sources"][n] for n in sources],
+                 {int(n): v for n, v in d["registers"].items()})

@@ -128,11 +128,15 @@ def accuracy_report(model, program, data):
     Each tensor is compared with the float model's for the same inputs, so that its noise includes what it got from the
     tensors before it. The ratio in dB is ``10 log10(sum(float^2) / sum((golden - float)^2))`` over all samples.
 
-    Returns an `AccuracyReport`. Raises InputError for data that do not fit and for a program of another model.
+    Returns an `AccuracyReport`. Raises InputError for data that do not fit, for a program of another model and for
+    a `weft.DecoderProgram`.
     """
+    from weft.program import Program
     from weft.quantize.calibrate import float_inputs, valid_rows
     from weft.quantize.pipeline import host_program
 
+    if not isinstance(program, Program):
+        raise InputError(f"the accuracy report takes a weft.Program, not a {type(program).__name__}")
     data = [(tuple(args), dict(kwargs or {})) for args, kwargs in data]
     if not data:
         raise InputError("the accuracy report needs at least one (args, kwargs)")

@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from weft.container import read_container, write_container
+from weft.container import image_description, image_from, named, write_container
 from weft.hw import isa
-from weft.hw.config import Config
-from weft.hw.errors import InputError, ProgramError
-from weft.hw.image import Buffer, Image
+from weft.hw.errors import InputError
+from weft.hw.image import Image
 from weft.stats import Stats, roofline_cycles
 
 __all__ = ["Program", "Result", "InputInfo"]
@@ -88,47 +87,32 @@ class Program:
 
     def save(self, path):
         """Writes the program file, all of it or nothing."""
-        image = self.image
-        names = list(dict.fromkeys(image.sources))
-        numbers = {name: number for number, name in enumerate(names)}
-        description = {
-            "isa": isa.VERSION, "config": image.config.to_dict(), "memory_bytes": image.memory_bytes,
-            "code_offset": image.code_offset, "instructions": image.instructions, "registers": image.registers,
-            "buffers": [asdict(b) for b in image.buffers], "sources": names,
+        description, sources = image_description(self.image)
+        description |= {
+            "kind": "model", "isa": isa.VERSION, "config": self.config.to_dict(),
             "inputs": [asdict(t) for t in self.tensors], "outputs": [asdict(t) for t in self.results],
             "macs": int(self.macs), "compulsory_bytes": int(self.compulsory_bytes), "host": self.host.description,
             "probes": self.probes.description,
         }
-        tensors = {"constant": image.constant, "sources": np.array([numbers[s] for s in image.sources], np.int32)}
+        tensors = {"constant": self.image.constant, "sources": sources}
         tensors |= {f"probe.{name}": array for name, array in self.probes.arrays.items()}
         tensors |= {f"host.{name}": np.asarray(array) for name, array in self.host.arrays.items()}
         tensors |= {f"asset.{name}": np.frombuffer(bytes(data), np.uint8) for name, data in self.assets.items()}
         write_container(path, description, tensors)
 
     @classmethod
-    def load(cls, path, config=None):
-        """Reads a program file; see `weft.load`."""
+    def from_container(cls, description, tensors, config):
+        """The program of what `weft.container.read_program` returned."""
         from weft.lower.lowering import HostTensor
         from weft.lower.probes import Probes
         from weft.quantize.host import HostProgram
 
-        d, arrays = read_container(path)
-        if d["isa"] != isa.VERSION:
-            raise ProgramError(f"program file {path} is for instruction set {d['isa']}, this Weft has {isa.VERSION}")
-        made_for = Config.from_dict(d["config"], source=str(path))
-        if config is not None and config != made_for:
-            raise ProgramError(f"program file {path} was compiled for configuration {made_for.name}, not {config.name}")
-        image = Image(made_for, arrays["constant"], d["memory_bytes"], d["code_offset"], d["instructions"],
-                      [Buffer(**b) for b in d["buffers"]], [d["sources"][n] for n in arrays["sources"]],
-                      {int(n): v for n, v in d["registers"].items()})
-
-        def named(prefix):
-            return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-
-        return cls(image, HostProgram.from_description(d["host"], named("host.")),
+        d = description
+        return cls(image_from(config, tensors["constant"], d, tensors["sources"]),
+                   HostProgram.from_description(d["host"], named(tensors, "host.")),
                    [HostTensor(**t) for t in d["inputs"]], [HostTensor(**t) for t in d["outputs"]],
-                   d["macs"], d["compulsory_bytes"], Probes.from_description(d["probes"], named("probe.")),
-                   {n: a.tobytes() for n, a in named("asset.").items()})
+                   d["macs"], d["compulsory_bytes"], Probes.from_description(d["probes"], named(tensors, "probe.")),
+                   {n: a.tobytes() for n, a in named(tensors, "asset.").items()})
 
     # Running.
 
@@ -168,12 +152,7 @@ class Program:
         return self.host.finish(tensors, state)
 
     def _stats(self, rtl=None, seconds=None):
-        if rtl is None:
-            return Stats(self.macs, self.roofline_cycles, seconds=seconds)
-        c, figures = self.config, rtl.stats
-        return Stats(self.macs, self.roofline_cycles, figures["cycles"],
-                     self.macs / (c.rows * c.cols * figures["cycles"]), figures["dram_read_bytes"],
-                     figures["dram_write_bytes"], figures["engines"], figures["seconds"])
+        return Stats.of_run(self.config, self.macs, self.compulsory_bytes, rtl and rtl.stats, seconds)
 
     def run(self, args=(), kwargs=None, backend="golden", memory="reference", seed=0, progress=None):
         """Runs the model on ``args`` and ``kwargs``.

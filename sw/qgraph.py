@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 __all__ = ["DTYPES", "Origin", "QTensor", "Rescale", "QOp", "Input", "Constant", "Embed", "Add", "Linear", "Norm",
-           "Attention", "Requant", "SelectRows", "Output", "QGraph"]
+           "Attention", "CachedAttention", "Positions", "Requant", "SelectRows", "Output", "QGraph"]
 
 DTYPES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "int32": (-2**31, 2**31 - 1),
           "bool": (0, 1)}
@@ -212,6 +212,29 @@ class Attention(QOp):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Positions(QOp):
+    """``out[r] = values[position + r]``, any dtype; ``position`` is an argument of the run, that of the first row.
+
+    ``values[positions, features]`` has a row for every position that the rows of a run may have.
+    """
+
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CachedAttention(Attention):
+    """Causal attention of new rows to all rows so far, whose keys and values are kept between runs.
+
+    The new rows of k and v become rows ``position ..`` of two caches of ``capacity`` rows, named after their tensors,
+    which start as zeros; query row r then attends to rows ``0 .. position + r`` of them. ``least <= position`` and
+    ``position + q_len <= k_len`` hold for every run whose results count: ``k_len`` keys are enough. batch is 1.
+    """
+
+    capacity: int
+    least: int = 0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Requant(QOp):
     """Rescale of int8, uint8 or int16 x, per channel, then optionally ``table[q & 255]`` as in `Linear`."""
 
@@ -280,8 +303,10 @@ class QGraph:
         """The operations that read tensor ``name``, in execution order."""
         return [op for op in self.ops if name in op.reads]
 
-    def run(self, inputs):
-        """Execute in NumPy: ``inputs`` maps `Input` names to integer arrays; returns the outputs' integer arrays."""
+    def run(self, inputs, position=0, caches=None):
+        """Execute in NumPy: ``inputs`` maps `Input` names to integer arrays; returns the outputs' integer arrays.
+
+        ``position``, ``caches`` (a dict that is updated): for `Positions` and `CachedAttention`."""
         from weft.quantize.execute import execute
 
-        return execute(self, inputs)
+        return execute(self, inputs, position=position, caches=caches)

@@ -23,6 +23,16 @@ class Stats:
     engines: dict = field(default_factory=dict)
     seconds: float | None = None
 
+    @classmethod
+    def of_run(cls, config, macs, compulsory_bytes, figures=None, seconds=None):
+        """Stats of a run on the RTL with its ``figures`` (`weft.sim.rtl.RtlResult.stats`), or on the golden model."""
+        roofline = roofline_cycles(config, macs, compulsory_bytes)
+        if figures is None:
+            return cls(macs, roofline, seconds=seconds)
+        cycles = figures["cycles"]
+        return cls(macs, roofline, cycles, macs / (config.rows * config.cols * cycles), figures["dram_read_bytes"],
+                   figures["dram_write_bytes"], figures["engines"], figures["seconds"])
+
     @property
     def sim_khz(self):
         """Simulated cycles per millisecond of host time."""

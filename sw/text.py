@@ -1,4 +1,4 @@
-"""From text to a model's inputs and back: local Hugging Face folders, tokenizers, sentence embeddings.
+"""From text to a model's inputs and back: local Hugging Face folders, tokenizers, sentence embeddings, generated text.
 
 Nothing is fetched from a network: a model is a folder with `config.json`, weights and a tokenizer. What a program
 needs to take text later, its tokenizer, is stored in the program (`program.assets["tokenizer.json"]`).
@@ -19,7 +19,8 @@ import numpy as np
 
 from weft.hw.errors import CompileError, InputError, ProgramError
 
-__all__ = ["TextModel", "calibration_sentences", "compile_folder", "encode", "load_folder", "minilm_folder", "pool"]
+__all__ = ["TextModel", "calibration_sentences", "compile_decoder_folder", "compile_folder", "encode", "encode_prompt",
+           "load_folder", "minilm_folder", "pool", "pieces"]
 
 TOKENIZER = "tokenizer.json"
 
@@ -66,17 +67,19 @@ class TextModel:
         return pool(hidden.numpy(), tokens)
 
 
-def load_folder(model_dir):
-    """Load a local Hugging Face folder; CompileError names what is missing."""
+def load_folder(model_dir, decoder=False):
+    """Load a local Hugging Face folder, with ``decoder`` as a causal language model; CompileError names what is
+    missing."""
     folder = Path(model_dir)
     if not (folder / "config.json").is_file():
         reason = "has no config.json" if folder.is_dir() else "does not exist"
         raise CompileError(f"model folder {folder} {reason}; a local Hugging Face folder is needed")
     with _quiet_transformers():
-        from transformers import AutoModel
+        from transformers import AutoModel, AutoModelForCausalLM
 
         try:
-            module = AutoModel.from_pretrained(folder, local_files_only=True, dtype="float32").eval()
+            kind = AutoModelForCausalLM if decoder else AutoModel
+            module = kind.from_pretrained(folder, local_files_only=True, dtype="float32").eval()
         except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
             raise CompileError(f"model folder {folder}: {_first_sentence(error)}") from error
     if getattr(module.config, "use_cache", False):
@@ -106,9 +109,7 @@ def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None):
     """
     import weft
 
-    limit = _longest(model_dir)
-    if seq < 1 or (limit is not None and seq > limit):
-        raise CompileError(f"a length of {seq} tokens was asked for; the model takes 1 to {limit or 'any number of'}")
+    _check_length(model_dir, seq)
     if progress is not None:
         progress("loading the model")
     text_model = load_folder(model_dir)
@@ -117,6 +118,46 @@ def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None):
     program = weft.compile(text_model.module, *batches[0], config=config, calibration=batches, progress=progress)
     program.assets[TOKENIZER] = text_model.tokenizer.to_str().encode()
     return program
+
+
+def compile_decoder_folder(model_dir, max_length, config, calibrate_file=None, progress=None):
+    """Compile the causal language model in a local Hugging Face folder for texts of up to `max_length` tokens.
+
+    Arguments as in `compile_folder`; the calibration sentences are read as one text. The program ends a text at the
+    tokens that the folder names as ends.
+    """
+    import weft
+
+    _check_length(model_dir, max_length)
+    if progress is not None:
+        progress("loading the model")
+    text_model = load_folder(model_dir, decoder=True)
+    ids = text_model.tokenizer.encode("\n".join(calibration_sentences(calibrate_file))).ids
+    program = weft.compile_decoder(text_model.module, config=config, max_length=max_length,
+                                   calibration=[np.array(ids, np.int64)], progress=progress)
+    ends = getattr(text_model.module.config, "eos_token_id", None)
+    program.stop = tuple(ends) if isinstance(ends, (list, tuple)) else () if ends is None else (ends,)
+    program.assets[TOKENIZER] = text_model.tokenizer.to_str().encode()
+    return program
+
+
+def encode_prompt(program, prompt):
+    """Token ids of a prompt, by the tokenizer stored in a decoder program; ProgramError when it has none."""
+    return _stored_tokenizer(program).encode(prompt).ids
+
+
+def pieces(program, prompt_ids, tokens):
+    """The text of token ids that follow a prompt, piece by piece as they come; a character of several tokens comes with
+    its last."""
+    tokenizer, ids = _stored_tokenizer(program), list(prompt_ids)
+    shown = len(tokenizer.decode(ids))
+    for token in tokens:
+        ids.append(token)
+        text = tokenizer.decode(ids)
+        if not text.endswith("\ufffd"):
+            yield text[shown:]
+            shown = len(text)
+    yield tokenizer.decode(ids)[shown:]
 
 
 def calibration_sentences(path=None):
@@ -149,11 +190,9 @@ def encode(program, text, truncate=False):
         ProgramError: the program has no tokenizer.
         InputError: the text has more tokens than the program takes.
     """
-    if TOKENIZER not in program.assets:
-        raise ProgramError("the program holds no tokenizer, so it cannot take text; compile it with `weft compile`")
+    tokenizer = _stored_tokenizer(program)
     shapes = {spec.name: tuple(spec.shape) for spec in program.inputs}
     length = shapes["input_ids"][-1]
-    tokenizer = _tokenizer(program.assets[TOKENIZER].decode())
     tokens = _tokens(tokenizer, text, length if truncate else None)
     if len(tokens.ids) > length:
         raise InputError(f"the text has {len(tokens.ids)} tokens, the program takes at most {length}")
@@ -189,6 +228,12 @@ def _tokenizer_text(folder):
             return AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.to_str()
         except (OSError, ValueError, AttributeError, ImportError) as error:
             raise CompileError(f"model folder {folder} has no usable tokenizer: {_first_sentence(error)}") from None
+
+
+def _stored_tokenizer(program):
+    if TOKENIZER not in program.assets:
+        raise ProgramError("the program holds no tokenizer, so it cannot take text; compile it with `weft compile`")
+    return _tokenizer(program.assets[TOKENIZER].decode())
 
 
 @lru_cache(maxsize=4)
@@ -231,6 +276,12 @@ def _longest(folder):
     except (OSError, ValueError):
         return None
     return config.get("max_position_embeddings") or config.get("n_positions")
+
+
+def _check_length(folder, length):
+    limit = _longest(folder)
+    if length < 1 or (limit is not None and length > limit):
+        raise CompileError(f"a length of {length} tokens was asked for; the model takes 1 to {limit or 'any number of'}")
 
 
 def _first_sentence(error):

@@ -23,12 +23,15 @@ def make_text_model(folder, kind):
     """A Hugging Face folder with random weights and a word tokenizer that adds [CLS] and [SEP]."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(1)
     if kind == "bert":
         model = BertModel(BertConfig(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
                                      intermediate_size=32, max_position_embeddings=24, pad_token_id=0))
+    elif kind == "gpt2":
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=len(WORDS), n_embd=16, n_layer=1, n_head=2, n_positions=24,
+                                           bos_token_id=2, eos_token_id=1))
     else:
         model = DistilBertModel(DistilBertConfig(vocab_size=len(WORDS), dim=16, n_layers=1, n_heads=2, hidden_dim=32,
                                                  max_position_embeddings=24))
@@ -46,7 +49,7 @@ def make_text_model(folder, kind):
 
 @pytest.fixture(scope="session")
 def text_model_folder(tmp_path_factory):
-    """A function of `kind` ("bert", "distilbert") that gives such a folder; made once for each kind."""
+    """A function of `kind` ("bert", "distilbert", "gpt2") that gives such a folder; made once for each kind."""
     made = {}
 
     def folder(kind="bert"):

@@ -4,7 +4,12 @@ from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["LaneSum", "LaneMaximum"]
+__all__ = ["LaneSum", "LaneMaximum", "tree_latency"]
+
+
+def tree_latency(lanes):
+    """Cycles that a tree over ``lanes`` values takes."""
+    return max(1, ((lanes - 1).bit_length() + 1) // 2)
 
 
 class _LaneTree(wiring.Component):
@@ -12,8 +17,7 @@ class _LaneTree(wiring.Component):
 
     def __init__(self, lanes, shape, total):
         self.lanes = lanes
-        self._levels = (lanes - 1).bit_length()
-        self.latency = max(1, (self._levels + 1) // 2)
+        self.latency = tree_latency(lanes)
         super().__init__({"valid": In(1), "values": In(data.ArrayLayout(shape, lanes)), "total": Out(total)})
 
     def elaborate(self, platform):

@@ -54,11 +54,13 @@ async def programs_are_equal_on_a_slow_memory(dut):
     await _equal(dut, [_program(100 + seed) for seed in range(PROGRAMS)], random)
 
 
-@cocotb.test(timeout_time=50, timeout_unit="ms", skip="WEFT_IMAGE" not in os.environ)
-async def saved_program_is_equal(dut):
-    image, inputs, *_ = replay(os.environ["WEFT_IMAGE"])
-    assert image.config == CONFIG, f"the program is for {image.config.name}, the accelerator is {CONFIG.name}"
-    await _equal(dut, [(image, inputs)], None, limit_cycles=20_000_000)
+# Defined only where there is something to run: a filter on names would run a test that is marked to be skipped.
+if "WEFT_IMAGE" in os.environ:
+    @cocotb.test(timeout_time=50, timeout_unit="ms")
+    async def saved_program_is_equal(dut):
+        image, inputs, *_ = replay(os.environ["WEFT_IMAGE"])
+        assert image.config == CONFIG, f"the program is for {image.config.name}, the accelerator is {CONFIG.name}"
+        await _equal(dut, [(image, inputs)], None, limit_cycles=20_000_000)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -1,6 +1,6 @@
 """The tensor engine with its memories, for the bench that drives it by instructions."""
 
-from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,7 @@ from weft.hw.memory.accumulators import Accumulators
 from weft.hw.memory.scratchpad import Scratchpad
 from weft.hw.memory.wrapper import OnChipMemory
 from weft.hw.tensor.engine import TensorEngine
+from weft.sim.cocotb.plain_counters import PlainCounters
 
 __all__ = ["TensorHarness"]
 
@@ -57,15 +58,9 @@ class TensorHarness(wiring.Component):
         with m.If(engine.results.valid):
             m.d.sync += self.row_count.eq(self.row_count + 1)
 
-        counters = Array(Signal(8, name=f"counter_{n}") for n in range(isa.SEMAPHORES))
-        waits = engine.w_wait, engine.a_wait, engine.acc_wait
-        signals = engine.w_signal, engine.a_signal, accumulators.acc_signal
-        for wait in waits:
-            m.d.comb += wait.available.eq((wait.id == 0) | (counters[wait.id] != 0))
-        for number, counter in enumerate(counters):
-            if number:
-                added = [signal.valid & (signal.id == number) for signal in signals]
-                taken = [wait.consume & (wait.id == number) for wait in waits]
-                m.d.sync += counter.eq(counter + sum(added) + (self.give & (self.give_id == number)) - sum(taken))
-        m.d.comb += self.counts.eq(Cat(*counters))
+        m.submodules.counters = counters = PlainCounters(waits=["w", "a", "acc"], signals=["w", "a", "acc"])
+        for name, signal in ("w", engine.w_signal), ("a", engine.a_signal), ("acc", accumulators.acc_signal):
+            wiring.connect(m, signal, getattr(counters, f"signal_{name}"))
+            wiring.connect(m, getattr(engine, f"{name}_wait"), getattr(counters, f"wait_{name}"))
+        m.d.comb += [counters.give.eq(self.give), counters.give_id.eq(self.give_id), self.counts.eq(counters.counts)]
         return m

@@ -14,6 +14,7 @@ from weft.hw.errors import Mismatch, ProgramError, RunError, WeftError
 from weft.hw.image import Buffer, Image
 from weft.hw.isa import disassemble
 
+from .coverage import count_fields, table
 from .generator import random_program
 
 __all__ = ["failure", "shrink", "save", "replay", "main"]
@@ -98,7 +99,14 @@ def _try(rtl, config, seed, out):
     program = random_program(config, seed)
     image, inputs = program.image()
     for memory in ("reference", "stress"):
-        reason = failure(image, inputs, rtl, seed, memory)
+        try:
+            reason = failure(image, inputs, rtl, seed, memory)
+        except ProgramError as error:
+            # Either the generator or the golden model's check is wrong; without a legal program nothing can be shrunk.
+            path = out / f"{config.name}-{seed}-refused.json"
+            save(path, config, seed, memory, image, inputs, str(error))
+            print(f"{config.name} seed {seed}, refused by the golden model: {error}\n  saved in {path}", flush=True)
+            return failed + 1
         if reason is None:
             continue
         failed += 1
@@ -121,6 +129,7 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=0, help="first seed (default 0)")
     parser.add_argument("--verilog", help="folder with the Verilog, instead of generating it")
     parser.add_argument("--out", type=Path, default=Path("fuzz-failures"), help="where failing programs go")
+    parser.add_argument("--count", type=int, help="runs nothing: counts in so many programs how often each field is used")
     parser.add_argument("--replay", type=Path, help="runs one saved program instead")
     options = parser.parse_args(arguments)
     try:
@@ -139,6 +148,10 @@ def _main(options):
         print(reason or "equal")
         return int(reason is not None)
     configs = [Config.load(c) for c in options.config or ("tiny", "small")]
+    if options.count:
+        for config in configs:
+            print(config.name, *table(count_fields(config, range(options.seed, options.seed + options.count))), sep="\n")
+        return 0
     print("building " + ", ".join(c.name for c in configs), flush=True)
     machines = [RtlMachine(c, options.verilog, "build", noise=True) for c in configs]
     end, seed, programs, failed, told = time.monotonic() + 60 * options.minutes, options.seed, 0, 0, time.monotonic()

@@ -192,7 +192,7 @@ def _pairs(signals, waits, may_sync_signal, may_sync_wait, aligned):
             yield True, False, count
         # Several tokens, one for each part: parts must match.
         if count in waits and (count == 1 or aligned):
-            yield from [(True, True, count)] * (6 if count > 1 else 3)
+            yield from [(True, True, count)] * (12 if count > 1 else 6)
     if may_sync_signal:
         for count in {1, 2, *waits}:
             if may_sync_wait:

@@ -52,7 +52,7 @@ class Recorder:
         self.accumulators = Space("accumulator", "word", config.accumulator_words)
         self.state = Space("state", "row", config.state_rows)
         self.memory = Space("memory", "byte", self.regions.granules)
-        for granules in self.regions.inputs():
+        for granules in self.regions.given():
             self.memory.written[granules] = 0
         #: Memory byte each scratchpad word was copied from, if it holds a constant; else -1.
         self.provenance = np.full(config.scratchpad_words, -1, np.int64)

@@ -80,7 +80,8 @@ class GoldenMachine:
         """Runs the program.
 
         ``inputs``: for each input buffer uint8[bytes], or uint8[batch, bytes] to run many at once (all of them, or some;
-        the others are shared). ``registers``: scalar registers ``{number: value}``, instead of the image's.
+        the others are shared); likewise for state buffers, which are zero otherwise. ``registers``: scalar registers
+        ``{number: value}``, instead of the image's.
         ``observe(operation, first tile, values)``: called with what each part of a REQUANT or NORM has computed, int64[batch,
         rows, channels] of its tiles, and with what a GATHER has fetched, uint8[batch, rows, bytes].
 
@@ -92,7 +93,7 @@ class GoldenMachine:
         flat = state.memory.reshape(state.batch, -1)
         origin = self._regions.first_granule * self._regions.unit
         for buffer in self.image.buffers:
-            if buffer.kind == "input":
+            if buffer.name in inputs:
                 flat[:, buffer.offset - origin:buffer.offset - origin + buffer.bytes] = inputs[buffer.name]
         state.float_bytes = plan.float_bytes
         for kernel, group in plan.kernels:
@@ -107,10 +108,12 @@ class GoldenMachine:
         return GoldenResult(outputs, buffers, self._log(state, item), plan.macs, plan.pcs)
 
     def _check_inputs(self, inputs):
-        wanted = {b.name: b.bytes for b in self.image.buffers if b.kind == "input"}
+        sizes = {b.name: b.bytes for b in self.image.buffers if b.kind in ("input", "state")}
+        inside = {b.name for b in self.image.buffers if b.kind == "input"}
+        wanted = {name: size for name, size in sizes.items() if name in inside or name in inputs}
         for name in inputs:
-            if name not in wanted:
-                raise InputError(f"the program has no input {name!r}; it has {', '.join(wanted) or 'none'}")
+            if name not in sizes:
+                raise InputError(f"the program has no input {name!r}; it has {', '.join(sizes) or 'none'}")
         arrays, batch = {}, None
         for name, size in wanted.items():
             if name not in inputs:

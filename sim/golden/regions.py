@@ -21,11 +21,11 @@ class Regions:
         self._buffers = buffers
         self._starts = np.array([b.offset for b in buffers], np.int64)
         self._ends = np.array([b.offset + b.bytes for b in buffers], np.int64)
-        self._writable = np.array([b.kind in ("output", "work") for b in buffers], bool)
+        self._writable = np.array([b.kind in ("output", "work", "state") for b in buffers], bool)
 
-    def inputs(self):
-        """Granules of each input buffer."""
-        return [self._granules(np.array([b.offset]), b.bytes) for b in self._buffers if b.kind == "input"]
+    def given(self):
+        """Granules of each buffer that holds data before the start: inputs and state."""
+        return [self._granules(np.array([b.offset]), b.bytes) for b in self._buffers if b.kind in ("input", "state")]
 
     def granule_name(self, granule):
         return f"0x{(int(granule) + self.first_granule) * self.unit:x}"
@@ -57,7 +57,7 @@ class Regions:
         return self._granules(varying, size)
 
     def check_write(self, operation, addresses, size):
-        """Granules that runs of ``size`` bytes write; raises for runs not within one output or work buffer."""
+        """Granules that runs of ``size`` bytes write; raises for runs not within one output, work or state buffer."""
         addresses = addresses.reshape(-1)
         inside = self._inside(addresses, size)
         bad = addresses[(inside < 0) | ~self._writable[np.maximum(inside, 0)]] if self._buffers else addresses

@@ -66,10 +66,10 @@ class RtlMachine:
             limit_cycles=None):
         """Runs one program.
 
-        ``inputs``: uint8[bytes] for each input buffer; ``memory``: "reference" (64 cycles latency, 16 bursts in flight, a
-        beat in each cycle) or "stress" (random latency, gaps and back-pressure, by ``seed``); ``registers``: instead of the
-        image's; ``progress(cycles)`` is called now and then; ``errors``: ``(start, end)`` offsets that answer with SLVERR;
-        ``limit_cycles``: stop there.
+        ``inputs``: uint8[bytes] for each input buffer, and for state buffers, which are zero otherwise; ``memory``:
+        "reference" (64 cycles latency, 16 bursts in flight, a beat in each cycle) or "stress" (random latency, gaps and
+        back-pressure, by ``seed``); ``registers``: instead of the image's; ``progress(cycles)`` is called now and then;
+        ``errors``: ``(start, end)`` offsets that answer with SLVERR; ``limit_cycles``: stop there.
 
         Raises RunError when the accelerator stops with an error (cause and instruction), breaks a rule of AXI, writes
         where it may not, or comes to rest (which thread waits for what).
@@ -95,7 +95,7 @@ class _Run:
         self.handle = library.new()
         self.call("memory", self.data.ctypes.data, self.data.size, BASE)
         for buffer in image.buffers:
-            if buffer.kind in ("output", "work"):
+            if buffer.kind in ("output", "work", "state"):
                 self.call("writable", buffer.offset, buffer.offset + buffer.bytes)
         self.call("configure", int(stress), seed, 64, 16)
 
@@ -104,13 +104,14 @@ class _Run:
         data = np.full(-(-image.memory_bytes // 4096) * 4096, _FILL, np.uint8)
         data[:image.constant.size] = image.constant
         wanted = {b.name for b in image.buffers if b.kind == "input"}
-        if wanted != set(inputs):
-            raise InputError(f"the program's inputs are {sorted(wanted)}, not {sorted(inputs)}")
+        states = {b.name for b in image.buffers if b.kind == "state"}
+        if wanted != set(inputs) - states:
+            raise InputError(f"the program's inputs are {sorted(wanted)}, not {sorted(set(inputs) - states)}")
         for buffer in image.buffers:
             if buffer.kind == "constant":
                 continue
-            value = inputs[buffer.name] if buffer.kind == "input" else 0
-            if buffer.kind == "input" and (np.shape(value) != (buffer.bytes,) or np.asarray(value).dtype != np.uint8):
+            value = inputs.get(buffer.name, 0)
+            if buffer.name in inputs and (np.shape(value) != (buffer.bytes,) or np.asarray(value).dtype != np.uint8):
                 raise InputError(f"input {buffer.name!r} must be uint8[{buffer.bytes}], not "
                                  f"{np.asarray(value).dtype}{list(np.shape(value))}")
             data[buffer.offset:buffer.offset + buffer.bytes] = value

@@ -6,14 +6,20 @@ import click
 
 from weft.hw.errors import InputError
 
-__all__ = ["as_json", "config_option", "load_config", "text_option", "writable"]
+__all__ = ["as_json", "config_option", "load_config", "new_tokens_option", "prompt_option", "text_option",
+           "writable"]
 
 config_option = click.option(
     "--config", "config_name", default="base", show_default=True, metavar="NAME|FILE",
     help="tiny, small, base, large, or a JSON or TOML file with the parameters.")
 
-text_option = click.option("--text", "texts", multiple=True, required=True,
+text_option = click.option("--text", "texts", multiple=True,
                            help="Text to encode with the program's tokenizer; may be given several times.")
+
+prompt_option = click.option("--prompt", help="Text that a decoder continues.")
+
+new_tokens_option = click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1),
+                                 help="Tokens that a decoder adds to the prompt, at most.")
 
 
 def load_config(name_or_path):

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import click
 
-from weft.cli.options import as_json, config_option, load_config, text_option, writable
+from weft.cli.options import (
+    as_json,
+    config_option,
+    load_config,
+    new_tokens_option,
+    prompt_option,
+    text_option,
+    writable,
+)
 from weft.hw.errors import InputError
 from weft.progress import step
 
@@ -17,20 +25,29 @@ program_argument = click.argument("program_file", metavar="PROGRAM", type=click.
 @click.command("compile")
 @click.option("--model", "model_dir", required=True, type=click.Path(path_type=Path),
               help="Local Hugging Face folder with config.json, weights and tokenizer.")
-@click.option("--seq", required=True, type=click.IntRange(min=1), help="Longest text, in tokens.")
+@click.option("--seq", type=click.IntRange(min=1), help="Longest text, in tokens.")
+@click.option("--decoder", is_flag=True, help="A causal language model, which continues prompts.")
+@click.option("--max-length", type=click.IntRange(min=1),
+              help="With --decoder: tokens of prompt and continuation together.  [default: 256]")
 @config_option
 @click.option("--calibrate", "calibrate_file", type=click.Path(path_type=Path),
               help="Text file, one sentence a line; by default the sentences that ship with Weft.")
 @click.option("--out", "out_file", required=True, type=click.Path(path_type=Path), help="Program file to write.")
-def compile_command(model_dir, seq, config_name, calibrate_file, out_file):
+def compile_command(model_dir, seq, decoder, max_length, config_name, calibrate_file, out_file):
     """Compile a text model for a configuration."""
+    if decoder and seq is not None:
+        raise click.UsageError("--seq is for models that take whole texts; a decoder takes --max-length.")
+    if not decoder and (seq is None or max_length is not None):
+        raise click.UsageError("Missing option '--seq'." if seq is None else "--max-length needs --decoder.")
     config = load_config(config_name)
     out_file = writable(out_file)
     _need_models()
-    from weft.text import compile_folder
+    from weft.text import compile_decoder_folder, compile_folder
 
-    with step(f"compiling {model_dir} for {seq} tokens on {config.rows}x{config.cols}") as tell:
-        program = compile_folder(model_dir, seq, config, calibrate_file, progress=tell)
+    length = (max_length or 256) if decoder else seq
+    with step(f"compiling {model_dir} for {length} tokens on {config.rows}x{config.cols}") as tell:
+        compile_it = compile_decoder_folder if decoder else compile_folder
+        program = compile_it(model_dir, length, config, calibrate_file, progress=tell)
         program.save(out_file)
     click.echo(f"{out_file}  {out_file.stat().st_size:,} bytes")
 
@@ -38,15 +55,24 @@ def compile_command(model_dir, seq, config_name, calibrate_file, out_file):
 @click.command()
 @program_argument
 @text_option
+@prompt_option
+@new_tokens_option
 @click.option("--backend", type=click.Choice(["rtl", "golden"]), default="rtl", show_default=True,
               help="The Verilog in Verilator, or the golden model in NumPy.")
 @click.option("--out", "out_file", type=click.Path(path_type=Path), help="Write the outputs to this .npz file.")
-@click.option("--json", "json_output", is_flag=True, help="Print one JSON object per text, outputs included.")
-def run(program_file, texts, backend, out_file, json_output):
-    """Run a program on texts; prints its outputs' shapes and, for the RTL, cycles and where they went."""
+@click.option("--json", "json_output", is_flag=True, help="Print one JSON object per text or prompt, results included.")
+def run(program_file, texts, prompt, max_new_tokens, backend, out_file, json_output):
+    """Run a program on texts; prints its outputs' shapes and, for the RTL, cycles and where they went. A decoder
+    continues a prompt; its tokens are printed as they come."""
     from weft.report import stats_dict, stats_lines
 
-    program, inputs = _program_and_inputs(program_file, texts)
+    program = _load(program_file, texts, prompt)
+    if prompt is not None:
+        if out_file is not None:
+            raise click.UsageError("--out keeps the outputs of texts; a decoder has none.")
+        _generate(program, prompt, max_new_tokens, backend, json_output)
+        return
+    inputs = _inputs(program, texts)
     if out_file is not None:
         out_file = writable(out_file)
     kept = {}
@@ -75,11 +101,19 @@ def run(program_file, texts, backend, out_file, json_output):
 @click.command()
 @program_argument
 @text_option
-def verify(program_file, texts):
-    """Run texts on the RTL and on the golden model and compare every byte written; exit status 2 on a difference."""
+@prompt_option
+@new_tokens_option
+def verify(program_file, texts, prompt, max_new_tokens):
+    """Run texts, or a decoder's prompt, on the RTL and on the golden model and compare every byte written; exit status
+    2 on a difference."""
     from weft.report import stats_lines
 
-    program, inputs = _program_and_inputs(program_file, texts)
+    program = _load(program_file, texts, prompt)
+    if prompt is not None:
+        _generate(program, prompt, max_new_tokens, "verify")
+        click.echo("every byte written is equal")
+        return
+    inputs = _inputs(program, texts)
     _build_simulation(program)
     for text, (args, kwargs) in zip(texts, inputs, strict=True):
         with step(f"verifying {text!r}") as tell:
@@ -101,6 +135,8 @@ def accuracy(program_file, model_dir, data_file, limit, json_output):
     import weft
 
     program = weft.load(program_file)
+    if isinstance(program, weft.DecoderProgram):
+        raise InputError(f"program file {program_file} is a decoder, of which there is no accuracy report")
     _need_models()
     from weft.text import calibration_sentences, encode, load_folder
 
@@ -121,15 +157,49 @@ def disassemble(program_file):
         click.echo(line)
 
 
-def _program_and_inputs(program_file, texts):
-    """The program in a file, and `(args, kwargs)` of each text."""
+def _load(program_file, texts, prompt):
+    """The program in a file, which takes a prompt if it is a decoder and texts otherwise."""
     import weft
 
     program = weft.load(program_file)
+    if isinstance(program, weft.DecoderProgram):
+        if prompt is None or texts:
+            raise InputError(f"program file {program_file} is a decoder, which takes a --prompt")
+    elif prompt is not None:
+        raise InputError(f"program file {program_file} is no decoder, so it takes --text and no --prompt")
+    elif not texts:
+        raise click.UsageError("Missing option '--text'.")
     _need_models("tokenizers")
+    return program
+
+
+def _inputs(program, texts):
+    """`(args, kwargs)` of each text."""
     from weft.text import encode
 
-    return program, [encode(program, text) for text in texts]
+    return [encode(program, text) for text in texts]
+
+
+def _generate(program, prompt, max_new_tokens, backend, json_output=False):
+    """Continues a prompt; prints it and every token as it comes, then what the last token cost, or one JSON object."""
+    from weft.report import stats_dict, stats_lines
+    from weft.text import encode_prompt, pieces
+
+    if backend != "golden":
+        _build_simulation(program)
+    session = program.session(backend)
+    ids = encode_prompt(program, prompt)
+    tokens = session.generate(ids, max_new_tokens)
+    if json_output:
+        tokens = list(tokens)
+        click.echo(as_json({"prompt": prompt, "backend": backend, "tokens": tokens,
+                            "text": "".join(pieces(program, ids, tokens)), "stats": stats_dict(session.stats)}))
+        return
+    click.echo(prompt, nl=False)
+    for piece in pieces(program, ids, tokens):
+        click.echo(piece, nl=False)
+    click.echo()
+    click.echo("\n".join(["", f"the last run, at position {session.position - 1}:", *stats_lines(session.stats)]))
 
 
 def _build_simulation(program):

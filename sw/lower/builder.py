@@ -13,7 +13,7 @@ from weft.hw import isa
 
 from .events import Event, Space, Thread
 
-__all__ = ["Access", "Item", "Builder", "words_of"]
+__all__ = ["Access", "Item", "Moving", "Builder", "words_of"]
 
 _ENGINE_THREAD = {isa.Engine.LOAD: Thread.LOAD, isa.Engine.TENSOR: Thread.TENSOR, isa.Engine.VECTOR: Thread.VECTOR,
                   isa.Engine.STORE: Thread.STORE}
@@ -26,6 +26,15 @@ class Access:
     space: Space
     words: np.ndarray | slice
     write: bool
+
+
+@dataclass(frozen=True)
+class Moving:
+    """Scalar register added to an address in memory; its value lies in ``low..high`` (bytes, multiples of the DMA
+    unit)."""
+    register: int
+    low: int
+    high: int
 
 
 @dataclass
@@ -79,20 +88,24 @@ class Builder:
 
     # Memory <-> scratchpad. Memory addresses and strides are bytes, scratchpad ones words.
 
-    def _copy(self, mnemonic, event, memory, spm, run_words, count, memory_stride, spm_stride, tracked):
+    def _copy(self, mnemonic, event, memory, spm, run_words, count, memory_stride, spm_stride, tracked, moving):
         c = self.config
         step = c.dma_words
         memory_words = slice(0, 0)
-        if tracked:
-            memory_words = words_of(memory // c.dma_bytes, (count, memory_stride // c.dma_bytes), (run_words // step, 1))
+        if tracked:                     # all words that the run may reach
+            low, reach = (moving.low, moving.high - moving.low) if moving else (0, 0)
+            memory_words = words_of((memory + low) // c.dma_bytes, (count, memory_stride // c.dma_bytes),
+                                    (run_words // step + reach // c.dma_bytes, 1))
         spm_words = words_of(spm, (count, spm_stride), (run_words, 1))
         load = mnemonic == "LOAD"
         item = self._add(mnemonic, dict(dram_addr=memory, spm_addr=spm, run_words=run_words, inner_count=count,
                                  inner_dram_stride=memory_stride, inner_spm_stride=spm_stride, outer_count=1),
                   (event, Space.SCRATCHPAD, spm_words, load), (event, Space.MEMORY, memory_words, not load))
         item.relocate = tracked
+        if moving:
+            item.fields["dram_reg"] = moving.register
 
-    def _runs(self, mnemonic, event, memory, spm, run_words, count, memory_stride, spm_stride, tracked):
+    def _runs(self, mnemonic, event, memory, spm, run_words, count, memory_stride, spm_stride, tracked, moving=None):
         """Splits what the fields of one instruction cannot hold."""
         c = self.config
         limit_run = (1 << 16) - c.dma_words
@@ -106,19 +119,21 @@ class Builder:
             for i in range(count):
                 for start in range(0, run_words, limit_run):
                     self._copy(mnemonic, event, memory + i * memory_stride + start * c.word_bytes,
-                               spm + i * spm_stride + start, min(limit_run, run_words - start), 1, 0, 0, tracked)
+                               spm + i * spm_stride + start, min(limit_run, run_words - start), 1, 0, 0, tracked,
+                               moving)
             return
         for first in range(0, count, limit_count):
             self._copy(mnemonic, event, memory + first * memory_stride, spm + first * spm_stride, run_words,
-                       min(limit_count, count - first), memory_stride, spm_stride, tracked)
+                       min(limit_count, count - first), memory_stride, spm_stride, tracked, moving)
 
-    def load(self, memory, spm, run_words, count=1, memory_stride=0, spm_stride=0, tracked=True):
-        """``count`` runs of ``run_words`` from memory to scratchpad; not ``tracked``: from the constants."""
-        self._runs("LOAD", Event.LOADED, memory, spm, run_words, count, memory_stride, spm_stride, tracked)
+    def load(self, memory, spm, run_words, count=1, memory_stride=0, spm_stride=0, tracked=True, moving=None):
+        """``count`` runs of ``run_words`` from memory to scratchpad; not ``tracked``: from the constants. ``moving``: a
+        `Moving` part of the address."""
+        self._runs("LOAD", Event.LOADED, memory, spm, run_words, count, memory_stride, spm_stride, tracked, moving)
 
-    def store(self, memory, spm, run_words, count=1, memory_stride=0, spm_stride=0):
-        """``count`` runs of ``run_words`` from scratchpad to memory."""
-        self._runs("STORE", Event.STORED, memory, spm, run_words, count, memory_stride, spm_stride, True)
+    def store(self, memory, spm, run_words, count=1, memory_stride=0, spm_stride=0, moving=None):
+        """``count`` runs of ``run_words`` from scratchpad to memory. ``moving``: a `Moving` part of the address."""
+        self._runs("STORE", Event.STORED, memory, spm, run_words, count, memory_stride, spm_stride, True, moving)
 
     def index(self, memory, count):
         """Row numbers for the following gathers, from a buffer."""
@@ -224,8 +239,9 @@ class Builder:
         item.result = out.tensor, out_row, panel
 
     def softmax(self, acc, rows, tiles, probabilities, params, state, *, key_start, key_limit, first, last,
-                causal_start=None, mask=None):
-        """One key block; ``mask`` is ``(first word of the block, row stride, row words read)`` or None."""
+                causal_start=None, query_register=0, mask=None):
+        """One key block; ``mask`` is ``(first word of the block, row stride, row words read)`` or None; the scalar
+        register ``query_register`` is added to ``causal_start``."""
         c = self.config
         fields = dict(acc_base=acc, acc_stride=rows, rows=rows, tiles=tiles, key_start=key_start, key_limit=key_limit,
                       dst_base=probabilities.address(0, 0), dst_panel_stride=probabilities.panel_stride,
@@ -236,7 +252,7 @@ class Builder:
                     (Event.RESULT, Space.SCRATCHPAD, probabilities.words(0, rows, 0, panels), True),
                     (Event.RESULT, Space.STATE, words_of(state, (rows, 1)), True)]
         if causal_start is not None:
-            fields.update(causal=1, query_start=causal_start)
+            fields.update(causal=1, query_start=causal_start, query_reg=query_register)
         if mask is not None:
             base, stride, count = mask
             fields.update(mask=1, mask_base=base, mask_row_stride=stride)

@@ -40,10 +40,12 @@ class Regions:
 
 
 class Context:
-    """State of one lowering. ``tensors``: name to `weft.lower.tensors.Tensor`; ``regions``: `Regions`."""
+    """State of one lowering. ``tensors``: name to `weft.lower.tensors.Tensor`; ``regions``: `Regions`; ``offsets``:
+    None, or the `weft.lower.positions.Offsets` of a program that runs at a position."""
 
-    def __init__(self, config, tensors, regions, memory, packed):
+    def __init__(self, config, tensors, regions, memory, packed, offsets=None):
         self.config = config
+        self.offsets = offsets
         self.tensors = tensors
         self.builder = Builder(config)
         self.memory = memory
@@ -122,6 +124,14 @@ class Context:
 
         words = round_up((n1 - n0) * n * (k1 - k0) * k * c.weight_tile_words, c.dma_words)
         base = self.weight_ring.take(words)
+        run, pitch = (k1 - k0) * k * c.weight_tile_words, inputs.panels * k * c.weight_tile_words
+        first = n0 * n * pitch + k0 * k * c.weight_tile_words
+        if self.offsets is not None and not any(w % c.dma_words for w in (run, pitch, first)):
+            # Programs that cut the layer differently read the same copy of it.
+            whole = self.memory.constant(lambda: self._packed[id(op)].reshape(-1), ("weights", id(op)))
+            self.builder.load(whole + first * c.word_bytes, base, run, (n1 - n0) * n, pitch * c.word_bytes, run,
+                              tracked=False)
+            return base
         self.builder.load(self.memory.constant(data, ("weights", id(op), n0, n1, k0, k1)), base, words, tracked=False)
         return base
 

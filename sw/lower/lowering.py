@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from weft import qgraph
-from weft.hw import isa
 from weft.hw.errors import CompileError
 from weft.hw.image import Image
 
+from .assemble import assemble
 from .builder import Item
 from .channels import choose_channels, insert_conversions
 from .context import Context, OutOfScratchpad, Regions
@@ -22,7 +22,7 @@ from .probes import Probes
 from .schedule import schedule
 from .tensors import ELEMENTS, Tensor
 
-__all__ = ["Lowered", "HostTensor", "lower"]
+__all__ = ["Lowered", "HostTensor", "Lowering", "fit", "lower", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class HostTensor:
 @dataclass
 class Lowered:
     """Result of `lower`: the image, its inputs and outputs, the compulsory memory traffic in bytes, and which instruction
-    computes what (`weft.lower.probes.Probes`)."""
+    computes what (`weft.lower.probes.Probes`; None of a program that runs at a position)."""
     image: Image
     inputs: list
     outputs: list
     compulsory_bytes: int
-    probes: Probes
+    probes: Probes | None = None
 
 
 class _Ids:
@@ -66,10 +66,14 @@ class _Ids:
         self.rows, self.stored_rows, self.constant, self.memory = rows, stored_rows, constant, memory
 
 
-class _Lowering:
-    def __init__(self, graph, config, packed, spilled, share):
-        self.graph, self.config = graph, config
-        self.memory = MemoryMap(config)
+class Lowering:
+    """One attempt at a graph: ``packed`` are weights packed before, ``spilled`` tensors that live in memory, ``share``
+    the part of the scratchpad that weights get. ``memory``: `MemoryMap` to add to; ``program``: name that its buffers
+    begin with; ``offsets``: see `weft.lower.context.Context`."""
+
+    def __init__(self, graph, config, packed, spilled, share, memory, program="", offsets=None):
+        self.graph, self.config, self.program = graph, config, program
+        self.memory = memory
         self.regions = Regions(config, share)
         self.channels = choose_channels(graph, config)
         self.hosts = {}
@@ -78,7 +82,7 @@ class _Lowering:
         self.residents = choose_residents(graph, self.tensors, self.regions.heap, config, spilled)
         self.spans = lifetimes(graph)
         self.places()
-        self.ctx = Context(config, self.tensors, self.regions, self.memory, packed)
+        self.ctx = Context(config, self.tensors, self.regions, self.memory, packed, offsets)
         self.resident_places = {}
 
     @property
@@ -110,7 +114,11 @@ class _Lowering:
                         self.host_tensor(name, "output")
                     elif name not in self.residents:
                         tensor = self.tensors[name]
-                        tensor.memory = self.memory.buffer(name, tensor.words * self.config.word_bytes, "work")
+                        tensor.memory = self.buffer(name, tensor.words * self.config.word_bytes, "work")
+
+    def buffer(self, name, size, kind):
+        """Offset of the buffer of tensor ``name``."""
+        return self.memory.buffer(self.program + name, size, kind)
 
     def host_tensor(self, name, kind):
         """Buffer of an input or output tensor, described for the host."""
@@ -130,9 +138,9 @@ class _Lowering:
         else:
             layout, tensor = "rows", self.tensors[name]
             stored, row_major, size = tensor.stored_rows, tensor.row_major, tensor.words * c.word_bytes
-        offset = self.memory.buffer(name, size, kind)
-        self.hosts[name] = HostTensor(name, layout, q.dtype, q.rows, q.features, stored, channels.block, row_major,
-                                      offset, size, kind, chunk, chunk_bytes)
+        offset = self.buffer(name, size, kind)
+        self.hosts[name] = HostTensor(self.program + name, layout, q.dtype, q.rows, q.features, stored, channels.block,
+                                      row_major, offset, size, kind, chunk, chunk_bytes)
         if layout == "rows":
             tensor.memory = offset
             return tensor
@@ -154,6 +162,7 @@ class _Lowering:
         return tensor
 
     def run(self):
+        """Emits the whole graph; `OutOfScratchpad` where something found no room."""
         ctx, c = self.ctx, self.config
         places = self.resident_places
         for number, op in enumerate(self.graph.ops):
@@ -174,7 +183,7 @@ class _Lowering:
             for name in {*op.reads, *op.writes}:
                 if name in places and self.spans[name][1] == number:
                     ctx.heap.free(places.pop(name))
-        return self.encode()
+        return self
 
     def store_result(self, name):
         """Copies a resident tensor that is also a result of the model to its output buffer."""
@@ -182,27 +191,19 @@ class _Lowering:
         if tensor.resident is not None and tensor.memory is not None:
             self.ctx.builder.store(tensor.memory, tensor.resident, tensor.words)
 
-    def encode(self):
+    def schedule(self):
+        """The instructions in program order, END included."""
         c, memory = self.config, self.memory
         sizes = {Space.SCRATCHPAD: c.scratchpad_words, Space.ACCUMULATORS: c.accumulator_words,
                  Space.STATE: c.state_rows, Space.MEMORY: memory.buffer_bytes // c.dma_bytes + 1}
-        program = schedule(self.ctx.builder.items, sizes, c)
-        program.append(Item("END", {}, []))
-        constant, code, first, buffers, size = memory.finish(isa.INSTRUCTION_BYTES * len(program))
-        if size > 1 << min(40, c.address_bits):
-            raise CompileError(f"the program needs {size} bytes of memory, {c.address_bits} address bits reach "
-                               f"{1 << c.address_bits}")
-        for item in program:
-            if item.relocate:
-                item.fields["dram_addr"] += first
-        constant[code:] = isa.encode_program([(item.mnemonic, item.fields) for item in program])
-        image = Image(c, constant, size, code, len(program), buffers, [item.source for item in program])
+        return [*schedule(self.ctx.builder.items, sizes, c), Item("END", {}, [])]
+
+    def host_tensors(self, first):
+        """``(inputs, outputs)`` for the host; ``first``: offset of the first buffer."""
         hosts = {name: host if host.place == "constant" else replace(host, offset=host.offset + first)
                  for name, host in self.hosts.items()}
         inputs = [hosts[op.out] for op in self.graph.ops if isinstance(op, qgraph.Input)]
-        outputs = [hosts[name] for name in dict.fromkeys(o.tensor for o in self.graph.outputs)]
-        probes = Probes.of_program(self.graph, self.channels, [item.result for item in program])
-        return Lowered(image, inputs, outputs, self.compulsory_bytes(), probes)
+        return inputs, [hosts[name] for name in dict.fromkeys(o.tensor for o in self.graph.outputs)]
 
     def compulsory_bytes(self):
         """Memory traffic that no schedule avoids: each weight once, rows gathered, inputs, outputs."""
@@ -214,6 +215,9 @@ class _Lowering:
                 weights[id(op.weight)] = op.weight.size
             elif isinstance(op, qgraph.Embed):
                 total += 2 * self.graph.tensors[op.out].rows * op.table.shape[1]
+            elif isinstance(op, qgraph.Positions):
+                tensor = self.graph.tensors[op.out]
+                total += tensor.rows * tensor.features * size[tensor.dtype]
             elif isinstance(op, qgraph.Constant):
                 total += op.values.size * size[self.graph.tensors[op.out].dtype]
         return int(total + sum(weights.values()))
@@ -239,28 +243,46 @@ def _fold_constants(graph):
     return replace(graph, ops=[op for op in ops if not isinstance(op, qgraph.Constant) or op.out in used])
 
 
-def lower(graph, config):
-    """Lowers a `weft.qgraph.QGraph` for ``config``.
+def prepare(graph, config):
+    """The graph as it is lowered: constants folded, layouts converted where attentions disagree."""
+    return insert_conversions(_fold_constants(graph), config.panel)
 
-    Returns a `Lowered`. Raises CompileError for what no tiling makes fit, naming the layer.
+
+def fit(graph, config, memory, packed, **options):
+    """The `Lowering` of a prepared graph that fits, run; it adds to a copy of ``memory``, its own ``memory``.
+
+    Raises CompileError for what no tiling makes fit, naming the layer.
     """
-    graph = insert_conversions(_fold_constants(graph), config.panel)
-    packed, spilled, attempts = {}, set(), 0
+    def attempt(share):
+        return Lowering(graph, config, packed, spilled, share, memory.copy(), **options)
+
+    spilled = set()
     shares = [3 / 8, 1 / 4]
     while True:
-        lowering = _Lowering(graph, config, packed, spilled, shares[0])
+        lowering = attempt(shares[0])
         if len(shares) > 1 and lowering.spills:
             shares.pop(0)               # fewer weights in flight rather than activations in memory
-            lowering = _Lowering(graph, config, packed, spilled, shares[0])
+            lowering = attempt(shares[0])
             if lowering.spills:
-                lowering = _Lowering(graph, config, packed, spilled, 3 / 8)
+                lowering = attempt(3 / 8)
                 shares = [3 / 8]
         try:
             return lowering.run()
         except OutOfScratchpad as full:
             alive = lowering.alive()
-            attempts += 1
             if not alive:
                 raise CompileError(f"{lowering.ctx.builder.source}: {full} does not fit a scratchpad of "
                                    f"{config.scratchpad_kib} KiB, not even by single rows") from None
             spilled.add(max(alive, key=lambda name: lowering.tensors[name].words))
+
+
+def lower(graph, config):
+    """Lowers a `weft.qgraph.QGraph` for ``config``.
+
+    Returns a `Lowered`. Raises CompileError for what no tiling makes fit, naming the layer.
+    """
+    lowering = fit(prepare(graph, config), config, MemoryMap(config), {})
+    scheduled = lowering.schedule()
+    made = assemble(config, lowering.memory, {"": scheduled})
+    probes = Probes.of_program(lowering.graph, lowering.channels, [item.result for item in scheduled])
+    return Lowered(made.images[""], *lowering.host_tensors(made.first), lowering.compulsory_bytes(), probes)

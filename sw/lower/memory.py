@@ -21,8 +21,15 @@ class MemoryMap:
         self.config = config
         self._constants = []
         self._constant_bytes = 0
-        self._buffers = []
+        self._buffers = {}
         self._known = {}
+
+    def copy(self):
+        """An equal map that grows on its own; the data are shared."""
+        other = MemoryMap(self.config)
+        other._constants, other._constant_bytes = list(self._constants), self._constant_bytes
+        other._buffers, other._known = dict(self._buffers), dict(self._known)
+        return other
 
     def constant(self, data, key=None):
         """Byte offset of ``data`` (uint8[n], or a function that makes it); equal ``key``: made and stored once."""
@@ -38,15 +45,20 @@ class MemoryMap:
         return offset
 
     def buffer(self, name, size, kind):
-        """Handle of a buffer of ``size`` bytes; its offset, counted from the first buffer, is final."""
-        offset = round_up(self._buffers[-1][1] + self._buffers[-1][2] + GUARD_BYTES, ALIGNMENT) if self._buffers else 0
-        self._buffers.append((name, offset, round_up(size, self.config.dma_bytes), kind))
-        return offset
+        """Offset of a buffer of ``size`` bytes, counted from the first buffer; a known name means the same buffer."""
+        size = round_up(size, self.config.dma_bytes)
+        if name not in self._buffers:
+            offset = round_up(self.buffer_bytes + GUARD_BYTES, ALIGNMENT) if self._buffers else 0
+            self._buffers[name] = offset, size, kind
+        elif self._buffers[name][1:] != (size, kind):
+            raise ValueError(f"buffer {name} of {size} bytes ({kind}) is known as {self._buffers[name]}")
+        return self._buffers[name][0]
 
     @property
     def buffer_bytes(self):
         """Bytes from the first buffer's start to the last one's end."""
-        return self._buffers[-1][1] + self._buffers[-1][2] if self._buffers else 0
+        offset, size, _ = next(reversed(self._buffers.values()), (0, 0, None))
+        return offset + size
 
     def finish(self, code_bytes):
         """``(constant image without code, code offset, first buffer's offset, buffers, size of everything)``."""
@@ -57,7 +69,7 @@ class MemoryMap:
             image[offset:offset + data.size] = data
         buffers = [Buffer("constants", 0, self._constant_bytes, "constant")] if self._constant_bytes else []
         buffers.append(Buffer("code", code, code_bytes, "constant"))
-        buffers += [Buffer(name, first + offset, size, kind) for name, offset, size, kind in self._buffers]
+        buffers += [Buffer(name, first + offset, size, kind) for name, (offset, size, kind) in self._buffers.items()]
         return image, code, first, buffers, round_up(first + self.buffer_bytes + GUARD_BYTES, 4096)
 
 

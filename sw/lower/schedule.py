@@ -6,13 +6,15 @@ as the scratchpad allows, across layers. All instructions are then put into the 
 start, so that the in-order dispatcher never stands in front of a full queue while another engine could work.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .cost import timing
 from .events import THREAD_OF, Event, Space, Storage, Thread
 from .tokens import assign_tokens
 
-__all__ = ["advance_loads", "by_start", "schedule", "LOADS_AHEAD"]
+__all__ = ["Estimate", "advance_loads", "by_start", "schedule", "LOADS_AHEAD"]
 
 #: Most loads that wait to be used at any point of the program order.
 LOADS_AHEAD = 96
@@ -33,20 +35,29 @@ def _movable(items, sizes):
             for item in items]
 
 
-def advance_loads(items, sizes):
-    """``items`` with every load of constants and inputs moved to right behind the last instruction it conflicts with."""
+def advance_loads(items, sizes, estimate=None):
+    """``items`` with every load of constants and inputs moved to right behind the last instruction it conflicts with.
+
+    ``estimate``: times of such an order (`Estimate`). Loads of what the program stored before are needed soon when they
+    can start at last, so no load that starts later than that overtakes them.
+    """
     storage = Storage(sizes)
+    urgent = []
     movable = _movable(items, sizes)
-    keys, loads, fixed = [], [], -1
+    keys, loads, gathered = [], [], -1
     for number, item in enumerate(items):
         if not movable[number]:
             keys.append((number, 0, number))
-            if item.thread == Thread.LOAD:
-                fixed = number
+            if item.mnemonic in ("INDEX", "GATHER"):
+                gathered = number
+            elif item.mnemonic == "LOAD" and estimate is not None:
+                urgent.append((number, estimate.ready[id(item)]))
         else:
             after = -1 if len(loads) < LOADS_AHEAD else loads[-LOADS_AHEAD]
-            if items[fixed].mnemonic in ("INDEX", "GATHER"):
-                after = max(after, fixed)           # what the program starts with comes first
+            after = max(after, gathered)            # what the program starts with comes first
+            if estimate is not None:
+                start = estimate.start[id(item)]
+                after = max([after, *(load for load, ready in urgent[-LOADS_AHEAD:] if ready <= start)])
             for access in item.accesses:
                 for other in storage.needs(access.space, access.words, access.write, None).values():
                     after = max(after, keys[other][0])
@@ -57,21 +68,31 @@ def advance_loads(items, sizes):
     return [items[key[2]] for key in sorted(keys)]
 
 
+@dataclass
+class Estimate:
+    """Expected cycles by ``id`` of an item, if every engine does its instructions in the order given: ``start``, and
+    from when on nothing but its own engine holds it, ``ready``. ``order``: the items as they start."""
+    start: dict
+    ready: dict
+    order: list
+
+
 def by_start(items, sizes, config):
-    """``items`` in the order in which they start if every engine does its instructions in the order given."""
+    """The `Estimate` of ``items``."""
     storage = Storage(sizes)
     free = dict.fromkeys(Thread, 0)
     happened = {event: [] for event in Event}
-    starts, keys = [], []
+    estimate, keys = Estimate({}, {}, []), []
     bus = 0
     for number, item in enumerate(items):
         cost = timing(config, item)
-        start, behind = free[item.thread], -1
+        ready, behind = 0, -1
         for access in item.accesses:
             found = storage.needs(access.space, access.words, access.write, THREAD_OF[access.event])
             for event, other in found.items():
-                start = max(start, happened[event][other])
+                ready = max(ready, happened[event][other])
                 behind = max(behind, keys[other][0])
+        start = max(free[item.thread], ready)
         if item.thread == Thread.LOAD and cost.bus:
             # Data follow each other on the bus; addresses run ahead of them.
             start = max(start, bus - _BUS_AHEAD)
@@ -83,7 +104,7 @@ def by_start(items, sizes, config):
             finish = {event: start + after for event, after in cost.events.items()}
         for event in Event:
             happened[event].append(finish.get(event, start))
-        starts.append(start)
+        estimate.start[id(item)], estimate.ready[id(item)] = start, ready
         key = max(behind, start - _LEAD) if item.thread == Thread.LOAD else start
         keys.append((max(key, behind), number))
         for access in item.accesses:
@@ -92,9 +113,13 @@ def by_start(items, sizes, config):
     for number, item in enumerate(items):           # each engine keeps its order
         latest[item.thread] = max(latest[item.thread], keys[number][0])
         keys[number] = (latest[item.thread], number)
-    return [items[number] for _, number in sorted(keys)]
+    estimate.order = [items[number] for _, number in sorted(keys)]
+    return estimate
 
 
 def schedule(items, sizes, config):
     """Instructions with tokens, in program order (list of `weft.lower.builder.Item`), without END."""
-    return assign_tokens(by_start(advance_loads(items, sizes), sizes, config), sizes)
+    estimate = by_start(advance_loads(items, sizes), sizes, config)
+    if not all(movable or item.mnemonic != "LOAD" for movable, item in zip(_movable(items, sizes), items)):
+        estimate = by_start(advance_loads(items, sizes, estimate), sizes, config)
+    return assign_tokens(estimate.order, sizes)

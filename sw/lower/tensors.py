@@ -70,6 +70,11 @@ class Tensor:
         """Words of the whole tensor."""
         return self.stored_rows * self.panels * self.line
 
+    @property
+    def row_bytes(self):
+        """Bytes between the rows in memory."""
+        return self.line * self.config.word_bytes * (self.panels if self.row_major else 1)
+
     def view(self, base, row0, row1, panel0, panel1, temporary=True):
         """View of rows ``row0..row1`` and panels ``panel0..panel1`` packed from word ``base`` on."""
         rows, panels = row1 - row0, panel1 - panel0

@@ -20,6 +20,10 @@ __all__ = ["assign_tokens", "TOKENS_AHEAD"]
 
 #: Most tokens of one counter that may be waiting at once in program order; leaves room for queued instructions.
 TOKENS_AHEAD = 220
+#: Who waits for something longer ago than so many events of the kind waits for this many ago instead: it has happened
+#: as well, and one token then serves many waits (rows of one token come round the accumulators a thousand products
+#: later).
+_LONG_AGO = 64
 
 _SIGNAL_FIELD = {Event.LOADED: "signal", Event.STORED: "signal", Event.WEIGHTS: "w_signal", Event.ROWS: "a_signal",
                  Event.SUMS: "acc_signal", Event.SOURCE: "src_signal", Event.RESULT: "dst_signal"}
@@ -46,6 +50,7 @@ class _Assigner:
         # What a thread knew when it announced an event of instruction n: filled per (number, event).
         self.knew = {}
         self.counters = {}
+        self.happened = {event: [] for event in Event}
         self.tokens = [{} for _ in items]
         self.before = [[] for _ in items]
         self.after = [[] for _ in items]
@@ -73,6 +78,11 @@ class _Assigner:
         counter = self.counter(event, thread)
         self.after[number].append((_SYNC[THREAD_OF[event]], dict(signal=counter, signal_count=1)))
         return event, counter
+
+    def covering(self, event, number):
+        """The instruction to wait for where ``event`` of instruction ``number`` is needed."""
+        happened = self.happened[event]
+        return max(number, happened[-_LONG_AGO]) if len(happened) >= _LONG_AGO else number
 
     def learn(self, thread, event, number):
         """``thread`` knows that ``event`` of instruction ``number`` has happened."""
@@ -106,20 +116,21 @@ class _Assigner:
                 if need.late != late or self.known[thread][need.event] >= need.number:
                     continue
                 usable = [f for f in free if late or f != "dst_wait"]
+                number = self.covering(need.event, need.number)
                 if usable:
                     name = "dst_wait" if late and "dst_wait" in usable else usable[0]
-                    event, counter = self.announce(need.event, need.number, thread)
+                    event, counter = self.announce(need.event, number, thread)
                     self.tokens[position][name] = counter
                     free.remove(name)
                 else:
                     # The loader has no SYNC of its own: the streamer waits and holds it.
                     waiter = Thread.TENSOR if thread == Thread.WEIGHTS else thread
-                    event, counter = self.announce(need.event, need.number, waiter)
+                    event, counter = self.announce(need.event, number, waiter)
                     self.before[position].append((_SYNC[thread], dict(wait=counter, wait_count=1)))
                     if waiter != thread:
-                        self.learn(waiter, event, need.number)
+                        self.learn(waiter, event, number)
                         np.maximum(self.known[thread], self.known[waiter], out=self.known[thread])
-                self.learn(thread, event, need.number)
+                self.learn(thread, event, number)
             if not late:
                 early_known = self.known[thread].copy()
         return early_known
@@ -143,6 +154,10 @@ class _Assigner:
                 self.wait(position, thread, self.needs(item, thread), ["wait"])
                 event = Event.LOADED if thread == Thread.LOAD else Event.STORED
                 self.knew[position, event] = self.known[thread].copy()
+            for event, field in _SIGNAL_FIELD.items():
+                if THREAD_OF[event] == thread or (thread == Thread.TENSOR and event == Event.WEIGHTS):
+                    if field in isa.INSTRUCTIONS[item.mnemonic].fields:
+                        self.happened[event].append(position)
             for access in item.accesses:
                 self.storage.touch(access.space, access.words, access.write, access.event, position)
         program = []

@@ -58,11 +58,13 @@ def valid_rows(graph, feeds):
     return valid
 
 
-def _observe_batch(graph, program, args, kwargs, share, generator, seen):
+def _observe_batch(graph, program, args, kwargs, tokens, share, generator, seen):
     """Run one batch and merge its extremes and ``share`` sample rows of each tensor into ``seen``."""
     low, high, rows = seen
     feeds = float_inputs(graph, program, args, kwargs)
     valid, picks = valid_rows(graph, feeds), {}
+    if tokens is not None:
+        valid = {n: torch.arange(n) < tokens for n in {t.rows for t in graph.tensors.values()} if n >= tokens}
 
     def observe(op, value):
         if value.dtype == torch.bool or isinstance(op, fg.FInput) and op.kind == "ids":
@@ -85,9 +87,10 @@ def _observe_batch(graph, program, args, kwargs, share, generator, seen):
     graph.run(feeds, observe)
 
 
-def calibrate(graph, program, batches, samples=1024):
+def calibrate(graph, program, batches, samples=1024, tokens=None):
     """`Observed` of every tensor by name; ``batches`` is an iterable of ``(args, kwargs)``.
 
+    ``tokens``: for each batch how many rows count, where what follows is padding that no mask hides (a causal model's).
     Raises `CompileError` without any batch or where the model's values are not finite.
     """
     batches = list(batches or [])
@@ -96,6 +99,6 @@ def calibrate(graph, program, batches, samples=1024):
     generator = np.random.default_rng(0)
     share = -(-samples // len(batches))
     low, high, rows = {}, {}, {}
-    for args, kwargs in batches:
-        _observe_batch(graph, program, args, kwargs or {}, share, generator, (low, high, rows))
+    for (args, kwargs), count in zip(batches, tokens or [None] * len(batches), strict=True):
+        _observe_batch(graph, program, args, kwargs or {}, count, share, generator, (low, high, rows))
     return {name: Observed(low[name], high[name], np.concatenate(rows[name])[:samples]) for name in low}

@@ -3,6 +3,8 @@
 The arithmetic is `weft.sim.numerics`; matrix products go through floating-point BLAS where that is exact.
 """
 
+from dataclasses import fields, replace
+
 import numpy as np
 
 from weft import qgraph as qg
@@ -71,6 +73,17 @@ def attention(op, env):
     return numerics.clamp(y, "int8").transpose(0, 2, 1, 3).reshape(op.batch * op.q_len, -1).astype(np.int8)
 
 
+def _cached_attention(op, env, position, caches):
+    """`attention` of the new rows to the caches, which take in the new keys and values."""
+    rows = {}
+    for name in (op.k, op.v):
+        cache = caches.setdefault(name, np.zeros((op.capacity, env[name].shape[1]), np.int8))
+        cache[position:position + op.q_len] = env[name]
+        rows[name] = cache[:position + op.q_len]
+    whole = qg.Attention(**{f.name: getattr(op, f.name) for f in fields(qg.Attention)})
+    return attention(replace(whole, k_len=position + op.q_len), {**env, **rows})
+
+
 def _norm(op, env):
     x = env[op.x]
     features = x.shape[1]
@@ -81,10 +94,14 @@ def _norm(op, env):
             env[name] = numerics.clamp(y, r.dtype).astype(r.dtype)
 
 
-def _step(op, env):
+def _step(op, env, rows, position, caches):
     match op:
         case qg.Constant():
             return op.values
+        case qg.Positions():
+            return op.values[position:position + rows]
+        case qg.CachedAttention():
+            return _cached_attention(op, env, position, caches)
         case qg.Embed():
             return op.table[env[op.ids].reshape(-1)]
         case qg.Add():
@@ -100,9 +117,12 @@ def _step(op, env):
     raise TypeError(f"no execution of {type(op).__name__}")
 
 
-def execute(graph, inputs, keep=False):
-    """Integer outputs by tensor name for integer ``inputs`` by `Input` name; all tensors with ``keep``."""
+def execute(graph, inputs, keep=False, position=0, caches=None):
+    """Integer outputs by tensor name for integer ``inputs`` by `Input` name; all tensors with ``keep``.
+
+    ``position``, ``caches``: see `weft.qgraph.QGraph.run`."""
     env = {}
+    caches = {} if caches is None else caches
     for op in graph.ops:
         if isinstance(op, qg.Input):
             tensor = graph.tensors[op.out]
@@ -110,5 +130,5 @@ def execute(graph, inputs, keep=False):
         elif isinstance(op, qg.Norm):
             _norm(op, env)
         else:
-            env[op.out] = _step(op, env)
+            env[op.out] = _step(op, env, graph.tensors[op.out].rows, position, caches)
     return env if keep else {output.tensor: env[output.tensor] for output in graph.outputs}

@@ -102,20 +102,20 @@ def _describe_outputs(program, graph, qgraph):
         program.outputs.append(record)
 
 
-def quantize(float_graph, calibration, options=None, key_block=64, wide_block=0):
+def quantize(float_graph, calibration, options=None, key_block=64, wide_block=0, tokens=None):
     """Quantize ``float_graph`` with scales from ``calibration``, an iterable of ``(args, kwargs)``.
 
     ``key_block`` is the configuration's attention block width. ``wide_block``: the neurons of an activation function
     that get a table of their own come in multiples of this, the channels after which the accelerator can switch tables;
-    0 keeps one table. Returns a `QGraph` whose ``host`` prepares inputs
-    and finishes outputs. Raises `CompileError` where the model's values do not fit the integer arithmetic.
+    0 keeps one table. ``tokens``: see `weft.quantize.calibrate.calibrate`. Returns a `QGraph` whose ``host`` prepares
+    inputs and finishes outputs. Raises `CompileError` where the model's values do not fit the integer arithmetic.
     """
     options = options or QuantOptions()
     if key_block < 1:
         raise CompileError(f"the attention block width must be positive, not {key_block}")
     program = host_program(float_graph)
     with _threads(float_graph):
-        observed = calibrate(float_graph, program, calibration, options.samples)
+        observed = calibrate(float_graph, program, calibration, options.samples, tokens)
         plan = Plan(float_graph, observed, options, wide_block)
         qgraph, program.bindings = build(float_graph, plan, key_block, options)
     _describe_outputs(program, float_graph, qgraph)

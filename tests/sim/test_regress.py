@@ -1,20 +1,37 @@
-"""The regressions of the whole accelerator, and that they fail on a broken one."""
+"""The regressions of a user's configuration, and that they fail on a broken accelerator."""
+
+from pathlib import Path
 
 import pytest
 
+import weft.sim.cocotb
 from weft.hw.config import Config
 from weft.hw.errors import RunError
 from weft.sim import regress
 from weft.sim.rtl.library import sources_of
 
 
+def test_every_bench_is_run():
+    config = Config.named("tiny")
+    found = {path.stem for path in Path(weft.sim.cocotb.__file__).parent.glob("bench_*.py")}
+    assert {bench for _, _, bench in regress._suites(config, None)} == found
+
+
 def test_whole_accelerator_in_cocotb(tmp_path):
     config = Config.named("tiny")
     (tmp_path / "weft.v").write_text(sources_of(config)["weft.v"])
     passed = regress.run(config, verilog_dir=tmp_path, programs=3, seed=1)
-    assert len(passed) == 4
+    assert len(passed) == len(set(passed)) == 12
+    assert {name.split(".")[0] for name in passed} == {"control", "dma", "programs"}
     with pytest.raises(RunError, match="No regression's name matches 'nothing_like_it'"):
         regress.run(config, verilog_dir=tmp_path, select="nothing_like_it")
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("config", [Config.named("tiny"), Config(rows=5, cols=7),
+                                    Config(rows=12, cols=4, vector_lanes=2)], ids=lambda c: f"{c.rows}x{c.cols}")
+def test_every_block_in_cocotb(config):
+    assert len(regress.run(config, programs=2)) == 42
 
 
 def test_wrong_configuration_fails(tmp_path):

@@ -61,6 +61,56 @@ def test_disassembly_has_a_line_for_each_instruction(program_file, capsys):
     assert "MATMUL" in out.upper() and "END" in out.upper()
 
 
+@pytest.fixture(scope="module")
+def decoder_file(tmp_path_factory, text_model_folder):
+    file = tmp_path_factory.mktemp("decoder") / "small.weft"
+    with pytest.raises(SystemExit) as stop:
+        main(["compile", "--model", str(text_model_folder("gpt2")), "--decoder", "--max-length", "16", "--config",
+              "tiny", "--out", str(file)])
+    assert stop.value.code == 0
+    return file
+
+
+def test_a_decoder_continues_a_prompt(decoder_file, capsys):
+    status, out, _ = weft_command("run", decoder_file, "--prompt", "the boat", "--max-new-tokens", "3", "--backend",
+                                  "golden", "--json", capsys=capsys)
+    values = json.loads(out)
+    program = weft.load(decoder_file)
+    assert program.stop == (1,)
+    # [CLS] the boat [SEP]
+    tokens = list(program.session("golden").generate([2, 7, 5, 3], 3))
+    assert status == 0 and values["tokens"] == tokens
+    status, out, _ = weft_command("run", decoder_file, "--prompt", "the boat", "--max-new-tokens", "3", "--backend",
+                                  "golden", capsys=capsys)
+    assert status == 0 and out.splitlines()[0] == "the boat" + values["text"]
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--text", "a boat"], "is a decoder, which takes a --prompt"),
+    (["--prompt", "a boat", "--max-new-tokens", "20"], "at most 13"),
+    (["--prompt", "a boat " * 8], "the prompt has 18 tokens, the program takes 1 to 16"),
+])
+def test_what_a_decoder_does_not_take(decoder_file, capsys, arguments, words):
+    status, _, err = weft_command("run", decoder_file, "--backend", "golden", *arguments, capsys=capsys)
+    assert status == 2 and words in err and len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--prompt", "a boat"], "is no decoder"), ([], "--text")])
+def test_what_a_text_model_does_not_take(program_file, capsys, arguments, words):
+    status, _, err = weft_command("run", program_file, "--backend", "golden", *arguments, capsys=capsys)
+    assert status == 2 and words in err
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--decoder", "--seq", "8"], "--seq"), (["--max-length", "8", "--seq", "8"], "--max-length"), ([], "--seq"),
+    (["--decoder", "--max-length", "25"], "the model takes 1 to 24")])
+def test_lengths_of_compile(text_model_folder, tmp_path, capsys, arguments, words):
+    status, _, err = weft_command("compile", "--model", text_model_folder("gpt2"), "--out", tmp_path / "x.weft", *arguments,
+                                  capsys=capsys)
+    assert status == 2 and words in err
+
+
 def test_too_long_a_text_names_both_lengths(program_file, capsys):
     status, _, err = weft_command("run", program_file, "--text", "a boat crosses the bay a boat", "--backend", "golden",
                                   capsys=capsys)
@@ -87,3 +137,8 @@ def test_accuracy_prints_a_table_and_json(program_file, text_model_folder, capsy
     assert status == 0 and report["samples"] == 2 and report["rows"][0]["snr_db"] > 15
     status, _, err = weft_command("accuracy", program_file, "--model", text_model_folder("distilbert"), capsys=capsys)
     assert status == 2 and len(err.strip().splitlines()[-1]) < 300 and "Traceback" not in err
+
+
+def test_accuracy_of_a_decoder_is_refused_in_one_sentence(decoder_file, text_model_folder, capsys):
+    status, _, err = weft_command("accuracy", decoder_file, "--model", text_model_folder("gpt2"), capsys=capsys)
+    assert status == 2 and "is a decoder" in err and len(err.strip().splitlines()) == 1

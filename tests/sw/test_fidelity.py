@@ -109,6 +109,13 @@ def test_another_model_and_no_data_are_refused(block):
         weft.accuracy_report(model, program, [])
 
 
+def test_a_decoder_is_refused(block):
+    model, _, _, batches = block
+    decoder = weft.DecoderProgram({}, 8, 12, np.ones(1), 0, 0, 0, 0)
+    with pytest.raises(weft.InputError, match="takes a weft.Program, not a DecoderProgram"):
+        weft.accuracy_report(model, decoder, batches)
+
+
 def test_exact_tensors_have_no_ratio_in_json():
     from weft.fidelity import AccuracyReport, AccuracyRow
 

@@ -3,10 +3,12 @@
 from weft import qgraph
 
 from .attention import lower_attention
+from .cached_attention import lower_cached_attention
 from .elementwise import lower_add, lower_requant, lower_select_rows
 from .embed import lower_embed
 from .linear import lower_linear
 from .norm import lower_norm
+from .positions import lower_positions
 
 __all__ = ["LOWER"]
 
@@ -15,6 +17,8 @@ LOWER = {
     qgraph.Linear: lower_linear,
     qgraph.Norm: lower_norm,
     qgraph.Attention: lower_attention,
+    qgraph.CachedAttention: lower_cached_attention,
+    qgraph.Positions: lower_positions,
     qgraph.Embed: lower_embed,
     qgraph.Add: lower_add,
     qgraph.Requant: lower_requant,

@@ -16,7 +16,7 @@ from ..layout import ceil_div, mask_row_words, pack_records, round_up
 from ..split import split, split_rows
 from ..tensors import View
 
-__all__ = ["lower_attention"]
+__all__ = ["AttentionLowering", "lower_attention"]
 
 #: Jobs whose accumulators and row states are held at once.
 _JOBS = 2
@@ -24,7 +24,7 @@ _JOBS = 2
 
 def lower_attention(ctx, op):
     """``softmax(q k^T) v`` for every batch element and head."""
-    _Attention(ctx, op).run()
+    AttentionLowering(ctx, op).run()
 
 
 @dataclass
@@ -43,10 +43,16 @@ class _Job:
     shared: list = None
 
 
-class _Attention:
+class AttentionLowering:
+    """Lowers one attention; where its keys come from and which of them a job sees can be replaced."""
+
+    #: Scalar register added to the position of the queries.
+    query_register = 0
+
     def __init__(self, ctx, op):
         self.ctx, self.op, c = ctx, op, ctx.config
-        self.q, self.k, self.v, self.out = (ctx.tensors[n] for n in (op.q, op.k, op.v, op.out))
+        self.q, self.out = ctx.tensors[op.q], ctx.tensors[op.out]
+        self.k, self.v = self.keys_and_values()
         self.mask = None if op.mask is None else ctx.tensors[op.mask]
         self.panels = ceil_div(op.head_dim, c.panel)
         self.blocks = split(op.k_len, op.block)
@@ -59,6 +65,10 @@ class _Attention:
         if op.causal and op.k_len < op.q_len:
             raise CompileError(f"{op.origin}: causal attention of {op.q_len} queries to only {op.k_len} keys")
         self.strip = self._strip_rows()
+
+    def keys_and_values(self):
+        """The `Tensor` of all keys and that of all values."""
+        return self.ctx.tensors[self.op.k], self.ctx.tensors[self.op.v]
 
     def _strip_rows(self):
         """Query rows of one job."""
@@ -120,7 +130,7 @@ class _Attention:
         waiting = list(self._jobs())
         for pair in range(0, len(waiting), _JOBS):
             jobs = waiting[pair:pair + _JOBS]
-            counts = [len(self._visible(job)) for job in jobs]
+            counts = [len(self.visible(job)) for job in jobs]
             for number in range(max(counts)):
                 units += [(job, number) for job, count in zip(jobs, counts) if number < count]
         previous = None
@@ -137,24 +147,29 @@ class _Attention:
         if previous is not None:
             self._context(*previous)
 
-    def _visible(self, job):
+    def visible(self, job):
         """Key blocks that any query of the job may attend (at least one)."""
         if not self.op.causal:
             return self.blocks
-        last = self._position(job.row1 - 1, job)
+        last = self.position(job.row1 - 1, job)
         return [b for b in self.blocks if b[0] <= last] or self.blocks[:1]
 
-    def _position(self, row, job):
+    def position(self, row, job):
         """Key number of a query row's own position."""
         op = self.op
         return min(row - job.batch * op.q_len, op.q_len - 1) + op.k_len - op.q_len
 
     def _keys(self, job, number):
-        """``(first key, keys, panels)`` of a block, without keys beyond the causal limit."""
+        """``(first key, keys, panels)`` of a block."""
+        k0, k1 = self.block_keys(job, number)
+        return k0, k1 - k0, ceil_div(k1 - k0, self.ctx.config.panel)
+
+    def block_keys(self, job, number):
+        """First and last key (exclusive) of a block, without keys beyond the causal limit."""
         k0, k1 = self.blocks[number]
         if self.op.causal:
-            k1 = min(k1, max(k0 + 1, self._position(job.row1 - 1, job) + 1))
-        return k0, k1 - k0, ceil_div(k1 - k0, self.ctx.config.panel)
+            k1 = min(k1, max(k0 + 1, self.position(job.row1 - 1, job) + 1))
+        return k0, k1
 
     def _head_panel(self, job, tensor):
         head = job.head if tensor in (self.q, self.out) else job.head // (self.op.heads // self.op.kv_heads)
@@ -176,7 +191,7 @@ class _Attention:
         ctx.builder.matmul_kt(job.q, job.row0, rows, panel, self.panels * c.k_tiles_per_panel, tiles, scores, k, row,
                               k_panel, keys)
         ctx.release(k)
-        if number == len(self._visible(job)) - 1:
+        if number == len(self.visible(job)) - 1:
             ctx.release(job.q)
         return scores
 
@@ -200,8 +215,9 @@ class _Attention:
             mask = (view + tile // per, stride, ceil_div(tile % per + tiles, per))
         ctx.builder.softmax(scores, rows, key_panels * c.tiles_per_panel, probabilities, self.params, job.state,
                             key_start=key, key_limit=key + keys, first=number == 0,
-                            last=number == len(self._visible(job)) - 1,
-                            causal_start=self._position(job.row0, job) if op.causal else None, mask=mask)
+                            last=number == len(self.visible(job)) - 1,
+                            causal_start=self.position(job.row0, job) if op.causal else None,
+                            query_register=self.query_register, mask=mask)
         ctx.accumulators.free(scores)
         return probabilities
 
@@ -236,7 +252,7 @@ class _Attention:
                              keys, number > 0, job.state)
         ctx.release(v)
         ctx.release(probabilities)
-        if number < len(self._visible(job)) - 1:
+        if number < len(self.visible(job)) - 1:
             return
         panel = self._head_panel(job, self.out)
         if job.shared[0] is None:

@@ -14,6 +14,10 @@ __all__ = ["lower_linear"]
 
 #: Tensor cycles one MATMUL should take at least, so that the vector engine's start-up hides.
 _CYCLES = 512
+#: Products that a layer is cut into at least where that keeps them longer: the last one's results come late.
+_PRODUCTS = 64
+#: N panels whose records are loaded together.
+_RECORD_PANELS = 8
 #: K panels in the first pieces of a layer: the product starts when they are there.
 _FIRST_PANELS = 4
 
@@ -36,6 +40,8 @@ class _Linear:
         #: Rows that share one product: what the accumulators hold of one panel, twice or more.
         self.sub_rows = self._sub_rows()
         self.group = self._group(_CYCLES)
+        #: First N panel, N panels and first word of the records loaded last.
+        self.records = (0, 0, 0)
         self.slot = None if op.table is None else ctx.table(op.table)
         #: Panels whose channels use the wide table.
         self.wide = op.wide // c.panel
@@ -76,7 +82,7 @@ class _Linear:
         ctx, c = self.ctx, self.ctx.config
         k_panels = min(self.k_piece, self.x.panels)
         per_panel = max(self.sub_rows, c.rows) * k_panels * c.k_tiles_per_panel * c.tiles_per_panel
-        group = ceil_div(cycles, per_panel)
+        group = ceil_div(max(cycles, self.out.panels * per_panel // _PRODUCTS), per_panel)
         group = min(group, max(1, ctx.weight_ring.words // 4 // (k_panels * self.panel_words)),
                     max(1, c.accumulator_words // (3 * self.sub_rows * c.tiles_per_panel)),
                     max(1, 4095 // (k_panels * c.k_tiles_per_panel * c.tiles_per_panel)))
@@ -91,6 +97,7 @@ class _Linear:
 
     def run(self):
         for r0, r1 in split_rows(self.rows, self.block_rows, self.ctx.granule):
+            self.records = (0, 0, 0)
             a = self.ctx.open(self.x, r0, r1) if self.whole_k else None
             fetched = 0
             for number, (n0, n1) in enumerate(self._groups()):
@@ -116,7 +123,7 @@ class _Linear:
         """All rows of the block times the weights of N panels ``n0..n1``; returns how many K panels are fetched."""
         ctx, c, op = self.ctx, self.ctx.config, self.op
         pieces = self._pieces(first, n1 - n0)
-        params = ctx.params(*self._records(n0, n1))
+        params = self._params(n0, n1)
         sub_blocks = list(split_rows(r1 - r0, self.sub_rows, ctx.granule))
         held = None
         if len(sub_blocks) > 1 and (n1 - n0) * self.x.panels * self.panel_words <= ctx.weight_ring.words // 2:
@@ -152,6 +159,18 @@ class _Linear:
         ctx.release(view)
         ctx.release(residual)
         return fetched
+
+    def _params(self, n0, n1):
+        """First word of the records of N panels ``n0..n1``; loads some more with them."""
+        c = self.ctx.config
+        per_panel = c.param_tile_words * c.tiles_per_panel
+        first, count, base = self.records
+        if not first <= n0 < n1 <= first + count:
+            end = self.wide if n0 < self.wide else self.out.panels
+            count = max(n1 - n0, min(_RECORD_PANELS, end - n0, self.ctx.param_ring.words // 4 // per_panel))
+            first, base = n0, self.ctx.params(*self._records(n0, n0 + count))
+            self.records = first, count, base
+        return base + (n0 - first) * per_panel
 
     def _records(self, n0, n1):
         op = self.op

@@ -59,6 +59,17 @@ def test_unwritten_memory(build):
     check(b.load("w", 0, 4).image(), r"reads memory byte 0x2000, which nothing has written")
 
 
+def test_state_is_zero_at_first_and_then_what_the_last_run_left(build):
+    b = build(buffers=[("x", "input", 64), ("s", "state", 64), ("y", "output", 64)])
+    b.load("s", 0, 4, signal=1).load("x", 8, 4, signal=1).store("y", 0, 4, wait=1).store("s", 8, 4, wait=1)
+    machine = GoldenMachine(b.image())
+    given = {"x": np.arange(64, dtype=np.uint8)}
+    first = machine.run(given)
+    assert not first.outputs["y"].any() and first.buffers["s"][:16].tolist() == list(range(16))
+    second = machine.run({**given, "s": first.buffers["s"]})
+    assert second.outputs["y"][:16].tolist() == list(range(16))
+
+
 def test_memory_needs_a_token_too(build):
     def program(signal, wait):
         b = build(buffers=[("x", "input", 64), ("w", "work", 64)])

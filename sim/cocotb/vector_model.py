@@ -1,4 +1,4 @@
-"""The vector instructions in NumPy, one after the other, on the formulas of `weft.sim.numerics`."""
+"""What the vector instructions compute, one after the other, on the formulas of `weft.sim.numerics`."""
 
 from types import SimpleNamespace
 
@@ -6,6 +6,8 @@ import numpy as np
 
 from weft.hw import isa
 from weft.sim import numerics
+
+__all__ = ["VectorModel", "records_bytes"]
 
 KINDS = {isa.Element.INT8: "int8", isa.Element.UINT8: "uint8", isa.Element.INT16: "int16"}
 
@@ -17,7 +19,7 @@ def records_bytes(bias, mult, shift, zero):
     return words.astype("<i8").view(np.uint8)
 
 
-class Reference:
+class VectorModel:
     """Memories and row state: ``scratchpad`` uint8[words, word_bytes], ``accumulators`` int32[words, cols]."""
 
     def __init__(self, config, scratchpad, accumulators):

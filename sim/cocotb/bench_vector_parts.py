@@ -1,0 +1,452 @@
+"""Parts of the vector engine alone, with random gaps wherever their contracts allow one, against the numerics."""
+
+import json
+import os
+from collections import deque
+from random import Random
+
+import cocotb
+import numpy as np
+from amaranth.lib import data
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, RisingEdge
+
+from weft.hw.config import Config
+from weft.hw.vector.issue import item_layout
+from weft.hw.vector.job import Element, Kind, ParameterRecord, Step, job_layout
+from weft.hw.vector.reduce import tree_latency
+from weft.hw.vector.state import DivisionState, NormState
+from weft.sim import numerics
+from weft.sim.cocotb.packing import pack, unpack
+
+CONFIG = Config.from_dict(json.loads(os.environ.get("WEFT_CONFIG", '{"rows": 4, "cols": 4}')))
+LANES = CONFIG.vector_lanes
+GROUPS = CONFIG.panel // LANES
+JOB, ITEM = job_layout(CONFIG), item_layout(CONFIG)
+RECORDS = data.ArrayLayout(ParameterRecord, LANES)
+SUM_LATENCY = tree_latency(LANES)
+KINDS = {Element.INT8: "int8", Element.UINT8: "uint8", Element.INT16: "int16"}
+RATES = [1.0, 0.5, 0.1]
+
+
+class Part:
+    """The ports of one part by their names, with clock and reset running: ``set(name=value)``, ``get(name)``."""
+
+    def __init__(self, dut, name):
+        self.dut, self.name, self.handles = dut, name, {}
+        self.random = Random(cocotb.RANDOM_SEED)
+        self.numbers = np.random.default_rng(cocotb.RANDOM_SEED)
+
+    def _handle(self, port):
+        if port not in self.handles:
+            self.handles[port] = getattr(self.dut, f"{self.name}_{port}")
+        return self.handles[port]
+
+    def set(self, **values):
+        for port, value in values.items():
+            self._handle(port).value = int(value)
+
+    def get(self, port):
+        return int(self._handle(port).value)
+
+    def chance(self, rate):
+        return self.random.random() < rate
+
+    def noise(self, port):
+        """Random bits for a port whose value does not count."""
+        return self.random.getrandbits(len(self._handle(port)))
+
+    async def start(self, *idle):
+        """Resets the part; the ports ``idle`` are 0."""
+        Clock(self.dut.clk, 2, unit="ns").start()
+        self.set(**dict.fromkeys(idle, 0))
+        self.dut.rst.value = 1
+        for _ in range(2):
+            await RisingEdge(self.dut.clk)
+        self.dut.rst.value = 0
+
+
+def bits(layout, **fields):
+    """A value of a layout as a number."""
+    return layout.const(fields).as_bits()
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(rate=RATES[:2])
+async def exponential_lane(dut, rate):
+    """Every distance below the maximum up to where nothing is left, and the largest."""
+    part = Part(dut, "exponential")
+    await part.start("enter")
+    distances = [*((distance, 1) for distance in range(18 * 32)),
+                 *((distance, part.random.getrandbits(1))
+                   for distance in part.numbers.integers(0, 1 << 16, 150).tolist())]
+    part.random.shuffle(distances)
+    elements = []
+    for distance, visible in distances:
+        lowest = max(-1023, -((32768 - distance) // 32))
+        maximum = part.random.randint(min(lowest, 1024), 1024)
+        if -32768 <= 32 * maximum - distance <= 32767:
+            elements.append((maximum, 32 * maximum - distance, visible))
+    assert len(elements) > 600
+    state = numerics.SoftmaxState(len(elements))
+    state.m[:] = [maximum for maximum, *_ in elements]
+    probabilities, _ = numerics.softmax_block(np.array([[score] for _, score, _ in elements]),
+                                              np.array([[visible == 1] for *_, visible in elements]), state)
+    expected = list(zip(state.l.tolist(), probabilities[:, 0].tolist()))
+    # Number of the element in each stage.
+    stages = [None] * 5
+    waiting = deque(range(len(elements)))
+    compared = 0
+    while waiting or any(stage is not None for stage in stages):
+        stages = [waiting.popleft() if waiting and part.chance(rate) else None] + stages[:4]
+        entering = [None] + stages[:4]
+        part.set(enter=sum(1 << k for k, element in enumerate(entering) if element is not None))
+        maximum, score, visible = elements[stages[0]] if stages[0] is not None else (part.random.getrandbits(12), 0, 1)
+        part.set(maximum=maximum & 0xFFF, score=score & 0xFFFF, visible=visible)
+        await FallingEdge(dut.clk)
+        if stages[3] is not None:
+            assert part.get("exponential") == expected[stages[3]][0], elements[stages[3]]
+        if stages[4] is not None:
+            assert part.get("probability") == expected[stages[4]][1], elements[stages[4]]
+            compared += 1
+        await RisingEdge(dut.clk)
+    assert compared == len(elements)
+
+
+class RequantizerBench(Part):
+    """One job at a time through the requantizer: what goes in, item by item, and what has to come out.
+
+    Parameter records are there from the launch of a group's first item until they are released, and noise otherwise;
+    the rows' values come in the cycle after they have been asked for.
+    """
+
+    def job(self, kind):
+        """Draws a job; sets `fields`, `items` with sources and seconds, `records` of the groups and `expected`."""
+        random, numbers = self.random, self.numbers
+        rows, groups = random.randint(1, 6), random.randint(1, 2 * GROUPS + 1)
+        first_row = random.randrange(CONFIG.state_rows - rows + 1)
+        shape = (groups, rows, LANES)
+        f = dict(kind=kind, rows=rows, tiles=1, features=random.randint(1, 16384),
+                 dst_type=Element(random.randrange(3)))
+        shift = numbers.integers(1, 64, (groups, LANES))
+        mult = numbers.integers(-1 << 17, 1 << 17, (groups, LANES))
+        bias = numbers.integers(-1 << 30, 1 << 30, (groups, LANES))
+        zero = numbers.integers(0, 256, (groups, LANES))
+        x = numbers.integers(-1 << random.choice((7, 15, 30)), 1 << random.choice((7, 15, 30)), shape)
+        second = numbers.integers(-1 << 15, 1 << 15, shape)
+        visible = np.ones(shape, bool)
+        keys = numbers.integers(0, LANES + 1, (groups, rows))
+        self.norm = (numbers.integers(-1 << 29, 1 << 29, rows), numbers.integers(0, 1 << 16, rows),
+                     numbers.integers(4, 34, rows))
+        self.division = numbers.integers(0, 1 << 17, rows), numbers.integers(1, 64, rows)
+        if kind == Kind.REQUANT:
+            f |= dict(residual=random.getrandbits(1), multiply=random.getrandbits(1), row_scale=random.getrandbits(1),
+                      table=random.getrandbits(1), slot=random.getrandbits(1))
+            if f["multiply"]:
+                x = numbers.integers(-1 << 15, 1 << 15, shape)
+            if f["table"]:
+                f["dst_type"] = Element(random.randrange(2))
+        elif kind == Kind.SOFTMAX:
+            f |= dict(mask=random.getrandbits(1))
+            visible = (np.arange(LANES) < keys[..., None]) & ((second & 1 == 1) | (f["mask"] == 0))
+        else:
+            x = numbers.integers(-1 << 15, 1 << 15, shape)
+            if kind == Kind.NORM:
+                # A row's sum is near its elements times their number.
+                self.norm[0][:] = f["features"] * numbers.integers(-1 << 14, 1 << 14, rows)
+        wide = [v[:, None, :] for v in (mult, shift, bias)]
+        signed_zero = zero if f["dst_type"] == Element.UINT8 and kind != Kind.SOFTMAX else zero - (zero >> 7 << 8)
+        if kind == Kind.NORM:
+            y = np.stack([numerics.normalize(x[g], *self.norm, f["features"], *(v[g] for v in wide), signed_zero[g])
+                          for g in range(groups)])
+        elif kind == Kind.SOFTMAX:
+            y = numerics.requantize(x, *wide)
+        elif kind == Kind.REQUANT:
+            source = x * second if f["multiply"] else x
+            scale = [v[None, :, None] for v in self.division] if f["row_scale"] else wide[:2]
+            y = numerics.requantize(source, *scale, wide[2], signed_zero[:, None, :])
+            y = y + second if f["residual"] else y
+        if kind == Kind.STATS:
+            y = x * x
+        elif f.get("table"):
+            y = self.tables[f["slot"]][numerics.clamp(y, "int8") & 255]
+        else:
+            y = numerics.clamp(y, "int16" if kind == Kind.SOFTMAX else KINDS[f["dst_type"]])
+        self.kind, self.fields, self.first_row = kind, f, first_row
+        self.records = deque(
+            RECORDS.const([dict(bias=int(bias[g, n]) & 0xFFFFFFFF, mult=int(mult[g, n]) & 0x3FFFF,
+                                shift=int(shift[g, n]), zero=int(zero[g, n])) for n in range(LANES)]).as_bits()
+            for g in range(groups))
+        self.items, self.expected = deque(), deque()
+        for g in range(groups):
+            for row in range(rows):
+                item = dict(fresh=int(row == 0 and kind != Kind.STATS), first=random.getrandbits(1),
+                            last=random.getrandbits(1), group=g % GROUPS, step=Step(random.randrange(4)),
+                            dst_done=random.getrandbits(1), row=first_row + row, keys=int(keys[g, row]))
+                self.items.append((item, pack(x[g, row], 32), pack(second[g, row], 16)))
+                self.expected.append((item, y[g, row], visible[g, row]))
+        self.set(job=bits(JOB, **f))
+
+    async def write_tables(self):
+        self.tables = self.numbers.integers(0, 256, (2, 256))
+        for slot in range(2):
+            self.set(job=bits(JOB, kind=Kind.TABLE, slot=slot), table_write=1)
+            for word in range(64):
+                self.set(table_word=word, table_data=pack(self.tables[slot][4 * word:4 * word + 4], 8))
+                await RisingEdge(self.dut.clk)
+        self.set(table_write=0)
+
+    def compare(self):
+        """What comes out in this cycle."""
+        if self.get("product_valid"):
+            item, y, _ = self.expected.popleft()
+            assert np.array_equal(unpack(self.get("products"), 32, LANES), y), (self.fields, item)
+            assert (self.get("product_first"), self.get("product_last")) == (item["first"], item["last"])
+        if self.get("done"):
+            item, y, visible = self.expected.popleft()
+            kind = "int16" if self.kind == Kind.SOFTMAX else KINDS[self.fields["dst_type"]]
+            width = 16 if kind == "int16" else 8
+            found = [value & (1 << width) - 1 for value in unpack(self.get("results"), 16, LANES)]
+            assert found == [int(value) & (1 << width) - 1 for value in y], (self.fields, item, found, y)
+            if self.kind == Kind.SOFTMAX:
+                assert np.array_equal(unpack(self.get("visible"), 1, LANES, signed=False), visible), (self.fields, item)
+            done = ITEM.from_bits(self.get("done_item"))
+            assert (done.group, done.step, done.dst_done) == (item["group"], item["step"], item["dst_done"])
+
+    async def run(self, rate):
+        """Sends all items of the job with gaps and compares what comes; a norm's are an even number of cycles apart."""
+        await FallingEdge(self.dut.clk)
+        await RisingEdge(self.dut.clk)
+        free, loaded, cycle = True, set(), 0            # free: the records are; loaded: of the next item's operands
+        row_value = {"norm": None, "division": None}
+        while self.expected:
+            item, source, second = self.items[0] if self.items else (None, 0, 0)
+            # An item leaves after its operands have come, the next one's may come in the same cycle.
+            launch = (len(loaded) == 2 and self.chance(rate) and (free or not item["fresh"])
+                      and (self.kind != Kind.NORM or cycle % 2 == 0))
+            self.set(launch=launch, launched=bits(ITEM, **item) if launch else self.noise("launched"))
+            if launch:
+                if item["fresh"]:
+                    free = False
+                    self.set(records=self.records.popleft())
+                self.items.popleft()
+                loaded = set()
+                item, source, second = self.items[0] if self.items else (None, 0, 0)
+            elif free:
+                self.set(records=self.noise("records"))
+            for operand, value in ("source", source), ("second", second):
+                load = item is not None and operand not in loaded and self.chance(rate)
+                self.set(**{f"load_{operand}": load, operand: value if load else self.noise(operand)})
+                if load:
+                    loaded.add(operand)
+            for name, value in row_value.items():
+                if value is not None:
+                    self.set(**{f"{name}_read_value": value})
+            await FallingEdge(self.dut.clk)
+            self.compare()
+            if self.get("release"):
+                free = True
+            if self.get("norm_read_enable"):
+                row_sum, root, shift = (int(v[self.get("norm_read_row") - self.first_row]) for v in self.norm)
+                row_value["norm"] = bits(NormState, row_sum=row_sum, root=root, shift=shift - 1)
+            if self.get("division_read_enable"):
+                mult, shift = (int(v[self.get("division_read_row") - self.first_row]) for v in self.division)
+                row_value["division"] = bits(DivisionState, mult=mult, shift=shift - 1)
+            await RisingEdge(self.dut.clk)
+            cycle += 1
+            assert cycle < 20_000, f"{len(self.expected)} items did not come out"
+        self.set(launch=0, load_source=0, load_second=0)
+        await FallingEdge(self.dut.clk)
+        assert not self.get("busy")
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(rate=RATES)
+async def requantizer(dut, rate):
+    """REQUANT with every option, NORM in two passes, scores of SOFTMAX with their visibility, squares of STATS."""
+    bench = RequantizerBench(dut, "requantizer")
+    await bench.start("launch", "load_source", "load_second", "table_write")
+    await bench.write_tables()
+    for kind in [Kind.REQUANT] * 16 + [Kind.NORM, Kind.SOFTMAX, Kind.STATS] * 5:
+        bench.job(kind)
+        await bench.run(rate)
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(rate=RATES)
+async def softmax(dut, rate):
+    """Blocks of scores in turn: probabilities, running maxima, rescale distances and sums of every row."""
+    part = Part(dut, "softmax")
+    random, numbers = part.random, part.numbers
+    await part.start("start", "issued", "issued_row", "score_valid")
+    for _ in range(8):
+        rows = random.randint(1, 12)
+        base = random.randrange(CONFIG.state_rows - rows + 1)
+        state = numerics.SoftmaxState(rows)
+        memory = {"maximum": numbers.integers(-2048, 1024, rows), "sum": numbers.integers(0, 1 << 32, rows)}
+        for block in range(3):
+            tiles = CONFIG.tiles_per_panel * random.randint(1, min(3, CONFIG.key_block // CONFIG.panel))
+            groups = tiles * CONFIG.groups_per_tile
+            spread = random.choice([1, 40, 600, 32768])
+            centres = numbers.integers(-1 << 14, 1 << 14, (rows, 1))
+            scores = numerics.clamp(centres + numbers.integers(-spread, spread, (rows, groups * LANES)), "int16")
+            visible = numbers.random(scores.shape) < random.choice([0, 0.3, 1])
+            probabilities, distance = numerics.softmax_block(scores, visible, state)
+            job = bits(JOB, kind=Kind.SOFTMAX, rows=rows, tiles=tiles, state_base=base, first=int(block == 0))
+            part.set(job=job, start=1)
+            await RisingEdge(dut.clk)
+            part.set(start=0)
+            to_issue = deque((row, group) for row in range(rows) for group in range(groups))
+            to_score, to_come = deque(), deque(to_issue)
+            totals = deque([None] * SUM_LATENCY)
+            reads = {}
+            written = {"maximum": [], "rescale": [], "sum": []}
+            cycles = 0
+            while part.get("rows_done") != rows or to_come or cycles < 2:
+                # Issue as room allows, scores in the same order some cycles later.
+                score = to_score.popleft() if to_score and part.chance(rate) else None
+                if score is None:
+                    part.set(score_valid=0, scores=part.noise("scores"), visible=part.noise("visible"))
+                else:
+                    row, group = score
+                    lanes = slice(group * LANES, group * LANES + LANES)
+                    part.set(score_valid=1, first=group == 0, last=group == groups - 1,
+                             scores=pack(scores[row, lanes], 16), visible=pack(visible[row, lanes], 1))
+                total = totals.popleft()
+                part.set(issued=0, issued_row=0, total=part.noise("total") if total is None else total)
+                for name, value in reads.items():
+                    part.set(**{f"{name}_read_value": value})
+                await FallingEdge(dut.clk)
+                item_room, row_room = part.get("item_room"), part.get("row_room")
+                if part.get("exponential_valid"):
+                    totals.append(int(unpack(part.get("exponentials"), 16, LANES, signed=False).sum()))
+                else:
+                    totals.append(None)
+                for name in "maximum", "sum":
+                    if part.get(f"{name}_read_enable"):
+                        width = len(part._handle(f"{name}_read_value"))
+                        reads[name] = int(memory[name][part.get(f"{name}_read_row") - base]) & (1 << width) - 1
+                for name, values in written.items():
+                    if part.get(f"{name}_write_enable"):
+                        value = part.get(f"{name}_write_value")
+                        if name == "maximum":
+                            value -= value >> 11 << 12
+                        assert part.get(f"{name}_write_row") == base + len(values), f"{name} of another row"
+                        if name in memory:
+                            memory[name][len(values)] = value
+                        values.append(value)
+                if part.get("done"):
+                    row, group = to_come.popleft()
+                    found = unpack(part.get("probabilities"), 8, LANES, signed=False)
+                    wanted = probabilities[row, group * LANES:group * LANES + LANES]
+                    where = f"block {block}, row {row}, group {group}"
+                    assert np.array_equal(found, wanted), f"{where}: {found}, not {wanted}"
+                    panel_end = group % GROUPS == GROUPS - 1
+                    step = Step.OUTER if group == groups - 1 else Step.INNER if panel_end else Step.STAY
+                    assert Step(part.get("step")) == step
+                    assert GROUPS == 1 or part.get("group") == group % GROUPS       # of one group the port has no bits
+                # `issued` is seen at the end of the same cycle, as in the engine.
+                if to_issue and item_room and (to_issue[0][1] or row_room) and part.chance(rate):
+                    part.set(issued=1, issued_row=to_issue[0][1] == 0)
+                    to_score.append(to_issue.popleft())
+                await RisingEdge(dut.clk)
+                cycles += 1
+                assert cycles < 50_000, f"{len(to_come)} groups did not come out"
+            assert written["maximum"] == state.m.tolist(), "running maxima differ"
+            assert written["rescale"] == distance.tolist(), "rescale distances differ"
+            assert written["sum"] == state.l.tolist(), "sums differ"
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(rate=RATES)
+async def row_sums(dut, rate):
+    """Sums and sums of squares of rows of any number of groups, back to back or with gaps."""
+    part = Part(dut, "row_sums")
+    numbers = part.numbers
+    await part.start("valid")
+    groups = deque()        # (elements, first, last)
+    expected = deque()
+    for _ in range(60):
+        values = numbers.integers(-1 << 15, 1 << 15, (part.random.choice((1, 2, 3, 40)), LANES))
+        if part.chance(0.2):
+            values[:] = -1 << 15
+        expected.append((int(values.sum()), int((values * values).sum())))
+        groups += [(v, n == 0, n == len(values) - 1) for n, v in enumerate(values)]
+    # The tree of sums gets a group one cycle before its squares come.
+    totals, late = deque([None] * SUM_LATENCY), None
+    cycles = 0
+    while expected:
+        group = groups.popleft() if groups and part.chance(rate) else None
+        totals.append(None if group is None else int(group[0].sum()))
+        total = totals.popleft()
+        part.set(total=part.noise("total") if total is None else total & (1 << len(part._handle("total"))) - 1)
+        if late is None:
+            part.set(valid=0, squares=part.noise("squares"))
+        else:
+            values, first, last = late
+            part.set(valid=1, first=first, last=last, squares=pack(values * values, 32))
+        late = group
+        await FallingEdge(dut.clk)
+        if part.get("finished"):
+            found = int(unpack(part.get("row_sum"), 30, 1)[0]), part.get("row_squares")
+            assert found == expected[0], f"{found}, not {expected[0]}"
+            expected.popleft()
+        await RisingEdge(dut.clk)
+        cycles += 1
+        assert cycles < 50_000, f"{len(expected)} rows did not come out"
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def row_unit(dut):
+    """Reciprocal square roots of rows' statistics and reciprocals of softmax sums, in random order."""
+    part = Part(dut, "row_unit")
+    random, numbers = part.random, part.numbers
+    await part.start("load", "root", "divide")
+    row = None
+    for _ in range(250):
+        if row is None or row == CONFIG.state_rows - 1 or part.chance(0.05):
+            row = random.randrange(CONFIG.state_rows)
+            part.set(load=1, first_row=row)
+            await RisingEdge(dut.clk)
+            part.set(load=0, first_row=part.noise("first_row"))
+        else:
+            row += 1
+        for _ in range(random.choice((0, 0, 1, 7))):
+            await RisingEdge(dut.clk)
+        if part.chance(0.5):
+            name, layout = "norm", NormState
+            features = random.choice((1, 2, 384, 768, 16384, random.randint(1, 16384)))
+            amplitude = 1 << random.randrange(16)
+            x = numbers.integers(-amplitude, amplitude, (1, features))
+            x[:] = random.choice((x, 0, x[0, 0], np.where(x > 0, 32767, -32768)))
+            rms, eps = random.getrandbits(1), random.choice((0, 0, 1, random.getrandbits(59)))
+            row_sum, root, shift = (int(v[0]) for v in numerics.norm_stats(x, features, eps, bool(rms)))
+            wanted = bits(layout, row_sum=row_sum, root=root, shift=shift - 1)
+            part.set(row_sum=int(x.sum()) & (1 << 30) - 1, row_squares=int((x * x).sum()), features=features, rms=rms,
+                     eps=eps, root=1)
+        else:
+            name, layout = "division", DivisionState
+            anything = random.getrandbits(random.randint(1, 32))
+            total = random.choice((0, 1, (1 << 32) - 1, 1 << random.randrange(32), anything))
+            mult, shift = random.getrandbits(17), random.randint(1, 32)
+            divided = numerics.softmax_division(total, mult, shift)
+            wanted = bits(layout, mult=int(divided[0]), shift=int(divided[1]) - 1)
+            part.set(divide=1)
+            await RisingEdge(dut.clk)
+            part.set(row_total=total, mult=mult, shift=shift)
+        if name == "norm":
+            await RisingEdge(dut.clk)
+        part.set(root=0, divide=0)
+        for _ in range(40):
+            await FallingEdge(dut.clk)
+            if part.get(f"{name}_write_enable"):
+                break
+            await RisingEdge(dut.clk)
+        found = layout.from_bits(part.get(f"{name}_write_value"))
+        assert part.get(f"{name}_write_enable"), f"no {name} of the row"
+        assert found.as_bits() == wanted, f"{found}, not {layout.from_bits(wanted)}"
+        assert part.get(f"{name}_write_row") == row
+        await RisingEdge(dut.clk)
+        await FallingEdge(dut.clk)
+        assert part.get("idle")
+        await RisingEdge(dut.clk)

@@ -1,0 +1,81 @@
+"""From a causal PyTorch model to a `weft.decoder.DecoderProgram`."""
+
+import inspect
+
+import numpy as np
+
+from weft.decoder.program import DecoderProgram, Step
+from weft.decoder.steps import Steps
+from weft.hw.errors import CompileError
+
+__all__ = ["compile_decoder"]
+
+#: Panels of keys that the first version of a program attends to.
+_FEWEST_PANELS = 2
+
+
+def compile_decoder(model, *, config, max_length, calibration, quantization=None, progress=None):
+    """See `weft.compile_decoder`; ``config`` is a `weft.Config`, ``progress`` a function."""
+    import torch
+
+    from weft.frontend import import_model
+    from weft.lower import lower_stepped, prepare
+    from weft.quantize import quantize
+
+    if max_length < 1:
+        raise CompileError(f"max_length must be at least 1, not {max_length}")
+    progress("exporting the model")
+    # Models that can keep a cache of their own are asked not to.
+    accepted = inspect.signature(model.forward).parameters
+    kwargs = {"use_cache": False} if "use_cache" in accepted else {}
+    graph = import_model(model, (torch.zeros(1, max_length, dtype=torch.int64),), kwargs)
+    batches, tokens = _windows(calibration, max_length)
+    progress(f"calibrating on {len(batches)} sequences")
+    quantized = quantize(graph, [((ids,), kwargs) for ids in batches], quantization, key_block=config.key_block,
+                         wide_block=config.panel, tokens=tokens)
+    vocabulary, scale, zero = _ends(quantized, max_length)
+    progress("scheduling")
+    unit = config.dma_words
+    length = -(-max_length // unit) * unit
+    chunk = min(2 * max(config.rows // unit, 1) * unit, length)
+    steps = Steps(prepare(quantized, config), max_length, chunk)
+    lowered = lower_stepped({name: steps.versions(rows, _FEWEST_PANELS * config.panel)
+                             for name, rows in (("prefill", chunk), ("decode", unit))}, config)
+    return DecoderProgram({name: Step(one.image, one.inputs[0], one.outputs[0], one.compulsory_bytes)
+                           for name, one in lowered.items()},
+                          max_length, vocabulary, scale, zero, steps.macs_per_row, steps.macs_per_key,
+                          steps.cache_row_bytes)
+
+
+def _windows(calibration, length):
+    """``(int64 tensors [1, length], how many tokens of each count)``; longer sequences are cut, shorter ones padded."""
+    import torch
+
+    windows, counts = [], []
+    for batch in calibration:
+        ids = torch.as_tensor(np.asarray(batch))
+        if ids.ndim not in (1, 2) or ids.dtype.is_floating_point or not ids.numel():
+            raise CompileError(f"calibration batches must be token ids of shape [tokens] or [sequences, tokens], not "
+                               f"{str(ids.dtype).removeprefix('torch.')}{list(ids.shape)}")
+        for sequence in ids.reshape(-1, ids.shape[-1]):
+            for part in sequence.split(length):
+                window = torch.zeros(1, length, dtype=torch.int64)
+                window[0, :part.numel()] = part
+                windows.append(window)
+                counts.append(part.numel())
+    if not windows:
+        raise CompileError("calibration holds no sequence; at least one tensor of token ids is needed")
+    return windows, counts
+
+
+def _ends(graph, length):
+    """``(number of token ids, scale, zero)`` of what goes in and comes out; raises CompileError for other models."""
+    host = graph.host
+    binding = host.bindings[0]
+    if len(host.bindings) != 1 or binding["kind"] != "ids" or host.steps[binding["value"]]["op"] != "input":
+        raise CompileError("the model computes from more than its token ids, which a decoder must not")
+    first = host.outputs[0]
+    if first.get("tensor") is None or first["index"] is not None or first["shape"][:-1] != [1, length]:
+        raise CompileError(f"the model's first result, of shape {first['shape']}, is not one row for each of its "
+                           f"{length} tokens, in order")
+    return binding["limit"], host.arrays[first["scale"]], first["zero"]

@@ -1,0 +1,73 @@
+// Every counter is what was added less what was consumed, in [0, 255]; adding takes a cycle.
+`include "taps.svh"
+
+module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0] b_id, input b_valid, input [4:0] c_id,
+               input c_valid, input [4:0] w_id, input w_consume, input [4:0] x_id, input x_consume,
+               input [23:0] pc_p, input [23:0] pc_q);
+  `TAPS
+  reg started = 0;          // the first cycle is a reset
+  always @(posedge clk) started <= 1;
+  always @* assume(started || rst);
+
+  wire w_available, x_available, overflow;
+  wire [23:0] overflow_pc;
+  dut dut(.clk(clk), .rst(rst), .signal_a_id(a_id), .signal_a_valid(a_valid), .signal_b_id(b_id),
+          .signal_b_valid(b_valid),
+          .signal_c_id(c_id), .signal_c_valid(c_valid), .wait_w_id(w_id), .wait_w_available(w_available),
+          .wait_w_consume(w_consume), .wait_x_id(x_id), .wait_x_available(x_available), .wait_x_consume(x_consume),
+          .pc_p(pc_p), .pc_q(pc_q), .overflow(overflow), .overflow_pc(overflow_pc));
+
+  // A thread consumes what is available; no counter is consumed by two threads.
+  always @* begin
+    if (w_consume) assume(w_available);
+    if (x_consume) assume(x_available);
+    if (w_consume && x_consume) assume(w_id == 0 || w_id != x_id);
+  end
+
+  // The signals of the last cycle, with the number of the instruction that gave each.
+  reg a_given = 0, b_given = 0, c_given = 0;
+  reg [4:0] a_last = 0, b_last = 0, c_last = 0;
+  reg [23:0] p_last = 0, q_last = 0;
+  always @(posedge clk) begin
+    a_given <= a_valid && !rst;
+    b_given <= b_valid && !rst;
+    c_given <= c_valid && !rst;
+    {a_last, b_last, c_last, p_last, q_last} <= {a_id, b_id, c_id, pc_p, pc_q};
+  end
+
+  // One counter, any one but number 0; with 10 bits nothing wraps.
+  (* anyconst *) wire [4:0] n;
+  always @* assume(n != 0);
+  reg [9:0] count = 0;
+  wire [9:0] added = (a_given && a_last == n) + (b_given && b_last == n) + (c_given && c_last == n);
+  wire [9:0] consumed = (w_consume && w_id == n) + (x_consume && x_id == n);
+  wire [9:0] next = count + added - consumed;
+  wire too_many = next > 255;
+  always @(posedge clk)
+    if (rst) count <= 0;
+    else if (!too_many) count <= next;
+
+  always @* if (started) begin
+    assert(count <= 255 && consumed <= count);
+    if (w_id == n) assert(w_available == (count != 0));
+    if (x_id == n) assert(x_available == (count != 0));
+    if (w_id == 0) assert(w_available);
+    if (x_id == 0) assert(x_available);
+    // What overflows is flagged, nothing else is, and the instruction named signalled to such a counter.
+    assert(overflows[n] == too_many && !overflows[0]);
+    assert(overflow == (overflows != 0));
+    if (overflows[n]) assert(added != 0);
+    if ((a_given && overflows[a_last]) || (b_given && overflows[b_last])) assert(overflow_pc == p_last);
+    else if (c_given && overflows[c_last]) assert(overflow_pc == q_last);
+    // The registers behind the signal ports.
+    assert(counters[8 * n - 8 +: 8] == count && holds[n] == (count != 0) && holds[0]);
+    assert(a_held == (a_given && a_last != 0));
+    assert(b_held == (b_given && b_last != 0));
+    assert(c_held == (c_given && c_last != 0));
+    if (a_held) assert(a_number == a_last);
+    if (b_held) assert(b_number == b_last);
+    if (c_held) assert(c_number == c_last);
+    if (a_given || b_given) assert(p_number == p_last);
+    if (c_given) assert(q_number == q_last);
+  end
+endmodule

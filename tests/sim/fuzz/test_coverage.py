@@ -1,0 +1,12 @@
+"""Random programs use what the instruction set has."""
+
+from weft.hw.config import Config
+from weft.sim.fuzz.coverage import count_fields
+
+
+def test_every_field_is_used():
+    unused = {}
+    for mnemonic, (programs, instructions, fields) in count_fields(Config.named("tiny"), range(80)).items():
+        assert programs >= 20, mnemonic
+        unused[mnemonic] = [name for name, count in fields.items() if count < 2]
+    assert not any(unused.values()), unused

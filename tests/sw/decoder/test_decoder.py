@@ -1,0 +1,142 @@
+"""Decoders compiled from PyTorch: logits, generated tokens, files, errors."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
+
+import weft
+from weft.hw.errors import CompileError, InputError
+
+LENGTH, VOCABULARY = 29, 31
+IDS = np.random.default_rng(1).integers(0, VOCABULARY, LENGTH)
+
+
+def float_logits(model, ids):
+    with torch.no_grad():
+        result = model(torch.as_tensor(ids)[None])
+    return (result if isinstance(result, torch.Tensor) else result.logits)[0].numpy()
+
+
+def close(found, wanted):
+    return np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
+
+
+def test_prefill_then_decode_equals_decode_alone_and_is_close_to_float(decoder, program):
+    first, second = program.session("golden"), program.session("golden")
+    together = np.concatenate([first.step(IDS[:11]), *(first.step(IDS[n:n + 1]) for n in range(11, 14)),
+                               first.step(IDS[14:])])
+    alone = np.concatenate([second.step([token]) for token in IDS[:16]])
+    np.testing.assert_array_equal(together[:16], alone)
+    assert together.shape == (LENGTH, VOCABULARY) and together.dtype == np.float32
+    assert close(together, float_logits(decoder, IDS))
+    assert first.position == LENGTH and first.step([]).shape == (0, VOCABULARY)
+
+
+def test_the_likeliest_tokens_are_generated(program):
+    tokens = list(program.session("golden").generate(torch.as_tensor(IDS[:5])[None], 6))
+    session, wanted, logits = program.session("golden"), [], None
+    logits = session.step(IDS[:5])
+    for _ in range(6):
+        wanted.append(int(logits[-1].argmax()))
+        logits = session.step(wanted[-1:])
+    assert tokens == wanted
+    again = program.session("golden")
+    again.step(IDS[:9])
+    assert list(again.generate(IDS[:5], 6)) == tokens, "generate starts over"
+    assert list(again.generate(IDS[:5], 6, stop=tokens[:1])) == tokens[:1]
+
+
+def test_a_prompt_of_every_length_up_to_the_longest(program):
+    assert len(list(program.session("golden").generate(IDS, 1))) == 1
+    session = program.session("golden")
+    assert len(list(session.generate(IDS[:1], LENGTH))) == LENGTH and session.position == LENGTH
+
+
+def test_a_saved_decoder_computes_the_same(program, tmp_path):
+    program.save(tmp_path / "decoder.weft")
+    loaded = weft.load(tmp_path / "decoder.weft", config="tiny")
+    assert isinstance(loaded, weft.DecoderProgram)
+    np.testing.assert_array_equal(loaded.session("golden").step(IDS[:9]), program.session("golden").step(IDS[:9]))
+    assert list(loaded.disassemble()) == list(program.disassemble())
+    with pytest.raises(weft.ProgramError, match="compiled for configuration"):
+        weft.load(tmp_path / "decoder.weft", config="base")
+
+
+def test_rtl_equals_golden_in_every_byte(program):
+    session = program.session("verify")
+    logits = np.concatenate([session.step(IDS[:9]), session.step(IDS[9:10])])
+    assert session.stats.cycles > session.stats.roofline_cycles > 0
+    np.testing.assert_array_equal(logits, program.session("golden").step(IDS[:10]))
+
+
+def test_work_grows_with_the_position(program):
+    session = program.session("golden")
+    session.step(IDS[:1])
+    first = session.stats
+    session.step(IDS[1:2])
+    # Keys and values: two layers of two tensors of 16 features; scores and context: two heads of 8 features each.
+    assert session.stats.macs - first.macs == 2 * 2 * 16
+    assert first.macs == 2 * (16 * 48 + 16 * 16 + 2 * 16 * 48) + 16 * VOCABULARY + 2 * 2 * 16
+
+
+@pytest.mark.parametrize("make", [
+    lambda: GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_positions=LENGTH, n_embd=16, n_layer=1, n_head=2,
+                                       bos_token_id=None, eos_token_id=None)),
+    lambda: OPTForCausalLM(OPTConfig(vocab_size=VOCABULARY, hidden_size=16, word_embed_proj_dim=16, ffn_dim=32,
+                                     num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=40,
+                                     bos_token_id=None, eos_token_id=None, pad_token_id=None)),
+], ids=["GPT-2", "OPT"])
+def test_models_of_hugging_face_are_taken_unchanged(make):
+    torch.manual_seed(3)
+    model = make().eval()
+    program = weft.compile_decoder(model, config="tiny", max_length=LENGTH, calibration=[IDS[:20], IDS[None]])
+    session = program.session("golden")
+    found = np.concatenate([session.step(IDS[:7]), session.step(IDS[7:8])])
+    assert close(found, float_logits(model, IDS[:8]))
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda s: s.generate([], 1), "0 tokens, the program takes 1 to 29"),
+    (lambda s: s.generate([1] * 30, 1), "30 tokens, the program takes 1 to 29"),
+    (lambda s: s.generate([1] * 29, 2), "2 new tokens after a prompt of 29 are too many: .* at most 1"),
+    (lambda s: s.generate([1], 0), "at least 1 new token"),
+    (lambda s: s.step([1] * 30), "30 tokens at position 0 are too many"),
+    (lambda s: s.step([31]), "token id 31 is out of range: the model has 31 entries"),
+    (lambda s: s.step([-1]), "token id -1 is out of range"),
+    (lambda s: s.step([0.5]), "must be integers"),
+    (lambda s: s.step([[1], [2]]), r"not int64\[2, 1\]"),
+    (lambda s: s.program.session("fpga"), "'fpga'"),
+])
+def test_wrong_inputs_are_refused_in_one_sentence(program, call, words):
+    with pytest.raises(InputError, match=words):
+        call(program.session("golden"))
+
+
+class Mean(torch.nn.Module):
+    """No row for each token."""
+
+    def __init__(self, decoder):
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, ids):
+        return self.decoder(ids)[:, -1]
+
+
+def test_models_that_are_no_decoders_are_refused(decoder):
+    def compiled(model, **options):
+        return weft.compile_decoder(model, **{"config": "tiny", "max_length": LENGTH, "calibration": [IDS], **options})
+
+    with pytest.raises(CompileError, match="not causal"):
+        compiled(type(decoder)(causal=False))
+    with pytest.raises(CompileError, match="one row for each"):
+        compiled(Mean(decoder))
+    with pytest.raises(CompileError, match="at least 1, not 0"):
+        compiled(decoder, max_length=0)
+    with pytest.raises(CompileError, match="no sequence"):
+        compiled(decoder, calibration=[])
+    with pytest.raises(CompileError, match="float32"):
+        compiled(decoder, calibration=[torch.rand(3)])
+    with pytest.raises(CompileError, match="token id 31"):
+        compiled(decoder, calibration=[torch.tensor([31])])

@@ -1,0 +1,142 @@
+"""Rows of a causal graph computed at positions, with caches: golden model on the encoded programs equals the graph."""
+
+import numpy as np
+import pytest
+from lowering_graphs import GraphMaker
+
+from weft.decoder import Steps
+from weft.hw.config import Config
+from weft.hw.errors import CompileError
+from weft.hw.isa import disassemble
+from weft.lower import lower, lower_stepped, prepare, tokens
+from weft.lower.host import pack_input, unpack_output
+from weft.lower.positions import POSITION
+from weft.sim.golden import GoldenMachine
+
+LENGTH = 37
+
+CONFIGS = {
+    "tiny": Config.named("tiny"),
+    "base": Config.named("base"),
+    "5x7": Config(rows=5, cols=7),
+    "4x16 two lanes": Config(rows=4, cols=16, vector_lanes=2),
+    "4x4 wide bus": Config(rows=4, cols=4, data_bytes=8),
+}
+
+
+def causal_graph(config, hidden=20, heads=4, kv_heads=2, seed=1):
+    """A decoder of one layer with learned positions, grouped key heads and a table by position in 8 bits."""
+    m = GraphMaker(seed)
+    ids = m.input(LENGTH, 1, "int32")
+    x = m.add(m.embed(ids, hidden), m.constant(LENGTH, hidden))
+    n = m.norm(x, two=False)
+    q, k, v = m.linear(n, hidden), m.linear(n, hidden * kv_heads // heads), m.linear(n, hidden * kv_heads // heads)
+    block = max(config.panel, 16 // config.panel * config.panel)
+    a = m.attention(q, k, v, heads, kv_heads, causal=True, block=block)
+    x = m.linear(a, hidden, "int16", residual=x)
+    m.linear(n, 5)                                  # a result that nobody needs
+    return m.output(m.linear(m.norm(x, "rms", two=False), 33, "int16"), x)
+
+
+class Runner:
+    """Runs the two programs of a graph on the golden model; ``caches`` stay between runs."""
+
+    def __init__(self, graph, config, chunk):
+        steps = Steps(prepare(graph, config), LENGTH, chunk)
+        self.config, self.caches = config, {}
+        self.lowered = lower_stepped({"many": steps.versions(chunk, 2 * config.panel),
+                                      "few": steps.versions(config.dma_words, 2 * config.panel)}, config)
+        self.machines = {name: GoldenMachine(one.image) for name, one in self.lowered.items()}
+
+    def run(self, name, ids, position):
+        one = self.lowered[name]
+        (given,), (result,) = one.inputs, one.outputs
+        rows = np.zeros((given.rows, 1), np.int32)
+        rows[:len(ids)] = ids
+        done = self.machines[name].run({given.name: pack_input(self.config, given, rows), **self.caches},
+                                       {POSITION: position})
+        self.caches = {b.name: done.buffers[b.name] for b in one.image.buffers if b.kind == "state"}
+        return unpack_output(self.config, result, done.outputs[result.name])[:len(ids)]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_way_through_the_positions_gives_the_rows_of_the_causal_graph(name):
+    config = CONFIGS[name]
+    graph, unit = causal_graph(config), CONFIGS[name].dma_words
+    chunk = 8
+    ids = np.random.default_rng(0).integers(0, 50, (LENGTH, 1)).astype(np.int32)
+    wanted = graph.run({graph.inputs[0]: ids})[graph.outputs[0].tensor]
+    runner = Runner(graph, config, chunk)
+
+    def check(program, start, stop):
+        found = runner.run(program, ids[start:stop], start)
+        np.testing.assert_array_equal(found, wanted[start:stop], err_msg=f"{program} {start}..{stop}")
+
+    # Single steps, a cut chunk, single steps over what it left behind, chunks, the last one beyond the last position.
+    for start in range(0, 4, unit):
+        check("few", start, start + unit)
+    check("many", 4, 9)
+    for start in range(9 // unit * unit, 12, unit):
+        check("few", start, start + unit)
+    for start in range(12, LENGTH, chunk):
+        check("many", start, min(start + chunk, LENGTH))
+    # All of it is known, so the versions of the single step can be asked in any order.
+    for start in (LENGTH - 1, 2 * config.panel - unit, 2 * config.panel, 0):
+        start = min(start, LENGTH - 1) // unit * unit
+        check("few", start, min(start + unit, LENGTH))
+
+
+def test_the_quantized_graph_computes_single_rows_as_well():
+    graph = causal_graph(CONFIGS["tiny"])
+    ids = np.random.default_rng(0).integers(0, 50, (LENGTH, 1)).astype(np.int32)
+    wanted = graph.run({graph.inputs[0]: ids})[graph.outputs[0].tensor]
+    step, caches = Steps(graph, LENGTH, 1).graph(1, LENGTH), {}
+    for position in range(LENGTH):
+        found = step.run({graph.inputs[0]: ids[position]}, position, caches)[step.outputs[0].tensor]
+        np.testing.assert_array_equal(found[0], wanted[position])
+
+
+def test_programs_share_weights_and_caches():
+    config = CONFIGS["tiny"]
+    graph = causal_graph(config)
+    few, many = Runner(graph, config, 8).lowered.values()
+    assert few.image.constant is many.image.constant
+    states = [[b for b in one.image.buffers if b.kind == "state"] for one in (few, many)]
+    assert states[0] == states[1] and len(states[0]) == 2
+    plain = lower(graph, config).image
+    constants = [next(b.bytes for b in image.buffers if b.name == "constants") for image in (few.image, plain)]
+    # Beyond what the plain program has: more rows of the table by position, and records of layers cut otherwise.
+    assert constants[0] < 1.3 * constants[1]
+
+
+def test_the_gather_does_not_wait_behind_weights():
+    lines = list(disassemble(Runner(causal_graph(CONFIGS["tiny"]), CONFIGS["tiny"], 8).lowered["few"].image.code))
+    engine = [line.split()[1] for line in lines]
+    assert engine.index("INDEX") < engine.index("LOAD")
+
+
+def rows_of(m, count=9):
+    return m.linear(m.norm(m.embed(m.input(count, 1, "int32"), 8), two=False), 8)
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda m: m.attention(*[rows_of(m)] * 3, 2), "not causal"),
+    (lambda m: m.attention(*[rows_of(m)] * 3, 2, mask=m.constant(9, 9, "bool"), causal=True), "not causal"),
+    (lambda m: m.select(rows_of(m), [0] * 9), "one by one"),
+    (lambda m: m.linear(m.input(9, 8), 8), "token ids alone"),
+    (lambda m: rows_of(m, 7), "7 rows"),
+])
+def test_what_is_no_decoder_is_refused(make, words):
+    m = GraphMaker(2)
+    with pytest.raises(CompileError, match=words):
+        Steps(m.output(make(m)), 9, 1)
+
+
+def test_counters_stay_low_however_late_an_accumulator_is_used_again(monkeypatch):
+    config = Config(rows=4, cols=4, accumulator_kib=32)
+    m = GraphMaker(3)
+    graph = m.output(m.linear(m.input(1, 192), 8000, "int16"))
+    lower(graph, config)
+    monkeypatch.setattr(tokens, "_LONG_AGO", 1 << 30)
+    with pytest.raises(CompileError, match="tokens ahead"):
+        lower(graph, config)
