@@ -74,7 +74,7 @@ def stsb(data, model_dir, seq, config, calibrate_file=None, limit=None):
     left, right, scores = left[:limit], right[:limit], scores[:limit]
     sentences = sorted({*left, *right}, key=len)
     with step(f"compiling for {seq} tokens") as tell:
-        program = compile_folder(model_dir, seq, config, calibrate_file, progress=tell)
+        program = compile_folder(model_dir, seq, config, calibrate_file, progress=tell, head=False)
     golden = {}
     with tqdm(total=len(sentences), desc="golden model", unit="sentence", mininterval=1) as bar:
         for start in range(0, len(sentences), BATCH):
@@ -82,7 +82,7 @@ def stsb(data, model_dir, seq, config, calibrate_file=None, limit=None):
             results = program.run_many([encode(program, text, truncate=True) for text in part], backend="golden")
             golden |= {text: pool(result.outputs[0]) for text, result in zip(part, results, strict=True)}
             bar.update(len(part))
-    model = load_folder(model_dir)
+    model = load_folder(model_dir, head=False)
     cut, whole = {}, {}
     for text in tqdm(sentences, desc="float model", unit="sentence", mininterval=1):
         tokens = model.inputs(text)["input_ids"].shape[1]

@@ -61,7 +61,7 @@ def _demo(options):
 
     folder = Path(options.model) if options.model else minilm_folder()
     with step(f"2/4 compiling {options.model or 'all-MiniLM-L6-v2'} for {options.seq} tokens") as tell:
-        program = compile_folder(folder, options.seq, config, progress=tell)
+        program = compile_folder(folder, options.seq, config, progress=tell, head=False)
         program.save(options.out / "model.weft")
     print(f"    {options.out / 'model.weft'}, {(options.out / 'model.weft').stat().st_size:,} bytes")
 
@@ -70,7 +70,7 @@ def _demo(options):
     results = _run(program, [encode(program, text) for text in texts])
     print(f"    {len(results)} sentences on the RTL, every byte written equal to the golden model\n")
 
-    _print_meaning(texts, results, load_folder(folder), options.seq)
+    _print_meaning(texts, results, load_folder(folder, head=False), options.seq)
     print(f"\nFirst sentence on the {config.rows}x{config.cols} accelerator, reference memory:")
     from weft.report import stats_lines
 

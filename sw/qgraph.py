@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 __all__ = ["DTYPES", "Origin", "QTensor", "Rescale", "QOp", "Input", "Constant", "Embed", "Add", "Linear", "Norm",
-           "Attention", "CachedAttention", "Positions", "Requant", "SelectRows", "Output", "QGraph"]
+           "Attention", "CachedAttention", "Positions", "Requant", "SelectRows", "Concat", "Output", "QGraph"]
 
 DTYPES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "int32": (-2**31, 2**31 - 1),
           "bool": (0, 1)}
@@ -257,6 +257,21 @@ class SelectRows(QOp):
     @property
     def reads(self):
         return (self.x,)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Concat(QOp):
+    """``out[i] = stacked[index[i]]``, where ``stacked`` holds the rows of all ``parts`` one after the other.
+
+    All tensors have the same features, type and scale; ``index`` int64[rows of out].
+    """
+
+    parts: tuple
+    index: np.ndarray
+
+    @property
+    def reads(self):
+        return self.parts
 
 
 @dataclass(frozen=True)

@@ -67,18 +67,18 @@ class TextModel:
         return pool(hidden.numpy(), tokens)
 
 
-def load_folder(model_dir, decoder=False):
-    """Load a local Hugging Face folder, with ``decoder`` as a causal language model; CompileError names what is
-    missing."""
+def load_folder(model_dir, head=True, decoder=False):
+    """Load a local Hugging Face folder: with the head that it names, bare, or with ``decoder`` as a causal language
+    model; CompileError names what is missing."""
     folder = Path(model_dir)
     if not (folder / "config.json").is_file():
         reason = "has no config.json" if folder.is_dir() else "does not exist"
         raise CompileError(f"model folder {folder} {reason}; a local Hugging Face folder is needed")
     with _quiet_transformers():
-        from transformers import AutoModel, AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM
 
         try:
-            kind = AutoModelForCausalLM if decoder else AutoModel
+            kind = AutoModelForCausalLM if decoder else _model_class(folder, head)
             module = kind.from_pretrained(folder, local_files_only=True, dtype="float32").eval()
         except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
             raise CompileError(f"model folder {folder}: {_first_sentence(error)}") from error
@@ -94,7 +94,7 @@ def load_folder(model_dir, decoder=False):
     return TextModel(module, _tokenizer(_tokenizer_text(folder)), names, 0 if pad is None else pad)
 
 
-def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None):
+def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None, head=True):
     """Compile the text model in a local Hugging Face folder for texts of up to `seq` tokens.
 
     Args:
@@ -103,6 +103,7 @@ def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None):
         config: a `weft.Config`.
         calibrate_file: text file, one sentence a line; by default the sentences that ship with the package.
         progress: called with a line of text before each stage.
+        head: with the head that the folder's configuration names; sentence embeddings need the bare model.
 
     Returns:
         The program, with the tokenizer among its assets.
@@ -112,7 +113,7 @@ def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None):
     _check_length(model_dir, seq)
     if progress is not None:
         progress("loading the model")
-    text_model = load_folder(model_dir)
+    text_model = load_folder(model_dir, head)
     sentences = calibration_sentences(calibrate_file)
     batches = [((), text_model.inputs(sentence, seq)) for sentence in sentences]
     program = weft.compile(text_model.module, *batches[0], config=config, calibration=batches, progress=progress)
@@ -267,6 +268,15 @@ def _arrays(tokens, names, length, pad):
         values, filler = known[name]
         arrays[name] = np.array([list(values) + [filler] * (length - len(values))], dtype=np.int64)
     return arrays
+
+
+def _model_class(folder, head):
+    """The class that the folder's configuration names, or the bare model's without ``head``."""
+    import transformers
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    names = (config.get("architectures") if head else None) or ["AutoModel"]
+    return getattr(transformers, names[0], transformers.AutoModel)
 
 
 def _longest(folder):

@@ -129,7 +129,8 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=0, help="first seed (default 0)")
     parser.add_argument("--verilog", help="folder with the Verilog, instead of generating it")
     parser.add_argument("--out", type=Path, default=Path("fuzz-failures"), help="where failing programs go")
-    parser.add_argument("--count", type=int, help="runs nothing: counts in so many programs how often each field is used")
+    parser.add_argument("--count", type=int, help="runs nothing, counts how often N programs use each field",
+                        metavar="N")
     parser.add_argument("--replay", type=Path, help="runs one saved program instead")
     options = parser.parse_args(arguments)
     try:
@@ -150,7 +151,8 @@ def _main(options):
     configs = [Config.load(c) for c in options.config or ("tiny", "small")]
     if options.count:
         for config in configs:
-            print(config.name, *table(count_fields(config, range(options.seed, options.seed + options.count))), sep="\n")
+            counts = count_fields(config, range(options.seed, options.seed + options.count))
+            print(config.name, *table(counts), sep="\n")
         return 0
     print("building " + ", ".join(c.name for c in configs), flush=True)
     machines = [RtlMachine(c, options.verilog, "build", noise=True) for c in configs]

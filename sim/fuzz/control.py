@@ -12,7 +12,8 @@ _SCRATCH = 10
 class Scalars:
     """Values of the scalar registers, by number, at the point that a program has come to.
 
-    ``initial``: ``{number: value}`` before the start; multiples of the DMA granule, so that they can be parts of addresses.
+    ``initial``: ``{number: value}`` before the start; multiples of the DMA granule, so that they can be parts of
+    addresses.
     """
 
     def __init__(self, config, rng):

@@ -147,7 +147,7 @@ class Draw(Vectors):
                      self.access("scratchpad", p.words, True, "written", "dst")]
         if not first:
             accesses.append(self.access("state", state, False, "source", "sync"))
-        node = Node("SOFTMAX", fields, accesses, parts={"src_signal": tiles, "dst_signal": key_panels, "src_wait": tiles})
+        node = Node("SOFTMAX", fields, accesses, {"src_signal": tiles, "dst_signal": key_panels, "src_wait": tiles})
         if scores.writer is not None:
             node.aligned.add((scores.writer, "results", "src"))
         self.align_with_readers(node, p, "dst")

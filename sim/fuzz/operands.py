@@ -25,8 +25,8 @@ class Words:
 class Operand(Words):
     """A tensor in the scratchpad, fully written.
 
-    ``by_panel``: its node can send a token for each panel. ``readers``: nodes that can send one for each panel that they
-    have read, with the class of completion; also those of an operand that lay at the same place before.
+    ``by_panel``: its node can send a token for each panel. ``readers``: nodes that can send one for each panel that
+    they have read, with the class of completion; also those of an operand that lay at the same place before.
     """
     kind: Element = Element.INT8
     rows: int = 0

@@ -110,7 +110,8 @@ class Transfers(Places):
 
     def load_panels(self, operand):
         """LOAD of new values of a dense operand, whose panels are whole DMA granules."""
-        data = element_values(self.rng, operand.kind, operand.words.size * self.config.word_bytes // operand.element_words)
+        elements = operand.words.size * self.config.word_bytes // operand.element_words
+        data = element_values(self.rng, operand.kind, elements)
         self._load_panels(operand, self.new_input(data, "values") if self.chance(0.7) else self.constant(data))
 
     def _load_panels(self, operand, buffer):
@@ -173,7 +174,8 @@ class Transfers(Places):
             name = self.pick(reuse)
         else:
             name = self._name("store")
-            self.memory.add(name, self.pick(["output", "work"]) if self._stored else "output", np.zeros(bytes_, np.uint8))
+            kind = self.pick(["output", "work"]) if self._stored else "output"
+            self.memory.add(name, kind, np.zeros(bytes_, np.uint8))
             self.sizes[name] = self._granules(bytes_).size
             self._stored.append((name, bytes_))
         inner = self.pick([d for d in (1, 1, 2, 3, 4) if run % (d * c.dma_words) == 0])

@@ -42,7 +42,8 @@ class Vectors(Products):
         kind = self.pick([Element.INT8, Element.UINT8, Element.INT16])
         fields = dict(src_type=a.kind, src_base=a.base, src_row_stride=a.row_stride, src_panel_stride=a.panel_stride)
         accesses = [self.read(a.words, "source", "src")]
-        in_place = a if self.chance(0.25) and (a.kind == kind or (a.kind != Element.INT16 and kind != Element.INT16)) else None
+        same_size = (a.kind == Element.INT16) == (kind == Element.INT16)
+        in_place = a if same_size and self.chance(0.25) else None
         self._requant(fields, accesses, kind, a.rows, a.panels * self.config.tiles_per_panel, keep=[a],
                       place=in_place, source=a)
 
@@ -150,7 +151,8 @@ class Vectors(Products):
                 state = self._stats(x)
                 self._norm(x, state, y.kind, y)
             else:
-                fields = dict(src_type=kind, src_base=x.base, src_row_stride=x.row_stride, src_panel_stride=x.panel_stride)
+                fields = dict(src_type=kind, src_base=x.base, src_row_stride=x.row_stride,
+                              src_panel_stride=x.panel_stride)
                 self._requant(fields, [self.read(x.words, "source", "src")], y.kind, rows, panels * c.tiles_per_panel,
                               keep=[x, y], place=y, source=x)
             if y.alive:

@@ -125,6 +125,30 @@ class Builder:
             act.cache["plain"] = Act(base, act.shape, act.index)
         return act.cache["plain"]
 
+    def holds_rows(self, act, index):
+        """Whether rows of the 2-D map ``index`` into ``act``'s base can be had, by the host or as rows of the base."""
+        writer = self.writer(act.base)
+        return isinstance(writer, fg.FInput) or split_index(index, self.tensor(act.base).features) is not None
+
+    def rearranged(self, act, index=None):
+        """``act`` with the rows it asks for (or those of the given 2-D map) made by the host.
+
+        That is possible where it holds elements of an input of the model; any other value is returned as it is.
+        """
+        writer, tensor = self.writer(act.base), self.tensor(act.base)
+        if not isinstance(writer, fg.FInput) or not act.shape:
+            return act
+        wanted = act.map.reshape(-1, act.shape[-1]) if index is None else index
+        if split_index(wanted, tensor.features) is not None:
+            return act
+        key = ("rearranged", act.base, tuple(wanted.shape), wanted.numpy().tobytes())
+        if key not in self.memo:
+            dtype = self.host.steps[writer.value]["dtype"]
+            array = self.host_array(Host(writer.value, tuple(wanted.shape), wanted, dtype))
+            self.memo[key] = self.emit(fg.FInput, *wanted.shape, kind="float", value=array, origin=writer.origin)
+        shape = act.shape if index is None else tuple(wanted.shape)
+        return Act(self.memo[key], shape, None, act.expr, act.centered)
+
     def split(self, act, index=None):
         """``(rows, columns)`` of ``act`` seen as ``[all leading axes, last axis]`` (or of the given map)."""
         index = act.map.reshape(-1, act.shape[-1]) if index is None else index
@@ -136,7 +160,9 @@ class Builder:
 
     def matrix(self, act, index=None):
         """Name of a tensor that holds ``act`` as ``[rows, last axis]`` (or in the order of the given 2-D map)."""
-        act = self.plain(act)
+        given = self.rearranged(act, index)
+        index = index if given is act else None
+        act = self.plain(given)
         tensor = self.tensor(act.base)
         if index is None and act.index is None and act.shape and act.shape[-1] == tensor.features:
             return act.base
@@ -194,7 +220,7 @@ class Builder:
         in order) of it are the value's features, and the value's rows are ``rows`` (None: all, in order) of the
         result. A permutation of rows is passed on, a selection is made first.
         """
-        act = self.plain(act)
+        act = self.plain(self.rearranged(act))
         tensor = self.tensor(act.base)
         if act.index is None and act.shape[-1] == tensor.features:
             return act.base, None, None

@@ -145,6 +145,11 @@ def add(builder, node, a, b, *, alpha=1):
             vector = _vector(builder, act, const)
             if vector is not None:
                 return _per_feature(builder, act, torch.ones_like(vector), vector)
+    for act, const in ((a, b), (b, a)):
+        if isinstance(act, Act) and isinstance(const, Const) and act.shape == shape and (act is a or factor == 1) \
+                and (placed := _placed(builder, act, const)) is not None:
+            a, b = act, placed
+            break
     a, b = (_broadcast(builder, v, shape) for v in (a, b))
     if factor != 1:
         b = Act(b.base, b.shape, b.index, Expr(lambda x: x * factor, "mul", (float(factor), 0.0)))
@@ -158,6 +163,18 @@ def add(builder, node, a, b, *, alpha=1):
     left, right = builder.matrix(a), builder.matrix(b)
     tensor = builder.tensor(left)
     return Act(builder.emit(fg.FAdd, tensor.rows, tensor.features, a=left, b=right), shape)
+
+
+def _placed(builder, act, const):
+    """``const`` as an activation laid out as ``act`` is, where ``act`` shows every element of its base once; or None."""
+    tensor = builder.tensor(act.base)
+    count = tensor.rows * tensor.features
+    if act.index is None or not is_identity(act.index.reshape(-1).sort().values, count):
+        return None
+    values = torch.empty(count)
+    values[act.index.reshape(-1)] = builder.weight(const, "constant").expand(act.shape).reshape(-1)
+    base = builder.emit(fg.FConst, tensor.rows, tensor.features, values=values.reshape(tensor.rows, tensor.features))
+    return Act(base, act.shape, act.index)
 
 
 def _broadcast(builder, value, shape):

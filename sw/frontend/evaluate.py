@@ -53,6 +53,8 @@ def _step(op, env):
             return attention(env[op.q], env[op.k], env[op.v], op, None if op.mask is None else env[op.mask])
         case fg.FSelect():
             return env[op.x][op.index]
+        case fg.FConcat():
+            return torch.cat([env[part] for part in op.parts])[op.index]
     raise TypeError(f"no float evaluation of {type(op).__name__}")
 
 

@@ -12,7 +12,7 @@ import torch
 from weft.qgraph import Origin
 
 __all__ = ["FTensor", "FOp", "FInput", "FConst", "FEmbed", "FLinear", "FAdd", "FAffine", "FUnary", "FNorm",
-           "FAttention", "FSelect", "FOutput", "FloatGraph"]
+           "FAttention", "FSelect", "FConcat", "FOutput", "FloatGraph"]
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,24 @@ class FSelect(FOp):
     x: str
     index: torch.Tensor
     _reads = ("x",)
+
+
+@dataclass(eq=False, kw_only=True)
+class FConcat(FOp):
+    """``out[i] = stacked[index[i]]``, where ``stacked`` holds the rows of all ``parts`` one after the other.
+
+    ``parts`` is a tuple of tensors of equal width; index int64[rows].
+    """
+
+    parts: tuple
+    index: torch.Tensor
+
+    @property
+    def reads(self):
+        return self.parts
+
+    def rename(self, old, new):
+        self.parts = tuple(new if part == old else part for part in self.parts)
 
 
 @dataclass

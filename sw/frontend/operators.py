@@ -11,13 +11,17 @@ import torch
 from weft.frontend import elementwise, norms
 from weft.frontend import graph as fg
 from weft.frontend.attention import as_mask, attention
+from weft.frontend.concatenate import concatenate
+from weft.frontend.convolution import convolution
+from weft.frontend.pooling import mean_rows
 from weft.frontend.views import Act, Const, Host, Probs, Scores, Stat
 
 __all__ = ["HANDLERS", "SUPPORTED"]
 
-SUPPORTED = ("linear layers and matrix products with weights, attention (scaled_dot_product_attention or "
-             "matmul-softmax-matmul), layer and RMS norms, embeddings, residual additions, elementwise functions of one "
-             "activation, views, row selection, and integer or mask arithmetic on inputs")
+SUPPORTED = ("linear layers and matrix products with weights, convolutions without padding, attention "
+             "(scaled_dot_product_attention or matmul-softmax-matmul), layer and RMS norms, means over tokens, embeddings, "
+             "residual additions, elementwise functions of one activation, views, row selection, concatenation, and integer or "
+             "mask arithmetic on inputs")
 
 
 def _linear(builder, node, x, weight, bias=None):
@@ -137,6 +141,12 @@ def _binary(builder, node, a, b, **kwargs):
     return elementwise.multiply(builder, node, a, b, **kwargs)
 
 
+def _mean(builder, node, x, dim=None, keepdim=False, **kwargs):
+    x = builder.activation(x) if isinstance(x, Host) else x
+    pooled = mean_rows(builder, x, dim, keepdim) if isinstance(x, Act) else None
+    return norms.mean(builder, node, x, dim, keepdim, **kwargs) if pooled is None else pooled
+
+
 def _embedding(builder, node, weight, ids, padding_idx=-1, *args):
     if not isinstance(ids, Host):
         return None
@@ -146,12 +156,48 @@ def _embedding(builder, node, weight, ids, padding_idx=-1, *args):
     return Act(out, (*ids.shape, table.shape[1]))
 
 
+def _conv(builder, node, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    if not isinstance(weight, Const) or not isinstance(x, (Act, Host)):
+        return None
+    if isinstance(padding, str):
+        if padding != "valid":
+            raise builder.error(f"a convolution with padding {padding!r} is not supported; without padding it is")
+        padding = 0
+
+    def linear(*operands):
+        return _linear(builder, node, *operands)
+
+    return convolution(builder, linear, x, weight, bias, stride, padding, dilation, groups)
+
+
+def _convolution(builder, node, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
+    if transposed:
+        raise builder.error("a transposed convolution is not supported")
+    return _conv(builder, node, x, weight, bias, stride, padding, dilation, groups)
+
+
+def _cat(builder, node, values, dim=0):
+    return concatenate(builder, values, dim)
+
+
+def _stack(builder, node, values, dim=0):
+    dim %= len(values[0].shape) + 1
+    return concatenate(builder, [_unsqueezed(builder.activation(v), dim) for v in values], dim)
+
+
+def _unsqueezed(act, dim):
+    index = act.map.unsqueeze(dim)
+    return Act(act.base, tuple(index.shape), index, act.expr, act.centered)
+
+
 HANDLERS = {
     "linear": _linear, "addmm": _addmm, "matmul": _matmul, "mm": _matmul, "bmm": _matmul,
     "scaled_dot_product_attention": _sdpa, "softmax": _softmax, "_softmax": _softmax,
+    "conv1d": _conv, "conv2d": _conv, "conv3d": _conv, "convolution": _convolution,
+    "cat": _cat, "concat": _cat, "stack": _stack,
     "masked_fill": _masked_fill, "where": _where, "embedding": _embedding,
     "add": _binary, "sub": _binary, "mul": _binary, "div": _binary,
     "layer_norm": norms.layer_norm, "native_layer_norm": norms.native_layer_norm, "rms_norm": norms.rms_norm,
-    "mean": norms.mean, "var": norms.variance, "rsqrt": norms.power(-0.5), "sqrt": norms.power(0.5),
+    "mean": _mean, "var": norms.variance, "rsqrt": norms.power(-0.5), "sqrt": norms.power(0.5),
     "reciprocal": norms.power(-1.0), "pow": norms.pow_scalar,
 }

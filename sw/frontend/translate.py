@@ -5,6 +5,7 @@ views become index maps; the rest is recognised operator by operator (`weft.fron
 """
 
 import operator
+from math import prod
 
 import torch
 
@@ -13,7 +14,7 @@ from weft.frontend import graph as fg
 from weft.frontend.builder import Builder
 from weft.frontend.elementwise import elementwise
 from weft.frontend.host import HostGraph
-from weft.frontend.views import Act, Const, Host, Probs, Scores, Stat, Value, is_identity
+from weft.frontend.views import Act, Const, Host, Probs, Reordered, Scores, Stat, Value, is_identity
 from weft.hw.errors import CompileError
 from weft.qgraph import Origin
 
@@ -163,8 +164,10 @@ class _Translator:
             if name in _VIEWS and all(isinstance(v, (Const, Value)) for v in values) and isinstance(subject, Value) \
                     and sum(not isinstance(v, Const) for v in values) == 1:
                 return self.view(node, args, kwargs)
-            if name in _VIEWS and isinstance(subject, (Scores, Probs)):
-                return self.view_scores(node, subject)
+            if name in _VIEWS and isinstance(subject, (Scores, Probs, Reordered)):
+                return self.view_scores(node, subject, args, kwargs)
+            if any(isinstance(v, Reordered) for v in values):
+                raise self.builder.error("attention scores may only be reshaped over batch and heads")
             if name != "scaled_dot_product_attention":
                 args, kwargs = self.activations(node, args), {k: self.activations(node, v) for k, v in kwargs.items()}
                 values = [v for v in _flatten((args, tuple(kwargs.values()))) if _is_value(v)]
@@ -234,18 +237,25 @@ class _Translator:
         tensor = self.builder.tensor(value.base)
         return tensor.rows * tensor.features
 
-    def view_scores(self, node, subject):
-        """Views of scores may regroup batch and heads, never queries or keys."""
-        shape = tuple(node.meta["val"].shape) if isinstance(node.meta["val"], torch.Tensor) else None
-        if shape is None or shape[-2:] != subject.shape[-2:] or _name(node.target)[0] in ("transpose", "permute", "index"):
+    def view_scores(self, node, subject, args, kwargs):
+        """Views of scores may regroup batch and heads; queries and keys must be back in their places where it matters."""
+        order = subject if isinstance(subject, Reordered) else Reordered(subject, torch.arange(prod(subject.shape)).reshape(
+            subject.shape))
+        others = [v for v in _flatten((args[1:], tuple(kwargs.values()))) if _is_value(v)]
+        index = None if others else node.target(order.index, *args[1:], **kwargs)
+        if not isinstance(index, torch.Tensor):
             raise self.builder.error("attention scores may only be reshaped over batch and heads")
-        if isinstance(subject, Probs):
-            return Probs(subject.scores, shape)
-        return Scores(subject.q, subject.k, shape, subject.scale, list(subject.masks))
+        shape = tuple(index.shape)
+        scores = order.scores
+        if shape[-2:] != scores.shape[-2:] or not is_identity(index, prod(scores.shape)):
+            return Reordered(scores, index)
+        if isinstance(scores, Probs):
+            return Probs(scores.scores, shape)
+        return Scores(scores.q, scores.k, shape, scores.scale, list(scores.masks))
 
 
 def _is_value(v):
-    return isinstance(v, (Const, Value, Scores, Probs, Stat))
+    return isinstance(v, (Const, Value, Scores, Probs, Reordered, Stat))
 
 
 def _flatten(item):

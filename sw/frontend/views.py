@@ -13,7 +13,7 @@ import torch
 
 from weft.qgraph import Origin
 
-__all__ = ["Const", "Value", "Host", "Act", "Expr", "Scores", "Probs", "Stat", "split_index", "is_identity"]
+__all__ = ["Const", "Value", "Host", "Act", "Expr", "Scores", "Probs", "Reordered", "Stat", "split_index", "is_identity"]
 
 
 @dataclass(eq=False)
@@ -93,6 +93,18 @@ class Probs:
 
     scores: Scores
     shape: tuple
+
+
+@dataclass(eq=False)
+class Reordered:
+    """Elements ``scores.flatten()[index]`` of `Scores` or `Probs`: on the way from one layout to another."""
+
+    scores: Scores | Probs
+    index: torch.Tensor
+
+    @property
+    def shape(self):
+        return tuple(self.index.shape)
 
 
 @dataclass(eq=False)

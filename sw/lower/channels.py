@@ -55,6 +55,8 @@ def _together(op):
         return (op.x, *op.writes)
     if isinstance(op, (qgraph.Requant, qgraph.SelectRows)):
         return (op.x, op.out)
+    if isinstance(op, qgraph.Concat):
+        return (*op.parts, op.out)
     return ()
 
 

@@ -236,6 +236,10 @@ def _fold_constants(graph):
         elif isinstance(op, qgraph.SelectRows) and op.x in values:
             op = qgraph.Constant(out=op.out, origin=op.origin, values=values[op.x][op.index])
             values[op.out] = op.values
+        elif isinstance(op, qgraph.Concat) and all(part in values for part in op.parts):
+            op = qgraph.Constant(out=op.out, origin=op.origin,
+                                 values=np.concatenate([values[part] for part in op.parts])[op.index])
+            values[op.out] = op.values
         elif isinstance(op, qgraph.Attention) and op.mask in values and np.all(values[op.mask]):
             op = replace(op, mask=None)
         ops.append(op)

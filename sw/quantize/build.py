@@ -131,6 +131,11 @@ class _Build:
         for form in self.plan.forms[op.out]:
             self.emit(qg.SelectRows, self.new(op.out, form), x=self.form(op.x, form), index=op.index.numpy())
 
+    def FConcat(self, op):
+        self.emit(qg.Concat, self.new(op.out, "int16"), parts=tuple(self.form(part, "int16") for part in op.parts),
+                  index=op.index.numpy())
+        self.others(op.out, "int16")
+
     def FAffine(self, op):
         source = self.plan.target(op.x, "int16")
         for form in self.plan.forms[op.out]:

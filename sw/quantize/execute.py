@@ -114,6 +114,8 @@ def _step(op, env, rows, position, caches):
             return _rescale(env[op.x], op.rescale, op.table)
         case qg.SelectRows():
             return env[op.x][op.index]
+        case qg.Concat():
+            return np.concatenate([env[part] for part in op.parts])[op.index]
     raise TypeError(f"no execution of {type(op).__name__}")
 
 

@@ -104,6 +104,9 @@ class Plan:
                     for name in (op.a, op.b):
                         if name not in self.residual or self.residual[name] is not op:
                             self._need(name, "int16")
+                case fg.FConcat():
+                    for name in (op.out, *op.parts):
+                        self._need(name, "int16")
                 case fg.FNorm() | fg.FAffine():
                     self._need(op.x, "int16")
                 case fg.FUnary() if op.x not in self.activation:
@@ -137,8 +140,9 @@ class Plan:
         for op in self.graph.ops:
             if isinstance(op, fg.FAdd):
                 parent[find(op.a)] = parent[find(op.b)] = find(op.out)
-            elif isinstance(op, fg.FSelect):
-                parent[find(op.x)] = find(op.out)
+            elif isinstance(op, (fg.FSelect, fg.FConcat)):
+                for name in op.reads:
+                    parent[find(name)] = find(op.out)
         return {name: find(name) for name in parent}
 
     def _int16(self, name):

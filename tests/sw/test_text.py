@@ -27,6 +27,18 @@ def test_a_folder_gives_a_model_with_the_inputs_its_forward_takes(tmp_path, text
     assert bert.inputs("a boat crosses the bay", 4)["input_ids"].tolist() == [[2, 4, 5, 3]]
 
 
+def test_the_head_that_a_folder_names_is_loaded(tmp_path, text_model_folder):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    config = BertConfig.from_pretrained(text_model_folder(), num_labels=3)
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text((text_model_folder() / "tokenizer.json").read_text())
+    model = text.load_folder(tmp_path)
+    assert model.module(**model.inputs("a boat"))[0].shape == (1, 3)
+    bare = text.load_folder(tmp_path, head=False)
+    assert bare.module(**bare.inputs("a boat"))[0].shape == (1, 4, 16)
+
+
 def test_the_float_embedding_does_not_depend_on_padding(tmp_path, text_model_folder):
     model = text.load_folder(text_model_folder())
     short, padded = model.embed("a boat crosses"), model.embed("a boat crosses", 12)

@@ -4,11 +4,12 @@ from weft import qgraph
 
 from .attention import lower_attention
 from .cached_attention import lower_cached_attention
-from .elementwise import lower_add, lower_requant, lower_select_rows
+from .elementwise import lower_add, lower_requant
 from .embed import lower_embed
 from .linear import lower_linear
 from .norm import lower_norm
 from .positions import lower_positions
+from .rows import lower_concat, lower_select_rows
 
 __all__ = ["LOWER"]
 
@@ -23,4 +24,5 @@ LOWER = {
     qgraph.Add: lower_add,
     qgraph.Requant: lower_requant,
     qgraph.SelectRows: lower_select_rows,
+    qgraph.Concat: lower_concat,
 }

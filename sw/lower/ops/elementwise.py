@@ -1,10 +1,10 @@
-"""Residual adds, requantization, rows moved: one REQUANT for each block."""
+"""Residual adds and requantization: one REQUANT for each block."""
 
 import numpy as np
 
 from ..split import blocks
 
-__all__ = ["lower_add", "lower_requant", "lower_select_rows"]
+__all__ = ["lower_add", "lower_requant"]
 
 
 def lower_add(ctx, op):
@@ -39,41 +39,3 @@ def lower_requant(ctx, op):
         ctx.commit(out, views[1], r0, r1, p0, p1)
         for view in views:
             ctx.release(view)
-
-
-def _runs(index):
-    """``(first output row, first source row, step, rows)``: the longest arithmetic runs of ``index``."""
-    start = 0
-    while start < len(index):
-        stop, step = start + 1, 0
-        if stop < len(index) and index[stop] > index[start]:
-            step = int(index[stop] - index[start])
-            while stop < len(index) and index[stop] - index[stop - 1] == step:
-                stop += 1
-        yield start, int(index[start]), step, stop - start
-        start = stop
-
-
-def lower_select_rows(ctx, op):
-    """``x[index]``: runs of equally spaced rows are copied by identity requantization."""
-    x, out = ctx.tensors[op.x], ctx.tensors[op.out]
-    index = np.asarray(op.index, np.int64)
-    # Rows that only fill the DMA granule repeat the last one.
-    index = np.concatenate([index, np.repeat(index[-1:], out.stored_rows - len(index))])
-    params = ctx.identity()
-    for r0, r1, p0, p1 in blocks(ctx, [out], out.stored_rows, out.panels):
-        result = ctx.open(out, r0, r1, p0, p1)
-        for first, source, step, count in _runs(index[r0:r1]):
-            # A strided view of the source: rows `step` apart, numbered as if they were neighbours.
-            stride = step * x.line * (x.panels if x.row_major else 1)
-            size = count if x.resident is not None and stride <= 4095 else 1
-            for done in range(0, count, size):
-                rows = min(size, count - done)
-                row = source + done * step
-                view = ctx.read(x, row, row + 1, p0, p1)
-                strided = type(view)(view.address(row, p0), view.row_stride * max(1, step) if rows > 1 else view.row_stride,
-                                     view.panel_stride, view.element, p1 - p0, 0, p0)
-                ctx.builder.requant(strided, 0, p0, result, r0 + first + done, p0, rows, p1 - p0, params, hold=True)
-                ctx.release(view)
-        ctx.commit(out, result, r0, r1, p0, p1)
-        ctx.release(result)

@@ -260,3 +260,32 @@ def test_unknown_operators_are_decomposed():
     torch.manual_seed(9)
     graph = check(Einsum(), (torch.randn(2, 5, 8),))
     assert kinds(graph).count("Attention") == 2
+
+
+@pytest.mark.parametrize("options, axes", [
+    ({"kernel_size": 4, "stride": 4}, 2), ({"kernel_size": 3, "stride": 2, "dilation": 2}, 2),
+    ({"kernel_size": (2, 4), "stride": (2, 4), "groups": 3, "bias": False}, 2), ({"kernel_size": 5, "stride": 5}, 1),
+])
+def test_convolution_of_an_input_is_one_linear_layer(options, axes):
+    torch.manual_seed(4)
+    layer = (nn.Conv1d, nn.Conv2d)[axes - 1](3, 6, **options)
+    assert kinds(check(layer, (torch.randn(2, 3, *[12] * axes),))) == ["Input", "Linear"]
+
+
+def test_heads_side_by_side_are_one_attention():
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.heads = nn.ModuleList([nn.Linear(6, 12) for _ in range(3)])
+
+        def forward(self, x):
+            parts = [head(x).chunk(3, -1) for head in self.heads]
+            return torch.cat([F.scaled_dot_product_attention(*part) for part in parts], -1)
+
+    graph = check(Heads(), (torch.randn(2, 5, 6),))
+    assert kinds(graph) == ["Input", "Linear", "Linear", "Linear", "Attention"] and graph.ops[-1].heads == 3
+
+
+def test_convolution_with_padding_is_refused():
+    with pytest.raises(CompileError, match=r"padding \[1, 1\] is not supported"):
+        import_model(nn.Conv2d(3, 4, 3, padding=1), (torch.randn(1, 3, 6, 6),))

@@ -101,6 +101,11 @@ class GraphMaker:
         self.graph.ops.append(qg.SelectRows(out=name, x=x, index=np.asarray(index, np.int64)))
         return name
 
+    def concat(self, parts, index):
+        name = self._tensor(len(index), self._shape(parts[0])[1], self.graph.tensors[parts[0]].dtype)
+        self.graph.ops.append(qg.Concat(out=name, parts=tuple(parts), index=np.asarray(index, np.int64)))
+        return name
+
     def output(self, *names):
         for name in names:
             self.graph.outputs.append(qg.Output(name, self._shape(name)))

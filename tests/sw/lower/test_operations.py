@@ -168,3 +168,11 @@ def test_key_block_of_another_configuration_is_refused():
     x = m.input(4, 8)
     with pytest.raises(CompileError, match="key blocks of 20 keys"):
         lower(m.output(m.attention(x, x, x, 1, block=20)), CONFIGS["base"])
+
+
+def test_concatenation_of_resident_tensors_inputs_and_constants(config):
+    m = GraphMaker(8)
+    a, b = m.input(5, 20, "int16"), m.linear(m.input(7, 20), 20, dtype="int16")
+    c = m.constant(2, 20)
+    order = [12, 0, 1, 2, 5, 6, 7, 8, 13, 4, 3, 11, 9, 7, 12]
+    check_graph(m.output(m.norm(m.concat([a, b, c], order), two=False)), config)
