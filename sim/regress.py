@@ -9,9 +9,12 @@ from weft.sim.rtl.library import TOP, sources_of
 
 __all__ = ["run"]
 
+# Benches of the whole accelerator.
+_WHOLE = "bench_control", "bench_dma", "bench_programs"
+
 
 def _blocks(config):
-    """Blocks with benches of their own: ``(module name, component, bench module)``."""
+    """Blocks with benches of their own: ``(module name, function that makes the component, bench module)``."""
     from weft.hw.memory.accumulators import Accumulators
     from weft.hw.memory.scratchpad import Scratchpad
     from weft.hw.tensor.array import SystolicArray
@@ -20,13 +23,13 @@ def _blocks(config):
     from weft.sim.cocotb.vector_harness import VectorHarness, VectorPartsHarness
 
     reads, writes = ["rows", "weights", "vector_a", "vector_b", "store"], ["vector", "load"]
-    yield "stream_harness", StreamHarness(config), "bench_streams"
-    yield "systolic_array", SystolicArray(config.rows, config.cols), "bench_array"
-    yield "scratchpad", Scratchpad(config, reads, writes), "bench_scratchpad"
-    yield "accumulators", Accumulators(config), "bench_accumulators"
-    yield "tensor_harness", TensorHarness(config), "bench_tensor"
-    yield "vector_parts_harness", VectorPartsHarness(config), "bench_vector_parts"
-    yield "vector_harness", VectorHarness(config), "bench_vector"
+    yield "stream_harness", lambda: StreamHarness(config), "bench_streams"
+    yield "systolic_array", lambda: SystolicArray(config.rows, config.cols), "bench_array"
+    yield "scratchpad", lambda: Scratchpad(config, reads, writes), "bench_scratchpad"
+    yield "accumulators", lambda: Accumulators(config), "bench_accumulators"
+    yield "tensor_harness", lambda: TensorHarness(config), "bench_tensor"
+    yield "vector_parts_harness", lambda: VectorPartsHarness(config), "bench_vector_parts"
+    yield "vector_harness", lambda: VectorHarness(config), "bench_vector"
 
 
 def _suites(config, verilog_dir):
@@ -37,9 +40,9 @@ def _suites(config, verilog_dir):
     if verilog_dir is None:
         from weft.hw.verilog import convert
 
-        for name, component, bench in _blocks(config):
-            yield {f"{name}.v": convert(component, name) + wrapper.VERILOG}, name, bench
-    for bench in "bench_control", "bench_dma", "bench_programs":
+        for name, make, bench in _blocks(config):
+            yield {f"{name}.v": convert(make(), name) + wrapper.VERILOG}, name, bench
+    for bench in _WHOLE:
         yield sources_of(config, verilog_dir), TOP, bench
 
 
