@@ -7,7 +7,8 @@ so that `weft generate` never imports torch, and `import weft` neither NumPy nor
 from importlib import import_module
 
 __all__ = [
-    "Config", "compile", "compile_decoder", "load", "Program", "Result", "DecoderProgram", "Session",
+    "Config", "compile", "compile_decoder", "load", "accuracy_report",
+    "Program", "Result", "DecoderProgram", "Session", "AccuracyReport",
     "WeftError", "ConfigError", "CompileError", "ProgramError", "InputError", "RunError", "Mismatch",
     "__version__",
 ]
@@ -20,6 +21,8 @@ _HOMES = {
     "compile": "weft.api",
     "compile_decoder": "weft.api",
     "load": "weft.api",
+    "accuracy_report": "weft.fidelity",
+    "AccuracyReport": "weft.fidelity",
     "Program": "weft.program",
     "Result": "weft.program",
     "DecoderProgram": "weft.decoder",

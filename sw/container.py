@@ -1,7 +1,8 @@
 """The program file: a safetensors container whose metadata describe the program and seal it with a checksum.
 
 Tensors: ``constant`` (the memory's bytes from offset 0), ``sources`` (layer of each instruction; in a decoder one for
-each of its programs), ``host.*`` (arrays of the host program), ``asset.*`` (tokenizer and the like, as bytes).
+each of its programs), ``host.*`` (arrays of the host program), ``probe.*`` (which instruction computes what),
+``asset.*`` (tokenizer and the like, as bytes).
 Metadata: one JSON object under ``weft``, and its checksum.
 """
 
@@ -23,7 +24,7 @@ __all__ = ["FORMAT_VERSION", "write_container", "read_container", "named", "read
            "image_from"]
 
 #: Version of the file's layout; a reader takes its own version only.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def _checksum(description, tensors):

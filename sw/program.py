@@ -39,7 +39,7 @@ class Program:
     ``image``: what lies in the accelerator's memory (`weft.hw.image.Image`); ``host``: what runs before and after
     (`weft.quantize.host.HostProgram`); ``tensors``, ``results``: accelerator inputs and outputs
     (`weft.lower.HostTensor`); ``macs``; ``compulsory_bytes``: traffic that no schedule avoids; ``assets``: named bytes
-    that travel with the program, such as a tokenizer.
+    that travel with the program, such as a tokenizer; ``probes``: which instruction computes what (`weft.lower.probes.Probes`).
     """
     image: Image
     host: object
@@ -47,12 +47,13 @@ class Program:
     results: list
     macs: int
     compulsory_bytes: int
+    probes: object
     assets: dict = field(default_factory=dict)
 
     @classmethod
     def from_lowered(cls, lowered, host, macs):
         """The program of a `weft.lower.Lowered`."""
-        return cls(lowered.image, host, lowered.inputs, lowered.outputs, macs, lowered.compulsory_bytes)
+        return cls(lowered.image, host, lowered.inputs, lowered.outputs, macs, lowered.compulsory_bytes, lowered.probes)
 
     def __post_init__(self):
         self._golden = self._rtl = None
@@ -91,8 +92,10 @@ class Program:
             "kind": "model", "isa": isa.VERSION, "config": self.config.to_dict(),
             "inputs": [asdict(t) for t in self.tensors], "outputs": [asdict(t) for t in self.results],
             "macs": int(self.macs), "compulsory_bytes": int(self.compulsory_bytes), "host": self.host.description,
+            "probes": self.probes.description,
         }
         tensors = {"constant": self.image.constant, "sources": sources}
+        tensors |= {f"probe.{name}": array for name, array in self.probes.arrays.items()}
         tensors |= {f"host.{name}": np.asarray(array) for name, array in self.host.arrays.items()}
         tensors |= {f"asset.{name}": np.frombuffer(bytes(data), np.uint8) for name, data in self.assets.items()}
         write_container(path, description, tensors)
@@ -101,13 +104,15 @@ class Program:
     def from_container(cls, description, tensors, config):
         """The program of what `weft.container.read_program` returned."""
         from weft.lower.lowering import HostTensor
+        from weft.lower.probes import Probes
         from weft.quantize.host import HostProgram
 
         d = description
         return cls(image_from(config, tensors["constant"], d, tensors["sources"]),
                    HostProgram.from_description(d["host"], named(tensors, "host.")),
                    [HostTensor(**t) for t in d["inputs"]], [HostTensor(**t) for t in d["outputs"]],
-                   d["macs"], d["compulsory_bytes"], {n: a.tobytes() for n, a in named(tensors, "asset.").items()})
+                   d["macs"], d["compulsory_bytes"], Probes.from_description(d["probes"], named(tensors, "probe.")),
+                   {n: a.tobytes() for n, a in named(tensors, "asset.").items()})
 
     # Running.
 
@@ -181,6 +186,18 @@ class Program:
                 mine = {name: data[number] if stacked else data for name, data in outputs.items()}
                 results.append(Result(self._unpack(inputs, mine, state), stats))
         return results
+
+    def intermediates(self, batches):
+        """Integer values of every tensor that a program computes, for ``(args, kwargs)`` of equal use as in `run_many`.
+
+        Returns ``{tensor: int64[batches, rows, features]}``, what the golden model wrote; constants and inputs are not
+        among them. Raises InputError as `run`.
+        """
+        packed = [self._pack(args, kwargs)[0] for args, kwargs in batches]
+        stacked = {t.name: np.stack([inputs[t.name] for inputs in packed]) for t in self.tensors}
+        collector = self.probes.collector(self.config, len(packed))
+        self._golden_machine().run(stacked, observe=collector.add)
+        return collector.values
 
     def verify(self, args=(), kwargs=None, memory="reference", seed=0, progress=None):
         """Runs RTL and golden model and compares every byte written, in order; returns the RTL's `Result`.

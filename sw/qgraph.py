@@ -39,7 +39,8 @@ class QTensor:
     """An integer tensor ``[rows, features]``; its value is ``(q - zero) * scale``.
 
     ``scale`` is float64, of shape ``[1]`` (whole tensor) or ``[features]``; only tensors that are read by linear
-    layers (whose weights absorb it) or are outputs have one scale per feature.
+    layers (whose weights absorb it) or are outputs have one scale per feature. ``source``: the tensor of the float graph
+    that it approximates; ``order``: which feature of it each feature is, int64[features], None where they are the same.
     """
 
     name: str
@@ -49,6 +50,8 @@ class QTensor:
     scale: np.ndarray
     zero: int = 0
     origin: Origin = Origin()
+    source: str = ""
+    order: np.ndarray | None = None
 
     @property
     def shape(self):

@@ -14,6 +14,9 @@ from .trace import decode_image, trace
 
 __all__ = ["GoldenMachine", "GoldenResult", "StoreLog"]
 
+#: Instructions that compute or fetch elements of tensors.
+_OBSERVED = {"REQUANT", "NORM", "GATHER"}
+
 
 @dataclass(frozen=True)
 class StoreLog:
@@ -47,7 +50,7 @@ class GoldenResult:
 
 @dataclass
 class _Plan:
-    """Kernels of one order of execution; ``float_bytes`` of weights kept as float32."""
+    """Kernels of one order of execution, each with the group it computes; ``float_bytes`` of weights kept as float32."""
     kernels: list
     pcs: np.ndarray
     macs: int
@@ -73,12 +76,14 @@ class GoldenMachine:
         """Checks the program without running it; raises ProgramError naming instruction and address."""
         self._plan(registers)
 
-    def run(self, inputs, registers=None):
+    def run(self, inputs, registers=None, observe=None):
         """Runs the program.
 
         ``inputs``: for each input buffer uint8[bytes], or uint8[batch, bytes] to run many at once (all of them, or some;
         the others are shared); likewise for state buffers, which are zero otherwise. ``registers``: scalar registers
         ``{number: value}``, instead of the image's.
+        ``observe(operation, first tile, values)``: called with what each part of a REQUANT or NORM has computed, int64[batch,
+        rows, channels] of its tiles, and with what a GATHER has fetched, uint8[batch, rows, bytes].
 
         Raises InputError for inputs that do not fit and ProgramError for what the program does wrong.
         """
@@ -91,8 +96,10 @@ class GoldenMachine:
             if buffer.name in inputs:
                 flat[:, buffer.offset - origin:buffer.offset - origin + buffer.bytes] = inputs[buffer.name]
         state.float_bytes = plan.float_bytes
-        for kernel in plan.kernels:
+        for kernel, group in plan.kernels:
             kernel.run(state)
+            if observe is not None and group.operation.mnemonic in _OBSERVED:
+                observe(group.operation, group.start, kernel.result(state))
         plan.float_bytes = state.float_bytes
         item = slice(None) if batch is not None else 0
         buffers = {b.name: flat[item, b.offset - origin:b.offset - origin + b.bytes]
@@ -150,7 +157,7 @@ class GoldenMachine:
         for group in recorder.groups:
             kernel = self._kernel(recorder, group)
             if kernel is not None:
-                kernels.append(kernel)
+                kernels.append((kernel, group))
             if isinstance(kernel, products.Product):
                 macs += kernel.macs
         return _Plan(kernels, np.array([o.pc for o in operations], np.int32), macs)

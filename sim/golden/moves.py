@@ -71,3 +71,7 @@ class Gather:
         for item in range(state.batch):
             data = state.fetch(granules[item])[0 if granules[item].min() < state.first_granule else item]
             state.scratchpad[item, self.words] = data.reshape(*self.words.shape, -1)
+
+    def result(self, state):
+        """The rows fetched, uint8[batch, rows, bytes]."""
+        return state.words(self.words).reshape(state.batch, self.f.count, -1)

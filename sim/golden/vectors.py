@@ -145,6 +145,10 @@ class Requant:
             out = numerics.clamp(y, _KINDS[f.dst_type])
         self.destination.write(state, out)
 
+    def result(self, state):
+        """What it wrote, int64[batch, rows, channels]."""
+        return self.destination.read(state)
+
 
 class Stats:
     def __init__(self, config, group):
@@ -174,6 +178,10 @@ class Norm:
         y = numerics.normalize(self.source.read(state), state.sum[:, rows], state.root[:, rows],
                                state.root_shift[:, rows], f.features, mult, shift, bias, zero)
         self.destination.write(state, numerics.clamp(y, _KINDS[f.dst_type]))
+
+    def result(self, state):
+        """What it wrote, int64[batch, rows, channels]."""
+        return self.destination.read(state)
 
 
 class Softmax:

@@ -20,8 +20,8 @@ def cli():
     """Generate transformer accelerators, compile PyTorch models for them, simulate and verify bit for bit."""
 
 
-for command in (hardware.generate, programs.compile_command, programs.run, programs.verify, programs.disassemble,
-                hardware.info, hardware.regress, benches.bench):
+for command in (hardware.generate, programs.compile_command, programs.run, programs.verify, programs.accuracy,
+                programs.disassemble, hardware.info, hardware.regress, benches.bench):
     cli.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""Commands about programs: compile, run, verify, disassemble."""
+"""Commands about programs: compile, run, verify, accuracy, disassemble."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ from weft.cli.options import (
 from weft.hw.errors import InputError
 from weft.progress import step
 
-__all__ = ["compile_command", "disassemble", "run", "verify"]
+__all__ = ["accuracy", "compile_command", "disassemble", "run", "verify"]
 
 program_argument = click.argument("program_file", metavar="PROGRAM", type=click.Path(path_type=Path))
 
@@ -120,6 +120,31 @@ def verify(program_file, texts, prompt, max_new_tokens):
             result = program.verify(args, kwargs, progress=_cycles(tell))
         click.echo("every byte written is equal")
         click.echo("\n".join(stats_lines(result.stats)))
+
+
+@click.command()
+@program_argument
+@click.option("--model", "model_dir", required=True, type=click.Path(path_type=Path),
+              help="Local Hugging Face folder that the program was compiled from.")
+@click.option("--data", "data_file", type=click.Path(path_type=Path),
+              help="Text file, one sentence a line; by default the sentences that ship with Weft.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first sentences.")
+@click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
+def accuracy(program_file, model_dir, data_file, limit, json_output):
+    """Print the signal-to-noise ratio of each tensor against the float model, worst first."""
+    import weft
+
+    program = weft.load(program_file)
+    if isinstance(program, weft.DecoderProgram):
+        raise InputError(f"program file {program_file} is a decoder, of which there is no accuracy report")
+    _need_models()
+    from weft.text import calibration_sentences, encode, load_folder
+
+    sentences = calibration_sentences(data_file)[:limit]
+    data = [encode(program, sentence, truncate=True) for sentence in sentences]
+    with step(f"comparing {len(data)} sentences with {model_dir}"):
+        report = weft.accuracy_report(load_folder(model_dir).module, program, data)
+    click.echo(as_json(report.as_dict()) if json_output else report)
 
 
 @click.command()

@@ -122,10 +122,10 @@ class Builder:
             elif affine is not None:
                 base = self.emit(fg.FAffine, tensor.rows, tensor.features, x=act.base,
                                  scale=torch.full((tensor.features,), float(affine[0])),
-                                 shift=torch.full((tensor.features,), float(affine[1])))
+                                 shift=torch.full((tensor.features,), float(affine[1])), origin=act.expr.origin)
             else:
                 base = self.emit(fg.FUnary, tensor.rows, tensor.features, x=act.base, function=act.expr.function,
-                                 label=act.expr.label)
+                                 label=act.expr.label, origin=act.expr.origin)
             act.cache["plain"] = Act(base, act.shape, act.index)
         return act.cache["plain"]
 

@@ -55,7 +55,7 @@ def _affine(name, operands, kwargs):
     return None
 
 
-def _compose(node, name, args, kwargs, act):
+def _compose(node, name, args, kwargs, act, origin):
     """Expression of ``act``'s elements for a pointwise operator whose other operands are scalars."""
     exprs = [a.expr or _X if isinstance(a, Act) else (scalar(a) if isinstance(a, Const) else a) for a in args]
     target = node.target
@@ -81,7 +81,7 @@ def _compose(node, name, args, kwargs, act):
         return None
     inner = [e.label for e in pure if e.label != "x"]
     label = name if not inner else f"{name}({', '.join(dict.fromkeys(inner))})"
-    return Act(act.base, act.shape, act.index, Expr(function, label, affine, square),
+    return Act(act.base, act.shape, act.index, Expr(function, label, affine, square, origin),
                act.centered)
 
 
@@ -104,7 +104,7 @@ def elementwise(builder, node, name, args, kwargs):
     shape = tuple(node.meta["val"].shape)
     if shape != acts[0].shape:
         return None
-    return _compose(node, name, args, kwargs, acts[0])
+    return _compose(node, name, args, kwargs, acts[0], builder.origin)
 
 
 def _vector(builder, act, const):

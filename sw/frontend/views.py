@@ -11,6 +11,8 @@ from math import prod
 
 import torch
 
+from weft.qgraph import Origin
+
 __all__ = ["Const", "Value", "Host", "Act", "Expr", "Mix", "Scores", "Probs", "Reordered", "Stat", "split_index",
            "is_identity"]
 
@@ -52,13 +54,15 @@ class Host(Value):
 class Expr:
     """An elementwise function not yet applied.
 
-    ``affine`` is ``(a, b)`` where the function is ``a * x + b``; ``square`` marks ``x * x``.
+    ``affine`` is ``(a, b)`` where the function is ``a * x + b``; ``square`` marks ``x * x``; ``origin`` is the
+    exported node that completes it.
     """
 
     function: object
     label: str
     affine: tuple | None = None
     square: bool = False
+    origin: Origin | None = None
 
 
 @dataclass(eq=False)

@@ -46,6 +46,8 @@ class Item:
     source: str = ""
     #: Its memory address counts from the first buffer instead of from the constants.
     relocate: bool = False
+    #: What it computes of a tensor: ``(name, first row, first panel)``, or None.
+    result: tuple = None
 
     @property
     def thread(self):
@@ -137,11 +139,13 @@ class Builder:
         """Row numbers for the following gathers, from a buffer."""
         self._add("INDEX", dict(dram_addr=memory, count=count)).relocate = True
 
-    def gather(self, memory, row_bytes, spm, spm_stride, run_words, first, count):
-        """Table rows chosen by ``count`` index entries from ``first`` on."""
-        self._add("GATHER", dict(dram_addr=memory, dram_stride=row_bytes, spm_addr=spm, spm_stride=spm_stride,
-                                 run_words=run_words, first=first, count=count),
-                  (Event.LOADED, Space.SCRATCHPAD, words_of(spm, (count, spm_stride), (run_words, 1)), True))
+    def gather(self, memory, row_bytes, out, row, first, count):
+        """Whole rows of ``out`` from ``row`` on: those of a table chosen by ``count`` index entries from ``first`` on."""
+        spm, words = out.address(row, 0), out.row_stride
+        item = self._add("GATHER", dict(dram_addr=memory, dram_stride=row_bytes, spm_addr=spm, spm_stride=words,
+                                        run_words=words, first=first, count=count),
+                         (Event.LOADED, Space.SCRATCHPAD, words_of(spm, (count, words), (words, 1)), True))
+        item.result = out.tensor, row, 0
 
     # Products. ``a`` is a View (row stride 1), ``acc`` an accumulator word, tiles counted as in the instructions.
 
@@ -213,7 +217,7 @@ class Builder:
             fields.update(table=1, slot=table_slot, dst_type=isa.Element.INT8)
         if row_scale:
             accesses.append((Event.RESULT, Space.STATE, words_of(state, (rows, 1)), False))
-        self._add("REQUANT", fields, *accesses)
+        self._add("REQUANT", fields, *accesses).result = out.tensor, out_row, out_panel
 
     def stats(self, x, row, rows, features, rms, eps, state):
         """Row statistics of all panels of ``x``."""
@@ -228,7 +232,7 @@ class Builder:
         """Normalizes ``panels`` from ``panel`` on; ``params`` are the records of the first of them."""
         c = self.config
         tiles = panels * c.tiles_per_panel
-        self._add("NORM", dict(src_base=x.address(row, panel), src_row_stride=x.row_stride,
+        item = self._add("NORM", dict(src_base=x.address(row, panel), src_row_stride=x.row_stride,
                                src_panel_stride=x.panel_stride, dst_type=out.element,
                                dst_base=out.address(out_row, panel), dst_row_stride=out.row_stride,
                                dst_panel_stride=out.panel_stride, rows=rows, tiles=tiles, features=features,
@@ -237,6 +241,7 @@ class Builder:
                   (Event.RESULT, Space.SCRATCHPAD, words_of(params, (tiles * c.param_tile_words, 1)), False),
                   (Event.RESULT, Space.STATE, words_of(state, (rows, 1)), False),
                   (Event.RESULT, Space.SCRATCHPAD, out.words(out_row, rows, panel, panels), True))
+        item.result = out.tensor, out_row, panel
 
     def softmax(self, acc, rows, tiles, probabilities, params, state, *, key_start, key_limit, first, last,
                 causal_start=None, query_register=0, mask=None):

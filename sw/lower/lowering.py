@@ -18,6 +18,7 @@ from .memory import MemoryMap
 from .ops import LOWER
 from .ops.embed import ids_chunk
 from .plan import choose_residents, lifetimes, placement_cost
+from .probes import Probes
 from .schedule import schedule
 from .tensors import ELEMENTS, Tensor
 
@@ -49,11 +50,13 @@ class HostTensor:
 
 @dataclass
 class Lowered:
-    """Result of `lower`: the image, its inputs and outputs, and the compulsory memory traffic in bytes."""
+    """Result of `lower`: the image, its inputs and outputs, the compulsory memory traffic in bytes, and which instruction
+    computes what (`weft.lower.probes.Probes`; None of a program that runs at a position)."""
     image: Image
     inputs: list
     outputs: list
     compulsory_bytes: int
+    probes: Probes | None = None
 
 
 class _Ids:
@@ -283,5 +286,7 @@ def lower(graph, config):
     Returns a `Lowered`. Raises CompileError for what no tiling makes fit, naming the layer.
     """
     lowering = fit(prepare(graph, config), config, MemoryMap(config), {})
-    made = assemble(config, lowering.memory, {"": lowering.schedule()})
-    return Lowered(made.images[""], *lowering.host_tensors(made.first), lowering.compulsory_bytes())
+    scheduled = lowering.schedule()
+    made = assemble(config, lowering.memory, {"": scheduled})
+    probes = Probes.of_program(lowering.graph, lowering.channels, [item.result for item in scheduled])
+    return Lowered(made.images[""], *lowering.host_tensors(made.first), lowering.compulsory_bytes(), probes)

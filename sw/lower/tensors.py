@@ -19,7 +19,7 @@ class View:
     """Part of a tensor in the scratchpad; rows and panels are numbered as in the whole tensor.
 
     ``base``: word of (``row0``, ``panel0``); strides in words; ``panels``: how many from ``panel0`` on; ``temporary``: a
-    copy that `weft.lower.context.Context.release` frees.
+    copy that `weft.lower.context.Context.release` frees; ``tensor``: its name.
     """
     base: int
     row_stride: int
@@ -29,6 +29,7 @@ class View:
     row0: int = 0
     panel0: int = 0
     temporary: bool = False
+    tensor: str = ""
 
     def address(self, row, panel):
         """Word of (row, panel)."""
@@ -78,7 +79,7 @@ class Tensor:
         """View of rows ``row0..row1`` and panels ``panel0..panel1`` packed from word ``base`` on."""
         rows, panels = row1 - row0, panel1 - panel0
         row_stride, panel_stride = (2 * panels, 2) if self.row_major else (self.line, self.line * rows)
-        return View(base, row_stride, panel_stride, self.element, panels, row0, panel0, temporary)
+        return View(base, row_stride, panel_stride, self.element, panels, row0, panel0, temporary, self.name)
 
     def whole(self):
         """View of the resident tensor."""

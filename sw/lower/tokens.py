@@ -163,7 +163,7 @@ class _Assigner:
         program = []
         for item, tokens, before, after in zip(self.items, self.tokens, self.before, self.after):
             program += [Item(m, f, [], item.source) for m, f in before]
-            program.append(Item(item.mnemonic, {**item.fields, **tokens}, [], item.source, item.relocate))
+            program.append(Item(item.mnemonic, {**item.fields, **tokens}, [], item.source, item.relocate, item.result))
             program += [Item(m, f, [], item.source) for m, f in after]
         self.check_levels(program)
         return program

@@ -27,20 +27,20 @@ class _Build:
 
     # -- bookkeeping ------------------------------------------------------------------------------------------
 
-    def tensor(self, name, rows, features, form, origin):
+    def tensor(self, name, rows, features, form, origin, source=""):
         base, count = name, 1
         while name in self.out.tensors:
             count += 1
             name = f"{base}.{count}"
         self.out.tensors[name] = qg.QTensor(name, rows, features, form.dtype, np.asarray(form.scale, np.float64),
-                                            form.zero, origin)
+                                            form.zero, origin, source, self.plan.order.get(source))
         return name
 
     def new(self, name, form):
         """Declare the quantized tensor that holds ``form`` of float tensor ``name``."""
         shape = self.graph.tensors[name]
         q = self.tensor(name + _suffix(form), shape.rows, shape.features, self.plan.target(name, form),
-                        self.current.origin)
+                        self.current.origin, name)
         self.names[name, form] = q
         return q
 

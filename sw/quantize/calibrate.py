@@ -8,7 +8,7 @@ import torch
 from weft.frontend import graph as fg
 from weft.hw.errors import CompileError
 
-__all__ = ["Observed", "calibrate", "float_inputs"]
+__all__ = ["Observed", "calibrate", "float_inputs", "valid_rows"]
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Observed:
 
 def float_inputs(graph, program, args, kwargs):
     """Float graph inputs (name -> torch tensor) for a user's arguments, through the host program's steps."""
-    bound, _ = program._padded(program.bind(args, kwargs))
+    bound, _ = program.padded(program.bind(args, kwargs))
     values = program.values(bound)
     feeds = {}
     for op in graph.ops:
@@ -47,7 +47,7 @@ def float_inputs(graph, program, args, kwargs):
     return feeds
 
 
-def _valid_rows(graph, feeds):
+def valid_rows(graph, feeds):
     """Row count -> bool[rows]: tokens that some query may attend to (padding must not widen the ranges)."""
     valid = {}
     for op in graph.ops:
@@ -62,7 +62,7 @@ def _observe_batch(graph, program, args, kwargs, tokens, share, generator, seen)
     """Run one batch and merge its extremes and ``share`` sample rows of each tensor into ``seen``."""
     low, high, rows = seen
     feeds = float_inputs(graph, program, args, kwargs)
-    valid, picks = _valid_rows(graph, feeds), {}
+    valid, picks = valid_rows(graph, feeds), {}
     if tokens is not None:
         valid = {n: torch.arange(n) < tokens for n in {t.rows for t in graph.tensors.values()} if n >= tokens}
 

@@ -114,7 +114,7 @@ class HostProgram:
             raise InputError(f"input {name} holds NaN or infinite values")
         return array.astype(wanted)
 
-    def _padded(self, bound):
+    def padded(self, bound):
         """The inputs at the compiled length, and the length they had (None: the compiled one)."""
         length = None
         for i, leaf in enumerate(self.leaves):
@@ -179,7 +179,7 @@ class HostProgram:
 
         Token ids are int32, masks bool, floats quantized. Raises `InputError`.
         """
-        bound, length = self._padded(self.bind(args, kwargs))
+        bound, length = self.padded(self.bind(args, kwargs))
         values = self.values(bound)
         tensors = {}
         for binding in self.bindings:

@@ -23,7 +23,10 @@ def _wide(peak, block):
 
 
 def sort_neurons(graph, plan, block):
-    """Reorder neurons in ``graph`` and in the plan's observations; returns ``{unary output: wide neurons}``."""
+    """Reorder neurons in ``graph`` and in the plan's observations; returns ``{unary output: wide neurons}``.
+
+    ``plan.order`` keeps the order of each tensor that was reordered: which feature each one was.
+    """
     result = {}
     for op in graph.ops:
         if not isinstance(op, fg.FUnary) or plan.is_relu(op) or op.x not in plan.activation:
@@ -45,5 +48,6 @@ def sort_neurons(graph, plan, block):
             reader.weight = reader.weight[:, index]
         for name in (op.x, op.out):
             plan.observed[name] = plan.observed[name].part(order)
+            plan.order[name] = order
         result[op.out] = wide
     return result

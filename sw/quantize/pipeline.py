@@ -13,7 +13,7 @@ from weft.quantize.options import QuantOptions
 from weft.quantize.padding import find_padding, token_axes
 from weft.quantize.plan import Plan
 
-__all__ = ["QuantOptions", "quantize"]
+__all__ = ["QuantOptions", "host_program", "quantize"]
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def _copy(item):
     return {k: _copy(v) for k, v in item.items()} if isinstance(item, dict) else item
 
 
-def _host_program(graph):
+def host_program(graph):
     """The host's program up to what the accelerator needs; inputs are bound and results described later."""
     host = graph.host
     program = HostProgram(leaves=_copy(host.leaves), parameters=list(host.parameters), steps=_copy(host.steps),
@@ -113,7 +113,7 @@ def quantize(float_graph, calibration, options=None, key_block=64, wide_block=0,
     options = options or QuantOptions()
     if key_block < 1:
         raise CompileError(f"the attention block width must be positive, not {key_block}")
-    program = _host_program(float_graph)
+    program = host_program(float_graph)
     with _threads(float_graph):
         observed = calibrate(float_graph, program, calibration, options.samples, tokens)
         plan = Plan(float_graph, observed, options, wide_block)

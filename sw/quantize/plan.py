@@ -48,6 +48,7 @@ class Plan:
         self._demand()
         self._classes = self._join()
         self._targets, self._tables = {}, {}
+        self.order = {}        # tensor -> int64[features]: which feature of the model's each one is, where reordered
         self.wide = sort_neurons(graph, self, wide_block) if wide_block else {}
 
     # -- fusion -----------------------------------------------------------------------------------------------

@@ -125,3 +125,20 @@ def test_a_damaged_program_is_refused_in_one_sentence(program_file, tmp_path, ca
     (tmp_path / "bad.weft").write_bytes({"cut": raw[:-50], "altered": raw, "empty": b""}[damage])
     status, _, err = weft_command("run", tmp_path / "bad.weft", "--text", "a", "--backend", "golden", capsys=capsys)
     assert status == 2 and "bad.weft" in err and len(err.strip().splitlines()) == 1
+
+
+def test_accuracy_prints_a_table_and_json(program_file, text_model_folder, capsys):
+    arguments = ["accuracy", program_file, "--model", text_model_folder(), "--data", program_file.parent / "sentences.txt"]
+    status, out, _ = weft_command(*arguments, capsys=capsys)
+    assert status == 0 and out.split()[:4] == ["layer", "tensor", "operation", "dtype"]
+    assert "encoder.layer.0.output.LayerNorm" in out
+    status, out, _ = weft_command(*arguments, "--limit", "2", "--json", capsys=capsys)
+    report = json.loads(out)
+    assert status == 0 and report["samples"] == 2 and report["rows"][0]["snr_db"] > 15
+    status, _, err = weft_command("accuracy", program_file, "--model", text_model_folder("distilbert"), capsys=capsys)
+    assert status == 2 and len(err.strip().splitlines()[-1]) < 300 and "Traceback" not in err
+
+
+def test_accuracy_of_a_decoder_is_refused_in_one_sentence(decoder_file, text_model_folder, capsys):
+    status, _, err = weft_command("accuracy", decoder_file, "--model", text_model_folder("gpt2"), capsys=capsys)
+    assert status == 2 and "is a decoder" in err and len(err.strip().splitlines()) == 1

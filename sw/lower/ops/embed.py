@@ -27,6 +27,6 @@ def lower_embed(ctx, op):
         ctx.builder.index(ids.memory + number * chunk_bytes, c1 - c0)
         for r0, r1, _, _ in blocks(ctx, [out], c1 - c0, out.panels, whole_panels=True):
             view = ctx.open(out, c0 + r0, c0 + r1)
-            ctx.builder.gather(table, pitch, view.address(c0 + r0, 0), 2 * out.panels, 2 * out.panels, r0, r1 - r0)
+            ctx.builder.gather(table, pitch, view, c0 + r0, r0, r1 - r0)
             ctx.commit(out, view, c0 + r0, c0 + r1, 0, out.panels)
             ctx.release(view)

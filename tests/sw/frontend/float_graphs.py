@@ -4,14 +4,14 @@ import torch
 
 from weft.frontend import import_model
 from weft.quantize.calibrate import float_inputs
-from weft.quantize.pipeline import _host_program
+from weft.quantize.pipeline import host_program
 
 __all__ = ["check", "run_float"]
 
 
 def run_float(graph, args, kwargs):
     """Results of the float graph for a user's arguments."""
-    env = graph.run(float_inputs(graph, _host_program(graph), args, kwargs))
+    env = graph.run(float_inputs(graph, host_program(graph), args, kwargs))
     results = []
     for output in graph.outputs:
         flat = env[output.tensor].reshape(-1)
