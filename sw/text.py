@@ -20,7 +20,7 @@ import numpy as np
 from weft.hw.errors import CompileError, InputError, ProgramError
 
 __all__ = ["TextModel", "calibration_sentences", "compile_decoder_folder", "compile_folder", "encode", "encode_prompt",
-           "load_folder", "minilm_folder", "pool", "pieces"]
+           "load_folder", "minilm_folder", "pool", "pieces", "quiet_transformers"]
 
 TOKENIZER = "tokenizer.json"
 
@@ -74,7 +74,7 @@ def load_folder(model_dir, head=True, decoder=False):
     if not (folder / "config.json").is_file():
         reason = "has no config.json" if folder.is_dir() else "does not exist"
         raise CompileError(f"model folder {folder} {reason}; a local Hugging Face folder is needed")
-    with _quiet_transformers():
+    with quiet_transformers():
         from transformers import AutoModelForCausalLM
 
         try:
@@ -222,7 +222,7 @@ def _tokenizer_text(folder):
     path = folder / TOKENIZER
     if path.is_file():
         return path.read_text(encoding="utf-8")
-    with _quiet_transformers():
+    with quiet_transformers():
         from transformers import AutoTokenizer
 
         try:
@@ -250,11 +250,12 @@ def _tokenizer(text):
 
 def _tokens(tokenizer, text, length):
     """Tokens of a text, special ones included; cut to `length` in a way that keeps the closing special token."""
-    if length is None:
-        return tokenizer.encode(text)
-    tokenizer.enable_truncation(length)
+    if length is not None:
+        tokenizer.enable_truncation(length)
     try:
         return tokenizer.encode(text)
+    except Exception as error:      # tokenizers raises no narrower class
+        raise InputError(f"the tokenizer cannot encode the text: {_first_sentence(error)}") from None
     finally:
         tokenizer.no_truncation()
 
@@ -300,7 +301,7 @@ def _first_sentence(error):
 
 
 @contextmanager
-def _quiet_transformers():
+def quiet_transformers():
     """transformers logs loading reports and progress bars meant for notebooks."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging

@@ -1,0 +1,67 @@
+"""What the training commands share: options, exit status, and folders of trained models."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from weft.hw.errors import InputError, WeftError
+
+__all__ = ["out_option", "output_folder", "parameters", "read_text", "run", "save", "seed_option"]
+
+seed_option = click.option("--seed", default=0, show_default=True, help="Start of the random numbers.")
+
+
+def out_option(default):
+    """`--out DIR`, the folder of the trained model."""
+    return click.option("--out", type=Path, default=Path(default), show_default=True, metavar="DIR",
+                        help="Folder to write: config.json, model.safetensors and what belongs to them.")
+
+
+def run(command, name):
+    """Run a click command and exit: 0 success, 1 interrupted, 2 wrong input (one sentence on stderr)."""
+    try:
+        status = command.main(prog_name=f"scripts/{name}", standalone_mode=False)
+    except WeftError as error:
+        click.echo(f"{name}: {error}", err=True)
+        status = 2
+    except click.ClickException as error:
+        error.show()
+        status = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(f"{name}: interrupted", err=True)
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def read_text(path):
+    """The text of a UTF-8 file; InputError when it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"data file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"data file {path} is no UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def output_folder(path):
+    """Make the folder before the training rather than after it; InputError when it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def parameters(model):
+    """Number of trained numbers in a model; tied ones count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def save(model, path, dtype):
+    """Write config.json and model.safetensors, the weights as `dtype`; the model is converted in place."""
+    from weft.text import quiet_transformers
+
+    with quiet_transformers():
+        model.to(dtype).save_pretrained(path)
+    click.echo(f"{path / 'model.safetensors'}: {parameters(model):,} parameters, "
+               f"{(path / 'model.safetensors').stat().st_size:,} bytes")

@@ -1,0 +1,118 @@
+"""Train the character model that ships with the package: a small Llama on a plain text.
+
+`scripts/train_shakespeare --data FILE`. The last tenth of the text is held out; its perplexity is printed. Perplexity is
+exp of the mean cross-entropy a character, each predicted within its window of 256 from the characters before it.
+"""
+
+import math
+from pathlib import Path
+
+import click
+
+from weft.hw.errors import InputError
+from weft.train.command import out_option, output_folder, parameters, read_text, run, save, seed_option
+
+__all__ = ["CONTEXT", "configuration", "loss", "main", "train"]
+
+# Characters of a training window; the longest text that the model knows.
+CONTEXT = 256
+HELD_OUT = 0.1
+
+BATCH = 8
+LEARNING_RATE = 3e-3
+WARMUP = 100
+
+
+def configuration(characters):
+    """Sizes of the model for a number of different characters: 0.8 M parameters, 4 query and 2 key heads of 32."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(vocab_size=characters, hidden_size=128, intermediate_size=384, num_hidden_layers=4,
+                       num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=CONTEXT,
+                       tie_word_embeddings=True, use_cache=False, bos_token_id=None, eos_token_id=None)
+
+
+def loss(model, ids, batch=32):
+    """Mean cross-entropy a character in nats of `ids` int64[characters], in windows side by side.
+
+    Characters beyond the last whole window are left out; a text shorter than a window is one window.
+    """
+    import torch
+
+    window = min(CONTEXT, len(ids))
+    windows = ids[:len(ids) // window * window].view(-1, window)
+    total = 0.0
+    with torch.no_grad():
+        for part in windows.split(batch):
+            total += model(input_ids=part, labels=part).loss.item() * len(part)
+    return total / len(windows)
+
+
+def train(model, ids, steps, seed):
+    """Train on random windows of `ids` int64[characters]: AdamW, warm-up, then a cosine down to a fiftieth."""
+    import torch
+    from tqdm import tqdm
+
+    generator = torch.Generator().manual_seed(seed)
+    matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+    vectors = [parameter for parameter in model.parameters() if parameter.dim() == 1]
+    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}],
+                                  lr=LEARNING_RATE, betas=(0.9, 0.98))
+
+    def rate(step):
+        return min((step + 1) / WARMUP, 0.51 + 0.49 * math.cos(math.pi * step / steps))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    model.train()
+    recent = None
+    with tqdm(range(steps), desc="training", unit="step", mininterval=1) as bar:
+        for step in bar:
+            starts = torch.randint(len(ids) - CONTEXT + 1, (BATCH,), generator=generator)
+            batch = torch.stack([ids[start:start + CONTEXT] for start in starts.tolist()])
+            error = model(input_ids=batch, labels=batch).loss
+            error.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            schedule.step()
+            recent = error.item() if recent is None else 0.98 * recent + 0.02 * error.item()
+            if step % 50 == 49:
+                bar.set_postfix(loss=f"{recent:.3f}", refresh=False)
+    model.eval()
+
+
+@click.command()
+@click.option("--data", required=True, type=Path, metavar="FILE", help="Plain text in UTF-8, for instance a megabyte.")
+@click.option("--steps", default=4000, show_default=True, type=click.IntRange(min=1),
+              help=f"Training steps of {BATCH} windows of {CONTEXT} characters.")
+@seed_option
+@out_option("build/shakespeare")
+def main(data, steps, seed, out):
+    """Train a small Llama on the characters of a text; prints the perplexity on its last tenth."""
+    text = read_text(data)
+    if len(text) * HELD_OUT < CONTEXT + 1:
+        raise InputError(f"{data} has {len(text)} characters; {math.ceil((CONTEXT + 1) / HELD_OUT)} are needed, so that "
+                         f"the held-out tenth is longer than a window of {CONTEXT}")
+    output_folder(out)
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from weft.models import character_tokenizer, encode_characters
+
+    tokenizer = character_tokenizer(text)
+    ids = encode_characters(tokenizer, text)
+    cut = round(len(ids) * (1 - HELD_OUT))
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(configuration(tokenizer.get_vocab_size()))
+    click.echo(f"{len(text):,} characters, {tokenizer.get_vocab_size()} different ones, {len(ids) - cut:,} held out; "
+               f"{parameters(model):,} parameters")
+    train(model, ids[:cut], steps, seed)
+    save(model, out, torch.float16)
+    tokenizer.save(str(out / "tokenizer.json"))
+    # What is measured is what was written: weights rounded to float16.
+    held_out = loss(model.float(), ids[cut:])
+    click.echo(f"held out: {held_out:.4f} nats a character, perplexity {math.exp(held_out):.3f}")
+
+
+if __name__ == "__main__":
+    run(main, "train_shakespeare")
