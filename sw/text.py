@@ -250,12 +250,11 @@ def _tokenizer(text):
 
 def _tokens(tokenizer, text, length):
     """Tokens of a text, special ones included; cut to `length` in a way that keeps the closing special token."""
-    if length is not None:
-        tokenizer.enable_truncation(length)
+    if length is None:
+        return tokenizer.encode(text)
+    tokenizer.enable_truncation(length)
     try:
         return tokenizer.encode(text)
-    except Exception as error:      # tokenizers raises no narrower class
-        raise InputError(f"the tokenizer cannot encode the text: {_first_sentence(error)}") from None
     finally:
         tokenizer.no_truncation()
 

@@ -4,12 +4,13 @@ Each is a folder in the layout of Hugging Face (config.json, model.safetensors w
 a tokenizer.json), so `weft compile --model` takes it too. The scripts in `weft.train` made them.
 """
 
+from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
 from weft.hw.errors import InputError
 
-__all__ = ["character_tokenizer", "digits", "encode_characters", "folder", "pixels", "shakespeare"]
+__all__ = ["character_tokenizer", "digits", "folder", "pixels", "shakespeare"]
 
 NAMES = ("digits", "shakespeare")
 
@@ -48,7 +49,7 @@ def pixels(images):
 def shakespeare():
     """The character model and its tokenizer: `(LlamaForCausalLM in eval mode, float32; tokenizers.Tokenizer)`.
 
-    Token ids are those of `encode_characters(tokenizer, text)`; `tokenizer.decode(ids)` is the text again.
+    `tokenizer.encode(text).ids` are the token ids, one a character, and `tokenizer.decode(ids)` is the text again.
     """
     from tokenizers import Tokenizer
     from transformers import LlamaForCausalLM
@@ -62,21 +63,16 @@ def shakespeare():
 
 
 def character_tokenizer(text):
-    """A `tokenizers.Tokenizer` with a token for each character of the text, numbered in the order of code points."""
+    """A `tokenizers.Tokenizer` with a token for each character of the text, numbered in the order of code points.
+
+    Characters that the text does not have are read as its most frequent one, in most texts the space: a model of
+    characters has no better guess, and a prompt with one of them still works.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    characters = sorted(set(text))
-    tokenizer = Tokenizer(models.WordLevel({character: i for i, character in enumerate(characters)}, unk_token=""))
+    counts = Counter(text)
+    vocabulary = {character: i for i, character in enumerate(sorted(counts))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=counts.most_common(1)[0][0]))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return tokenizer
-
-
-def encode_characters(tokenizer, text):
-    """Token ids of a text, int64 tensor [characters]; InputError names a character that the tokenizer has not."""
-    import torch
-
-    unknown = sorted(set(text) - set(tokenizer.get_vocab()))
-    if unknown:
-        raise InputError(f"the character {unknown[0]!r} is not among the {tokenizer.get_vocab_size()} of the tokenizer")
-    return torch.tensor(tokenizer.encode(text).ids, dtype=torch.int64)

@@ -72,7 +72,8 @@ def train(model, images, labels, epochs, seed):
     images, labels = pixels(images), torch.as_tensor(labels)
     batches = math.ceil(len(labels) / BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=epochs * batches, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, pct_start=0.1,
+                                                   total_steps=epochs * batches)
     model.train()
     with tqdm(range(epochs), desc="training", unit="epoch", mininterval=1) as bar:
         for _ in bar:

@@ -1,7 +1,7 @@
 """Train the character model that ships with the package: a small Llama on a plain text.
 
-`scripts/train_shakespeare --data FILE`. The last tenth of the text is held out; its perplexity is printed. Perplexity is
-exp of the mean cross-entropy a character, each predicted within its window of 256 from the characters before it.
+`scripts/train_shakespeare --data FILE`. The last tenth of the text is held out; its perplexity is printed: exp of the
+mean cross-entropy a character, each predicted within its window of 256 from the characters before it.
 """
 
 import math
@@ -91,16 +91,16 @@ def main(data, steps, seed, out):
     """Train a small Llama on the characters of a text; prints the perplexity on its last tenth."""
     text = read_text(data)
     if len(text) * HELD_OUT < CONTEXT + 1:
-        raise InputError(f"{data} has {len(text)} characters; {math.ceil((CONTEXT + 1) / HELD_OUT)} are needed, so that "
-                         f"the held-out tenth is longer than a window of {CONTEXT}")
+        raise InputError(f"{data} has {len(text)} characters; {math.ceil((CONTEXT + 1) / HELD_OUT)} are needed, so "
+                         f"that the held-out tenth is longer than a window of {CONTEXT}")
     output_folder(out)
     import torch
     from transformers import LlamaForCausalLM
 
-    from weft.models import character_tokenizer, encode_characters
+    from weft.models import character_tokenizer
 
     tokenizer = character_tokenizer(text)
-    ids = encode_characters(tokenizer, text)
+    ids = torch.tensor(tokenizer.encode(text).ids)
     cut = round(len(ids) * (1 - HELD_OUT))
     torch.manual_seed(seed)
     model = LlamaForCausalLM(configuration(tokenizer.get_vocab_size()))

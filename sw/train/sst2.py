@@ -1,7 +1,7 @@
 """Fine-tune all-MiniLM-L6-v2 with a classification head on sentences and their sentiment (SST-2).
 
-`scripts/train_sst2 --data DIR`, a folder with train.tsv and dev.tsv: lines of a sentence, a tab, and 0 or 1. What is written
-is a Hugging Face folder with the tokenizer.
+`scripts/train_sst2 --data DIR`, a folder with train.tsv and dev.tsv: lines of a sentence, a tab, and 0 or 1. What is
+written is a Hugging Face folder with the tokenizer.
 """
 
 import csv
@@ -143,7 +143,8 @@ def main(data, model_dir, epochs, steps, seed, out):
     model_dir = model_dir or minilm_folder()
     torch.manual_seed(seed)
     model, tokenizer = load_classifier(model_dir)
-    click.echo(f"{len(labels):,} sentences to train on, {len(dev_labels):,} to test on; {parameters(model):,} parameters")
+    click.echo(f"{len(labels):,} sentences to train on, {len(dev_labels):,} to test on; "
+               f"{parameters(model):,} parameters")
     train(model, tokenizer, sentences, labels, epochs, seed, steps)
     save(model, out, torch.float32)
     shutil.copy(model_dir / "tokenizer.json", out / "tokenizer.json")

@@ -1,12 +1,12 @@
 """The models that ship: what they reach in float, and how large they are."""
 
-import math
 import re
 
 import pytest
+import torch
 
 from weft.hw.errors import InputError
-from weft.models import character_tokenizer, digits, encode_characters, folder, shakespeare
+from weft.models import character_tokenizer, digits, folder, shakespeare
 from weft.train.digits import accuracy, load_images
 from weft.train.shakespeare import loss
 
@@ -31,7 +31,7 @@ def test_digits_reach_their_accuracy():
 
 def test_shakespeare_predicts_verse_far_better_than_chance():
     model, tokenizer = shakespeare()
-    ids = encode_characters(tokenizer, SCENE)
+    ids = torch.tensor(tokenizer.encode(SCENE).ids)
     # The entropy of letters alone is 3.3 nats on such a text; held-out Shakespeare has 1.49.
     assert loss(model, ids) < 1.9
     assert loss(model, ids.flip(0)) > 3
@@ -40,7 +40,7 @@ def test_shakespeare_predicts_verse_far_better_than_chance():
 
 def test_shakespeare_writes_names_and_lines():
     model, tokenizer = shakespeare()
-    prompt = encode_characters(tokenizer, "ROMEO:\n")[None]
+    prompt = torch.tensor([tokenizer.encode("ROMEO:\n").ids])
     text = tokenizer.decode(model.generate(prompt, max_new_tokens=60, do_sample=False)[0].tolist())
     assert len(text) == 67 and re.search(r"\bthe\b", text), text
 
@@ -60,15 +60,17 @@ def test_shakespeare_has_grouped_queries_and_rotary_embedding():
 
 
 def test_characters_there_and_back():
-    tokenizer = character_tokenizer("b a\n\tä")
+    tokenizer = character_tokenizer("b a\n\tä ")
     assert tokenizer.get_vocab_size() == 6
-    assert encode_characters(tokenizer, "\t\n ab").tolist() == [0, 1, 2, 3, 4]
+    assert tokenizer.encode("\t\n ab").ids == [0, 1, 2, 3, 4]
     assert tokenizer.decode([5, 1, 2, 3]) == "ä\n a"
-    assert math.prod(encode_characters(tokenizer, "").shape) == 0
 
 
-def test_what_is_not_there_is_named():
-    with pytest.raises(InputError, match="'ü' is not among the 65"):
-        encode_characters(shakespeare()[1], "Müll")
+def test_unknown_characters_are_read_as_spaces():
+    _, tokenizer = shakespeare()
+    assert tokenizer.encode("M\u00fcll 7").ids == tokenizer.encode("M ll  ").ids
+
+
+def test_a_model_that_does_not_ship_is_named():
     with pytest.raises(InputError, match="no model 'hamlet' ships"):
         folder("hamlet")
