@@ -73,6 +73,11 @@ def words_of(base, *dims):
     return words
 
 
+def _result(out, row, panel):
+    """What writing to a view computes, for `Item.result`."""
+    return (out.tensor, row, panel) if out.tensor else None
+
+
 class Builder:
     """Emits instructions of one program for ``config``; ``source`` names the layer being lowered."""
 
@@ -145,7 +150,7 @@ class Builder:
         item = self._add("GATHER", dict(dram_addr=memory, dram_stride=row_bytes, spm_addr=spm, spm_stride=words,
                                         run_words=words, first=first, count=count),
                          (Event.LOADED, Space.SCRATCHPAD, words_of(spm, (count, words), (words, 1)), True))
-        item.result = out.tensor, row, 0
+        item.result = _result(out, row, 0)
 
     # Products. ``a`` is a View (row stride 1), ``acc`` an accumulator word, tiles counted as in the instructions.
 
@@ -217,7 +222,7 @@ class Builder:
             fields.update(table=1, slot=table_slot, dst_type=isa.Element.INT8)
         if row_scale:
             accesses.append((Event.RESULT, Space.STATE, words_of(state, (rows, 1)), False))
-        self._add("REQUANT", fields, *accesses).result = out.tensor, out_row, out_panel
+        self._add("REQUANT", fields, *accesses).result = _result(out, out_row, out_panel)
 
     def stats(self, x, row, rows, features, rms, eps, state):
         """Row statistics of all panels of ``x``."""
@@ -241,7 +246,7 @@ class Builder:
                   (Event.RESULT, Space.SCRATCHPAD, words_of(params, (tiles * c.param_tile_words, 1)), False),
                   (Event.RESULT, Space.STATE, words_of(state, (rows, 1)), False),
                   (Event.RESULT, Space.SCRATCHPAD, out.words(out_row, rows, panel, panels), True))
-        item.result = out.tensor, out_row, panel
+        item.result = _result(out, out_row, panel)
 
     def softmax(self, acc, rows, tiles, probabilities, params, state, *, key_start, key_limit, first, last,
                 causal_start=None, query_register=0, mask=None):

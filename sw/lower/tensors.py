@@ -19,7 +19,8 @@ class View:
     """Part of a tensor in the scratchpad; rows and panels are numbered as in the whole tensor.
 
     ``base``: word of (``row0``, ``panel0``); strides in words; ``panels``: how many from ``panel0`` on; ``temporary``: a
-    copy that `weft.lower.context.Context.release` frees; ``tensor``: its name.
+    copy that `weft.lower.context.Context.release` frees; ``tensor``: its name, empty where
+    no element has its final value.
     """
     base: int
     row_stride: int

@@ -18,7 +18,7 @@ __all__ = ["lower_rotary"]
 def _every(view, row, panel, step, count):
     """Panels ``panel``, ``panel + step``, ...: ``count`` of them, seen as neighbours; step 0 repeats one panel."""
     return replace(view, base=view.address(row, panel), panel_stride=step * view.panel_stride, panels=count, row0=row,
-                   panel0=0, temporary=False)
+                   panel0=0, temporary=False, tensor="")
 
 
 def lower_rotary(ctx, op):
