@@ -3,13 +3,25 @@
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 import weft
 from weft.hw.errors import CompileError, InputError
 
 LENGTH, VOCABULARY = 29, 31
 IDS = np.random.default_rng(1).integers(0, VOCABULARY, LENGTH)
+#: Two query heads share a key head; features turn by position.
+ROTARY = dict(vocab_size=VOCABULARY, hidden_size=24, intermediate_size=40, num_hidden_layers=1, num_attention_heads=2,
+              num_key_value_heads=1, max_position_embeddings=LENGTH, bos_token_id=None, eos_token_id=None)
 
 
 def float_logits(model, ids):
@@ -86,7 +98,9 @@ def test_work_grows_with_the_position(program):
     lambda: OPTForCausalLM(OPTConfig(vocab_size=VOCABULARY, hidden_size=16, word_embed_proj_dim=16, ffn_dim=32,
                                      num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=40,
                                      bos_token_id=None, eos_token_id=None, pad_token_id=None)),
-], ids=["GPT-2", "OPT"])
+    lambda: LlamaForCausalLM(LlamaConfig(**ROTARY)),
+    lambda: Qwen2ForCausalLM(Qwen2Config(**ROTARY)),
+], ids=["GPT-2", "OPT", "Llama", "Qwen2"])
 def test_models_of_hugging_face_are_taken_unchanged(make):
     torch.manual_seed(3)
     model = make().eval()
@@ -94,6 +108,8 @@ def test_models_of_hugging_face_are_taken_unchanged(make):
     session = program.session("golden")
     found = np.concatenate([session.step(IDS[:7]), session.step(IDS[7:8])])
     assert close(found, float_logits(model, IDS[:8]))
+    alone = program.session("golden")
+    np.testing.assert_array_equal(np.concatenate([alone.step([token]) for token in IDS[:8]]), found)
 
 
 @pytest.mark.parametrize("call, words", [
