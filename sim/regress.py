@@ -1,8 +1,9 @@
 """The cocotb regressions on any configuration: ``weft regress``."""
 
 import json
+import re
 
-from weft.hw.errors import RunError
+from weft.hw.errors import InputError, RunError
 from weft.hw.memory import wrapper
 from weft.sim.cocotb_runner import run_benches
 from weft.sim.rtl.library import TOP, sources_of
@@ -55,10 +56,14 @@ def run(config, verilog_dir=None, select=None, programs=6, seed=None):
     it) the whole is tested only. ``select``: regular expression on the benches' names; ``programs``: random programs
     for each kind of memory; ``seed``: of the benches' random numbers.
 
-    Raises RunError when one fails, with the end of its log.
+    Raises RunError when one fails, with the end of its log; InputError where ``select`` is no regular expression.
     """
     text = json.dumps(config.to_dict())
     environment = {"WEFT_CONFIG": text, "ROWS": str(config.rows), "COLS": str(config.cols), "WEFT_PROGRAMS": str(programs)}
+    try:
+        re.compile(select or "")
+    except re.error as error:
+        raise InputError(f"{select!r} is no regular expression: {error}") from None
     passed = []
     for sources, top, bench in _suites(config, verilog_dir):
         try:

@@ -8,13 +8,12 @@ Metadata: one JSON object under ``weft``, and its checksum.
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from weft.files import whole_file
 from weft.hw import isa
 from weft.hw.config import Config
 from weft.hw.errors import ProgramError
@@ -37,7 +36,11 @@ def _checksum(description, tensors):
 
 
 def write_container(path, description, tensors):
-    """Writes ``description`` (JSON values) and ``tensors`` (NumPy arrays by name) to ``path``, all or nothing."""
+    """Writes ``description`` (JSON values) and ``tensors`` (NumPy arrays by name) to ``path``, all or nothing.
+
+    Raises InputError where the file cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = Path(path)
@@ -45,17 +48,11 @@ def write_container(path, description, tensors):
     # safetensors has no zero-dimensional or empty views of other arrays: own, contiguous copies.
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     metadata = {"weft": text, "checksum": _checksum(text, tensors)}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata=metadata)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+        except SafetensorError as error:        # what it makes of an error while writing
+            raise OSError(None, str(error)) from error
 
 
 def read_container(path):

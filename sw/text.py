@@ -80,7 +80,7 @@ def load_folder(model_dir, head=True, decoder=False):
         try:
             kind = AutoModelForCausalLM if decoder else _model_class(folder, head)
             module = kind.from_pretrained(folder, local_files_only=True, dtype="float32").eval()
-        except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        except Exception as error:      # damaged files raise many unrelated types
             raise CompileError(f"model folder {folder}: {_first_sentence(error)}") from error
     if getattr(module.config, "use_cache", False):
         # A cache object among the outputs cannot be exported.
@@ -91,7 +91,7 @@ def load_folder(model_dir, head=True, decoder=False):
         raise CompileError(f"model folder {folder}: {type(module).__name__} takes no input_ids, so it is no text model; "
                            "compile it from Python with weft.compile")
     pad = getattr(module.config, "pad_token_id", None)
-    return TextModel(module, _tokenizer(_tokenizer_text(folder)), names, 0 if pad is None else pad)
+    return TextModel(module, _folder_tokenizer(folder), names, 0 if pad is None else pad)
 
 
 def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None, head=True):
@@ -217,17 +217,22 @@ def minilm_folder():
     return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
-def _tokenizer_text(folder):
-    """The folder's tokenizer as JSON; made by transformers from other formats when there is no tokenizer.json."""
+def _folder_tokenizer(folder):
+    """The folder's tokenizer; made by transformers from other formats when there is no tokenizer.json."""
     path = folder / TOKENIZER
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
     with quiet_transformers():
         from transformers import AutoTokenizer
 
         try:
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.to_str()
-        except (OSError, ValueError, AttributeError, ImportError) as error:
+            if path.is_file():
+                return _tokenizer(path.read_text(encoding="utf-8"))
+            made = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            # Without a vocabulary transformers makes one of a few special tokens.
+            vocabularies = sorted(set(made.vocab_files_names.values()) | {TOKENIZER})
+            if not any((folder / name).is_file() for name in vocabularies):
+                raise ValueError(f"none of {', '.join(vocabularies)} is there")
+            return _tokenizer(made.backend_tokenizer.to_str())
+        except Exception as error:      # the tokenizers library raises plain exceptions
             raise CompileError(f"model folder {folder} has no usable tokenizer: {_first_sentence(error)}") from None
 
 

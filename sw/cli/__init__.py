@@ -37,8 +37,12 @@ def main(arguments=None):
         status = 2
     except click.exceptions.Exit as error:
         status = error.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        status = 2
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        click.echo(f"{where.command_path if where else 'weft'}: {error.format_message()}", err=True)
         status = 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("weft: interrupted", err=True)

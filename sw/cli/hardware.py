@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from weft.cli.options import as_json, config_option, load_config
+from weft.files import check_writable
 from weft.hw.errors import InputError, RunError
 from weft.progress import step
 
@@ -21,17 +22,16 @@ __all__ = ["generate", "info", "regress"]
 def generate(config_name, out_dir):
     """Write the accelerator's Verilog, and a JSON file of its ports, memories and parameters."""
     config = load_config(config_name)
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {out_dir}: {error.strerror}") from None
+    check_writable(out_dir / "weft.v")
     with step(f"generating {config.rows}x{config.cols}"):
         from weft.hw.verilog import generate as write_verilog
 
-        write_verilog(config, out_dir)
-    for path in sorted(out_dir.iterdir()):
-        if path.suffix in (".v", ".json", ".vlt"):
-            click.echo(f"{path}  {path.stat().st_size:,} bytes")
+        try:
+            written = write_verilog(config, out_dir)
+        except OSError as error:
+            raise InputError(f"cannot write into {out_dir}: {error.strerror}") from None
+    for path in written:
+        click.echo(f"{path}  {path.stat().st_size:,} bytes")
 
 
 @click.command()

@@ -1,13 +1,8 @@
 """Options and small helpers that several commands share."""
 
-from pathlib import Path
-
 import click
 
-from weft.hw.errors import InputError
-
-__all__ = ["as_json", "config_option", "load_config", "new_tokens_option", "prompt_option", "text_option",
-           "writable"]
+__all__ = ["as_json", "config_option", "load_config", "new_tokens_option", "prompt_option", "text_option"]
 
 config_option = click.option(
     "--config", "config_name", default="base", show_default=True, metavar="NAME|FILE",
@@ -27,18 +22,6 @@ def load_config(name_or_path):
     from weft.hw.config import Config
 
     return Config.load(name_or_path)
-
-
-def writable(path):
-    """`path` as a Path, its folder made; InputError when it cannot be."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
-    if path.is_dir():
-        raise InputError(f"cannot write {path}: it is a folder")
-    return path
 
 
 def as_json(value):

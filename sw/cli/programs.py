@@ -12,8 +12,8 @@ from weft.cli.options import (
     new_tokens_option,
     prompt_option,
     text_option,
-    writable,
 )
+from weft.files import check_writable, whole_file
 from weft.hw.errors import InputError
 from weft.progress import step
 
@@ -40,7 +40,7 @@ def compile_command(model_dir, seq, decoder, max_length, config_name, calibrate_
     if not decoder and (seq is None or max_length is not None):
         raise click.UsageError("Missing option '--seq'." if seq is None else "--max-length needs --decoder.")
     config = load_config(config_name)
-    out_file = writable(out_file)
+    out_file = check_writable(out_file)
     _need_models()
     from weft.text import compile_decoder_folder, compile_folder
 
@@ -74,7 +74,7 @@ def run(program_file, texts, prompt, max_new_tokens, backend, out_file, json_out
         return
     inputs = _inputs(program, texts)
     if out_file is not None:
-        out_file = writable(out_file)
+        out_file = check_writable(out_file)
     kept = {}
     if backend == "rtl":
         _build_simulation(program)
@@ -93,7 +93,7 @@ def run(program_file, texts, prompt, max_new_tokens, backend, out_file, json_out
     if out_file is not None:
         import numpy as np
 
-        with out_file.open("wb") as file:
+        with whole_file(out_file) as temporary, temporary.open("wb") as file:
             np.savez(file, **kept)
         click.echo(f"{out_file}  {out_file.stat().st_size:,} bytes", err=True)
 

@@ -97,15 +97,24 @@ def test_a_wrong_configuration_is_one_sentence_and_status_2(tmp_path, capsys, te
     (["bench", "gemm", "--m", "0", "--k", "1", "--n", "1"], ["--m"]),
     (["bench", "model", "nowhere", "--seq", "8"], ["nowhere"]),
     (["generate", "--out", "file/inside"], ["file/inside"]),
+    (["generate", "--out", "file"], ["file"]),
+    (["generate", "--config", "tiny", "--out", "taken"], ["taken"]),
+    (["compile", "--model", "nowhere", "--seq", "8", "--out", "/proc/x.weft"], ["/proc/x.weft"]),
+    (["compile", "--model", "nowhere", "--seq", "8", "--out", "taken"], ["taken", "folder"]),
+    (["compile"], ["weft compile", "--model"]),
+    (["regress", "--config", "tiny", "--select", "("], ["'('", "regular expression"]),
     (["weave"], ["weave"]),
 ])
 def test_bad_input_exits_with_status_2(arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("in the way")
-    status, _, err = weft_command(*arguments, capsys=capsys)
-    assert status == 2
-    assert "Traceback" not in err
-    assert all(word in err for word in words)
+    (tmp_path / "taken" / "weft.v").mkdir(parents=True)
+    status, out, err = weft_command(*arguments, capsys=capsys)
+    assert status == 2 and out == ""
+    said = [line for line in err.splitlines() if not line.endswith(" ...")]     # what was begun
+    assert len(said) == 1 and "Traceback" not in err
+    assert all(word in said[0] for word in words)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "taken", "weft.v"]
 
 
 def test_a_damaged_program_file_is_refused(tmp_path, capsys):

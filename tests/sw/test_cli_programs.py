@@ -117,6 +117,23 @@ def test_too_long_a_text_names_both_lengths(program_file, capsys):
     assert status == 2 and "9 tokens" in err and "at most 7" in err
 
 
+def test_outputs_that_cannot_be_written(program_file, tmp_path, capsys, monkeypatch):
+    arguments = ["run", program_file, "--text", "a", "--backend", "golden", "--out"]
+    status, out, err = weft_command(*arguments, "/proc/x.npz", capsys=capsys)
+    assert status == 2 and out == "" and err.startswith("weft: cannot write /proc/x.npz")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numpy.savez", full)
+    status, _, err = weft_command(*arguments, tmp_path / "x.npz", capsys=capsys)
+    assert status == 2 and err.splitlines()[-1] == f"weft: cannot write {tmp_path / 'x.npz'}: No space left on device"
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(weft.InputError, match="x.weft: No space left on device"):
+        weft.load(program_file).save(tmp_path / "x.weft")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("damage", ["cut", "altered", "empty"])
 def test_a_damaged_program_is_refused_in_one_sentence(program_file, tmp_path, capsys, damage):
     raw = bytearray(program_file.read_bytes())

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 import time
 from types import SimpleNamespace
@@ -73,6 +74,19 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path, text_model_folder):
         text.load_folder(tmp_path)
     with pytest.raises(CompileError, match="25 tokens.*24"):
         text.compile_folder(text_model_folder(), 25, config=None)
+    folder = tmp_path / "copy"
+    shutil.copytree(text_model_folder(), folder)
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(CompileError, match="copy has no usable tokenizer: Model missing"):
+        text.load_folder(folder)
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(CompileError, match="copy has no usable tokenizer: none of .*vocab.txt"):
+        text.load_folder(folder)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:len(weights) // 2])
+    with pytest.raises(CompileError, match="copy: Error while deserializing header"):
+        text.load_folder(folder)
     (tmp_path / "empty.txt").write_text("\n\n")
     with pytest.raises(InputError, match="no sentence"):
         text.calibration_sentences(tmp_path / "empty.txt")
