@@ -80,6 +80,50 @@ def test_setup_names_what_is_missing_and_the_line_that_installs_it(tmp_path):
     assert not (tmp_path / "venv").exists()
 
 
+# Stands for Python in scripts/setup: notes what it is asked for, makes a .venv that does the same, installs nothing.
+FAKE_PYTHON = """#!/bin/bash
+case "$1 $2" in
+"-m venv") echo venv >>calls; mkdir -p "${@: -1}/bin"; cp "$0" "${@: -1}/bin/python";;
+"-m pip") echo pip >>calls; if [ -e interrupt ]; then kill -KILL $PPID; fi; if [ -e refuse ]; then exit 1; fi;;
+"scripts/torch_source.py "*) ;;
+*) exec %s "$@";;
+esac
+"""
+
+
+def test_setup_is_repeated_until_it_has_finished_once(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    names = ["pyproject.toml", "constraints.txt", "scripts/setup", "scripts/torch_source.py",
+             "scripts/model-requirements.txt"]
+    for name in names:
+        shutil.copy(ROOT / name, tmp_path / name)
+    python = tmp_path / "python"
+    python.write_text(FAKE_PYTHON % sys.executable)
+    python.chmod(0o755)
+
+    def setup(*files):
+        """(exit status, what Python was asked for) of a set-up while these files are there."""
+        for name in files:
+            (tmp_path / name).touch()
+        (tmp_path / "calls").write_text("")
+        done = subprocess.run([tmp_path / "scripts" / "setup"], cwd=tmp_path, capture_output=True, text=True,
+                              env=os.environ | {"PYTHON": str(python), "WEFT_VENV": ".venv"})
+        for name in files:
+            (tmp_path / name).unlink()
+        return done.returncode, (tmp_path / "calls").read_text().split()
+
+    assert setup("interrupt") == (-9, ["venv", "pip"])
+    assert setup("refuse") == (1, ["venv", "pip"])
+    status, calls = setup()
+    assert status == 0 and calls[:2] == ["venv", "pip"] and set(calls[1:]) == {"pip"}
+    assert setup() == (0, [])
+    # Other pins bring it up to date, and do not count as done before they are.
+    with (tmp_path / "constraints.txt").open("a") as file:
+        file.write("# changed\n")
+    assert setup("refuse") == (1, ["pip"])
+    assert setup() == (0, calls[1:]) and setup() == (0, [])
+
+
 def test_the_wheel_holds_the_packages_and_works_from_another_folder(tmp_path):
     # A copy, since a build writes into its source folder.
     source = tmp_path / "source"
@@ -105,9 +149,17 @@ def test_the_wheel_holds_the_packages_and_works_from_another_folder(tmp_path):
             "import weft.cli, weft.text\n"
             "assert weft.__file__.startswith(sys.argv[1]), weft.__file__\n"
             "assert len(weft.text.calibration_sentences()) == 64\n"
-            "weft.cli.main(['generate', '--config', 'tiny', '--out', 'rtl'])")
+            "weft.cli.main(sys.argv[2:])")
     env = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "site")], cwd=tmp_path, env=env,
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+
+
+    def weft_command(*arguments):
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "site"), *arguments], cwd=tmp_path, env=env,
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    weft_command("generate", "--config", "tiny", "--out", "rtl")
     assert (tmp_path / "rtl" / "weft.v").stat().st_size > 0
+    said = weft_command("regress", "--config", "tiny", "--verilog", "rtl", "--select", "identity_registers")
+    assert said.splitlines()[0].endswith(".identity_registers") and "1 regressions passed on 4x4" in said
