@@ -104,8 +104,10 @@ class Config:
             raise ConfigError(f"address_bits must be from 32 to 64, not {self.address_bits}")
         if self.vector_lanes < 1 or self.cols % self.vector_lanes:
             raise ConfigError(f"vector_lanes must divide cols ({self.cols}), not {self.vector_lanes}")
-        if self.key_block % self.panel or not self.panel <= self.key_block <= 1024:
-            raise ConfigError(f"key_block must be a multiple of {self.panel} up to 1024, not {self.key_block}")
+        # SOFTMAX counts a block's tiles in 8 bits.
+        limit = min(1024, 255 * self.cols) // self.panel * self.panel
+        if self.key_block % self.panel or not self.panel <= self.key_block <= limit:
+            raise ConfigError(f"key_block must be a multiple of {self.panel} up to {limit}, not {self.key_block}")
         if self.scratchpad_words > 1 << 20:
             raise ConfigError(f"scratchpad_kib={self.scratchpad_kib} is {self.scratchpad_words} words of "
                               f"{self.word_bytes} bytes, the instruction set addresses {1 << 20}")

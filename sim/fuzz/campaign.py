@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from weft.hw.config import Config
-from weft.hw.errors import Mismatch, ProgramError, RunError, WeftError
+from weft.hw.errors import InputError, Mismatch, ProgramError, RunError, WeftError
 from weft.hw.image import Buffer, Image
 from weft.hw.isa import disassemble
 
@@ -81,16 +81,18 @@ def save(path, config, seed, memory, image, inputs, reason):
 
 
 def replay(path):
-    """``(Image, inputs, seed, memory)`` of a saved program."""
-    values = json.loads(Path(path).read_text(encoding="utf-8"))
-
+    """``(Image, inputs, seed, memory)`` of a saved program; InputError where the file is none."""
     def data(text):
         return np.frombuffer(base64.b64decode(text), np.uint8)
 
-    image = Image(Config.from_dict(values["config"]), data(values["constant"]), values["memory_bytes"],
-                  values["code_offset"], values["instructions"], [Buffer(**b) for b in values["buffers"]],
-                  registers={int(n): v for n, v in values["registers"].items()})
-    return image, {n: data(t) for n, t in values["inputs"].items()}, values["seed"], values["memory"]
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        image = Image(Config.from_dict(values["config"]), data(values["constant"]), values["memory_bytes"],
+                      values["code_offset"], values["instructions"], [Buffer(**b) for b in values["buffers"]],
+                      registers={int(n): v for n, v in values["registers"].items()})
+        return image, {n: data(t) for n, t in values["inputs"].items()}, values["seed"], values["memory"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no saved program: {error!r}") from None
 
 
 def _try(rtl, config, seed, out):

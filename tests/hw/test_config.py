@@ -42,7 +42,9 @@ def test_dictionary_round_trip_keeps_the_fingerprint(rows, cols):
     (dict(rows=8, cols=8, data_bytes=12), "data_bytes must be a power of two from 4 to 16, not 12"),
     (dict(rows=8, cols=8, vector_lanes=3), r"vector_lanes must divide cols \(8\), not 3"),
     (dict(rows=8, cols=8, key_block=20), "key_block must be a multiple of 8 up to 1024, not 20"),
-    (dict(rows=4, cols=4, scratchpad_kib=4096, key_block=2048), "key_block must be a multiple of 4 up to 1024, not 2048"),
+    (dict(rows=4, cols=8, key_block=2048), "key_block must be a multiple of 8 up to 1024, not 2048"),
+    (dict(rows=4, cols=4, key_block=1024), "key_block must be a multiple of 4 up to 1020, not 1024"),
+    (dict(rows=5, cols=4, key_block=1024), "key_block must be a multiple of 8 up to 1016, not 1024"),
     (dict(rows=64, cols=64, scratchpad_kib=8), "scratchpad_kib=8 holds 128 words of 64 bytes"),
     (dict(rows=64, cols=64, accumulator_kib=16), "accumulator_kib=16 holds 64 rows of one tile"),
 ])

@@ -161,4 +161,8 @@ def test_broken_rtl_is_caught_and_shrunk(broken, tmp_path):
         run_both(small, small_inputs, broken)
     save(tmp_path / "x.json", config, seed, "reference", small, small_inputs, "wrong")
     again, again_inputs, *_ = replay(tmp_path / "x.json")
+    (tmp_path / "y.json").write_text('{"config": 1}')
+    for name in ("y.json", "z.json"):
+        with pytest.raises(InputError, match=f"{name} is no saved program"):
+            replay(tmp_path / name)
     assert failure(again, again_inputs, broken, seed, "reference")
