@@ -97,6 +97,8 @@ class Vectors(Products):
 
     def draw_norm(self):
         x = self.operand((Element.INT16,))
+        if x.rows > self.config.state_rows:
+            return
         state = self._stats(x)
         for _ in range(int(self.rng.integers(0, 3))):
             # The statistics of other rows serve as well, and these may still be on their way.

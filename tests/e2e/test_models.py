@@ -26,18 +26,29 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("config", CONFIGS)
-def test_program_computes_the_quantized_graph(bert, sentences, config, shape):
-    hidden, layers, heads, ffn, batch, tokens = SHAPES[shape]
-    config = CONFIGS[config]
-    batches = sentences(2, batch, tokens)
-    graph = quantize(import_model(bert(hidden, layers, heads, ffn), *batches[0]), batches, key_block=config.key_block,
-                     wide_block=config.panel)
+def check_program(model, batches, config):
+    graph = quantize(import_model(model, *batches[0]), batches, key_block=config.key_block, wide_block=config.panel)
     inputs, _ = graph.host.prepare(*batches[1])
     expected = graph.run(inputs)
     for name, values in golden_outputs(lower(graph, config), inputs).items():
         np.testing.assert_array_equal(values, expected[name])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_program_computes_the_quantized_graph(bert, sentences, config, shape):
+    hidden, layers, heads, ffn, batch, tokens = SHAPES[shape]
+    check_program(bert(hidden, layers, heads, ffn), sentences(2, batch, tokens), CONFIGS[config])
+
+
+@pytest.mark.parametrize("config", [
+    # Two jobs of 14 rows that begin anywhere leave no room for a third.
+    weft.Config(rows=12, cols=8, scratchpad_kib=128, state_rows=32),
+    # Keys and values of a block fit once, not twice.
+    weft.Config(rows=4, cols=4, scratchpad_kib=8, accumulator_kib=4),
+], ids=["few states", "little scratchpad"])
+def test_attention_in_small_memories(bert, sentences, config):
+    check_program(bert(100, 1, 2, 160), sentences(2, 1, 40), config)
 
 
 def test_outputs_are_close_to_the_float_model(bert, sentences):

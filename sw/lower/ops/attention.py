@@ -75,26 +75,28 @@ class AttentionLowering:
     def _strip_rows(self):
         """Query rows of one job."""
         ctx, c, g = self.ctx, self.ctx.config, self.ctx.granule
-        per_row = (2 * self.block_panels + self.panels) * c.tiles_per_panel
-        limit = min(ctx.accumulators.largest() // (_JOBS * per_row), ctx.states.largest() // _JOBS, 2048)
-        if limit < 1:
-            limit = min(ctx.accumulators.largest() // ((self.block_panels + self.panels) * c.tiles_per_panel),
-                        ctx.states.largest())
+        # Scores of two blocks for each job; at least those of one block, and the context of each job.
+        most = _JOBS * (2 * self.block_panels + self.panels) * c.tiles_per_panel
+        least = (self.block_panels + _JOBS * self.panels) * c.tiles_per_panel
+        rows = ctx.accumulators.largest() // most or ctx.accumulators.largest() // least
+        rows = min(rows, ctx.states.largest() // _JOBS, 2048)
         words = 2 * self.block_panels + 2 * sum(
             n for t, n in ((self.q, self.depth), (self.out, self.panels)) if t.resident is None)
-        fixed = 16 + 2 * min(self.op.block, round_up(self.op.k_len, g)) * sum(
+        block = min(self.op.block, round_up(self.op.k_len, g)) * sum(
             n for t, n in ((self.k, self.depth), (self.v, self.panels)) if t.resident is None)
+        fixed = 16
         if self.mask is not None:
             row = mask_row_words(c, self.op.k_len)
             if self._mask_rows() > 1:
                 words += 2 * row
             else:
                 fixed += 2 * row
-        limit = min(limit, (ctx.heap.largest() - fixed) // words, round_up(self.op.q_len, g))
-        limit = limit // g * g
-        if limit < g:
-            raise OutOfScratchpad(self.op.out)
-        return limit
+        # Keys and values of the next block load while those of this one are used, if there is room for both.
+        for copies in (2, 1):
+            limit = min(rows, (ctx.heap.largest() - fixed - copies * block) // words, round_up(self.op.q_len, g))
+            if limit >= g:
+                return limit // g * g
+        raise OutOfScratchpad(self.op.out)
 
     def _mask_rows(self):
         """Mask rows of one batch element: 1 or one for each query."""
@@ -204,7 +206,8 @@ class AttentionLowering:
         rows = job.row1 - job.row0
         key, keys, key_panels = self._keys(job, number)
         if number == 0:
-            job.state = ctx.states.alloc(rows, align=1)
+            # In slots of a strip, since two jobs that begin anywhere may leave no room for a third.
+            job.state = ctx.states.alloc(rows, align=self.strip)
             job.mask = self._load_mask(job)
         base = ctx.heap.alloc(rows * key_panels, align=2)
         if base is None:
