@@ -228,7 +228,7 @@ class _Build:
         q, step = integers.quantize_weights(weight * scale, bias, (seen**2).mean(0) + 1e-6)
         if self.options.correct_bias:
             bias = bias - (seen.mean(0) @ (q * step[:, None]).T - real.mean(0) @ weight.T)
-        integer_bias = np.floor(bias / step + 0.5).astype(np.int64) - source.zero * q.astype(np.int64).sum(1)
+        integer_bias = np.floor(bias / step + 0.5).astype(np.int64) - source.zero * q.sum(1, dtype=np.int64)
         integers.check_accumulator(q, integer_bias, source.dtype, op.origin)
         rescale = integers.linear_rescale(step / target.scale, integer_bias, target.dtype, target.zero)
         name = self.new(out, form)

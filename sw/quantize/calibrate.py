@@ -101,4 +101,5 @@ def calibrate(graph, program, batches, samples=1024, tokens=None):
     low, high, rows = {}, {}, {}
     for (args, kwargs), count in zip(batches, tokens or [None] * len(batches), strict=True):
         _observe_batch(graph, program, args, kwargs or {}, count, share, generator, (low, high, rows))
-    return {name: Observed(low[name], high[name], np.concatenate(rows[name])[:samples]) for name in low}
+    # Rows are taken out as they are joined: logits of a large vocabulary would otherwise be there twice.
+    return {name: Observed(low[name], high[name], np.concatenate(rows.pop(name))[:samples]) for name in low}

@@ -11,6 +11,8 @@ __all__ = ["LOG2E", "multiplier", "linear_rescale", "norm_rescale", "scalar_mult
 LOG2E = 1.4426950408889634
 _MULT_MAX = 131071
 _SHIFT_MAX = 47
+#: Numbers that are quantized at once.
+_BLOCK = 1 << 17
 
 
 def multiplier(factor, low=2**16, shift_max=_SHIFT_MAX):
@@ -58,11 +60,23 @@ def norm_rescale(gamma, beta, scale, dtype, zero=0):
     return Rescale(bias.astype(np.int32), mult.astype(np.int32), shift.astype(np.int32), dtype, int(zero))
 
 
+def _blocks(rows, columns):
+    """Ranges of rows that are computed together: what they need stays in the processor's caches, and a vocabulary's
+    weights in float64 never exist as a whole."""
+    step = max(8, _BLOCK // max(columns, 1) // 8 * 8)
+    return [slice(start, start + step) for start in range(0, rows, step)]
+
+
 def quantize_array(values, scale, dtype, zero=0):
-    """Round half up to integers of ``dtype``: ``clamp(floor(values / scale + 1/2) + zero)``."""
+    """Round half up to integers of ``dtype``: ``clamp(floor(values / scale + 1/2) + zero)``; ``scale``: one number or
+    one of each feature."""
     low, high = DTYPES[dtype]
-    q = np.floor(np.asarray(values, np.float64) / scale + 0.5) + zero
-    return np.clip(q, low, high).astype(dtype)
+    values = np.asarray(values)
+    result = np.empty(values.shape, dtype)
+    for rows in _blocks(len(values), values[:1].size):
+        q = np.floor(values[rows].astype(np.float64) / scale + 0.5) + zero
+        result[rows] = np.clip(q, low, high)
+    return result
 
 
 def quantize_weights(weight, bias, energy=None, ratios=(1.0, 0.96, 0.92, 0.88, 0.84)):
@@ -73,24 +87,33 @@ def quantize_weights(weight, bias, energy=None, ratios=(1.0, 0.96, 0.92, 0.88, 0
 
     Returns ``(q int8[N, K], scale float64[N])``; scales are large enough for the bias to fit 2**30.
     """
+    q, scale = np.empty(weight.shape, np.int8), np.empty(len(weight))
+    energy = np.ones(weight.shape[1]) if energy is None else energy
+    for rows in _blocks(*weight.shape):
+        q[rows], scale[rows] = _quantize_channels(weight[rows], bias[rows], energy, ratios)
+    return q, scale
+
+
+def _quantize_channels(weight, bias, energy, ratios):
     peak = np.abs(weight).max(1)
     floor = np.maximum(np.abs(bias) / 2.0**29, 1e-30)
     best = np.full(len(weight), np.inf)
     scale = np.maximum(peak / 127, floor)
-    energy = np.ones(weight.shape[1]) if energy is None else energy
     for ratio in ratios:
         candidate = np.maximum(peak * ratio / 127, floor)
-        q = np.clip(np.floor(weight / candidate[:, None] + 0.5), -127, 127)
-        error = ((q * candidate[:, None] - weight) ** 2) @ energy
+        error = (_rounded(weight, candidate) * candidate[:, None] - weight) ** 2 @ energy
         better = error < best
         best[better], scale[better] = error[better], candidate[better]
-    q = np.clip(np.floor(weight / scale[:, None] + 0.5), -127, 127)
-    return q.astype(np.int8), scale
+    return _rounded(weight, scale), scale
+
+
+def _rounded(weight, scale):
+    return np.clip(np.floor(weight / scale[:, None] + 0.5), -127, 127)
 
 
 def check_accumulator(weight, bias, dtype, origin):
     """Prove that no accumulation of int8 weights ``[N, K]`` with ``dtype`` inputs and this bias leaves int32."""
-    reach = np.abs(weight.astype(np.int64)).sum(1) * (255 if dtype == "uint8" else 128) + np.abs(bias.astype(np.int64))
+    reach = np.abs(weight.astype(np.int16)).sum(1, dtype=np.int64) * (255 if dtype == "uint8" else 128) + np.abs(bias.astype(np.int64))
     if np.any(reach >= 2**31):
         raise CompileError(f"the accumulator of a linear layer with {weight.shape[1]} inputs may reach "
                            f"{int(reach.max())}, beyond int32, at {origin}")
