@@ -1,8 +1,11 @@
 """The command `weft bench`."""
 
+from pathlib import Path
+
 import click
 
-from weft.cli.options import as_json, config_option, load_config
+from weft.cli.options import as_json, config_option, load_config, writable
+from weft.progress import step
 
 __all__ = ["bench"]
 
@@ -25,35 +28,95 @@ def gemm(m, k, n, config_name, json_output):
     """One matrix product [m, k] x [k, n] with random int8 operands."""
     from weft.bench import bench_gemm
 
-    _show(bench_gemm(m, k, n, load_config(config_name)), json_output)
+    _measure(f"GEMM {m}x{k}x{n}", bench_gemm, (m, k, n), config_name, json_output)
 
 
 @bench.command()
 @click.option("--heads", required=True, type=size)
 @click.option("--seq", required=True, type=size, help="Queries and keys.")
 @click.option("--dim", required=True, type=size, help="Features of a head.")
+@click.option("--causal", is_flag=True, help="No query sees later keys; products on and below the diagonal count.")
 @config_option
 @json_option
-def attention(heads, seq, dim, config_name, json_output):
+def attention(heads, seq, dim, causal, config_name, json_output):
     """Attention of several heads over random queries, keys and values."""
     from weft.bench import bench_attention
 
-    _show(bench_attention(heads, seq, dim, load_config(config_name)), json_output)
+    _measure(f"attention, {heads} heads, {seq} tokens", bench_attention, (heads, seq, dim), config_name, json_output,
+             causal=causal)
 
 
 @bench.command()
-@click.argument("name", metavar="minilm|DIR")
+@click.option("--heads", required=True, type=size)
 @click.option("--seq", required=True, type=size, help="Tokens.")
+@click.option("--embed", required=True, type=size, help="Features of a token.")
+@click.option("--head-dim", required=True, type=size, help="Features of a head.")
+@config_option
+@json_option
+def mha(heads, seq, embed, head_dim, config_name, json_output):
+    """One attention layer: projections to queries, keys and values, attention, output projection; random weights."""
+    from weft.bench import bench_mha
+
+    _measure(f"attention layer, {heads} heads, {seq} tokens", bench_mha, (heads, seq, embed, head_dim), config_name,
+             json_output)
+
+
+@bench.command()
+@click.argument("name", metavar="NAME|DIR")
+@click.option("--seq", type=size, help="Tokens; of a decoding bench those before the one that is measured.  [default: "
+                                       "the model's usual number; needed for a folder]")
 @config_option
 @json_option
 def model(name, seq, config_name, json_output):
-    """A whole text model: "minilm" (all-MiniLM-L6-v2) or a local Hugging Face folder."""
+    """A whole model: minilm, bert-base, vit-tiny, gpt2-prefill, gpt2-decode, shakespeare-decode, or a local Hugging Face
+    folder of a text model.
+
+    The trained ones have their weights (minilm, shakespeare-decode), the others random ones.
+    """
     from weft.bench import bench_model
 
-    _show(bench_model(name, seq, load_config(config_name)), json_output)
+    _measure(f"model {name}", bench_model, (name, seq), config_name, json_output)
 
 
-def _show(figures, json_output):
+@bench.command()
+@click.option("--only", metavar="PATTERN", help="Rows whose name contains this, or matches it with * and ?.")
+@click.option("--out", "out_file", type=click.Path(path_type=Path), default=Path("build/bench.json"), show_default=True,
+              help="JSON file for figures and versions.")
+@json_option
+def table(only, out_file, json_output):
+    """Every row of the README's table: goal and result; exit status 1 if a run fails or a byte differs."""
+    from weft.bench import table as rows
+    from weft.bench.versions import versions
+
+    chosen = rows.chosen(only)
+    out_file = writable(out_file)
+    measured_with = versions([load_config(name) for name in dict.fromkeys(row.config for row in chosen)])
+    records = []
+
+    def document():
+        return as_json({"versions": measured_with, "rows": records})
+
+    def done(record):
+        records.append(record)
+        # What hours of simulation gave is not lost when the next row is stopped.
+        out_file.write_text(document() + "\n", encoding="utf-8")
+        click.echo(rows.table_lines([record])[-1], err=True)
+
+    rows.measure(chosen, lambda row: step(f"{row.name} on {row.config}"), done)
+    if json_output:
+        click.echo(document())
+    else:
+        click.echo("\n".join(rows.table_lines(records)))
+        click.echo(f"{out_file}  {sum(r['met'] for r in records)} of {len(records)} goals met")
+    if not all(r["exact"] for r in records):
+        raise click.exceptions.Exit(1)
+
+
+def _measure(what, function, arguments, config_name, json_output, **options):
+    """Runs a bench and prints its figures."""
+    config = load_config(config_name)
+    with step(f"{what} on {config.name}") as tell:
+        figures = function(*arguments, config=config, tell=tell, **options)
     if json_output:
         click.echo(as_json(figures))
         return

@@ -41,10 +41,9 @@ def compile_decoder(model, *, config, max_length, calibration, quantization=None
     steps = Steps(prepare(quantized, config), max_length, chunk)
     lowered = lower_stepped({name: steps.versions(rows, _FEWEST_PANELS * config.panel)
                              for name, rows in (("prefill", chunk), ("decode", unit))}, config)
-    return DecoderProgram({name: Step(one.image, one.inputs[0], one.outputs[0], one.compulsory_bytes)
-                           for name, one in lowered.items()},
+    return DecoderProgram({name: Step(one.image, one.inputs[0], one.outputs[0]) for name, one in lowered.items()},
                           max_length, vocabulary, scale, zero, steps.macs_per_row, steps.macs_per_key,
-                          steps.cache_row_bytes)
+                          steps.weight_bytes, steps.row_bytes, steps.cache_row_bytes)
 
 
 def _windows(calibration, length):

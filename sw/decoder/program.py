@@ -10,19 +10,20 @@ from weft.hw.image import Image
 
 __all__ = ["DecoderProgram", "Step"]
 
+#: Work and traffic of rows and of pairs of a row and a key.
+_COUNTS = ("macs_per_row", "macs_per_key", "weight_bytes", "row_bytes", "cache_row_bytes")
+
 
 @dataclass
 class Step:
     """A program that computes the logits of ``rows`` tokens at a position (scalar register ``POSITION`` of
     `weft.lower.positions`).
 
-    ``image``: the memory with this program's code; ``ids``, ``logits``: its input and output (`weft.lower.HostTensor`);
-    ``compulsory_bytes``: memory traffic that no schedule avoids, caches apart.
+    ``image``: the memory with this program's code; ``ids``, ``logits``: its input and output (`weft.lower.HostTensor`).
     """
     image: Image
     ids: object
     logits: object
-    compulsory_bytes: int
 
     @property
     def rows(self):
@@ -37,8 +38,8 @@ class DecoderProgram:
     ``steps``: `Step` by name: "prefill" takes many tokens, "decode" as few as the memory port allows, one unless
     it is wider than a scratchpad word. ``max_length``: positions; ``vocabulary``: token ids are below it;
     ``scale`` (float64[1] or [features]) and ``zero`` of the logits. ``macs_per_row``, ``macs_per_key``,
-    ``cache_row_bytes``: see `weft.decoder.Steps`. ``stop``: token ids that end a text. ``assets``: named bytes that
-    travel with the program, such as a tokenizer.
+    ``weight_bytes``, ``row_bytes``, ``cache_row_bytes``: work and traffic, see `weft.decoder.Steps`. ``stop``: token
+    ids that end a text. ``assets``: named bytes that travel with the program, such as a tokenizer.
     """
     steps: dict
     max_length: int
@@ -47,6 +48,8 @@ class DecoderProgram:
     zero: int
     macs_per_row: int
     macs_per_key: int
+    weight_bytes: int
+    row_bytes: int
     cache_row_bytes: int
     stop: tuple = ()
     assets: dict = field(default_factory=dict)
@@ -98,11 +101,9 @@ class DecoderProgram:
         steps = []
         for name, step in self.steps.items():
             image, tensors[f"{name}.sources"] = image_description(step.image)
-            steps.append({"name": name, "ids": asdict(step.ids), "logits": asdict(step.logits),
-                          "compulsory_bytes": int(step.compulsory_bytes), **image})
+            steps.append({"name": name, "ids": asdict(step.ids), "logits": asdict(step.logits), **image})
         tensors |= {f"asset.{name}": np.frombuffer(bytes(data), np.uint8) for name, data in self.assets.items()}
-        values = {n: int(getattr(self, n)) for n in ("max_length", "vocabulary", "zero", "macs_per_row", "macs_per_key",
-                                                     "cache_row_bytes")}
+        values = {n: int(getattr(self, n)) for n in ("max_length", "vocabulary", "zero", *_COUNTS)}
         write_container(path, {"kind": "decoder", "isa": isa.VERSION, "config": self.config.to_dict(), "steps": steps,
                                "stop": [int(n) for n in self.stop], **values}, tensors)
 
@@ -114,8 +115,7 @@ class DecoderProgram:
         d, steps = description, {}
         for step in d["steps"]:
             image = image_from(config, tensors["constant"], step, tensors[f"{step['name']}.sources"])
-            steps[step["name"]] = Step(image, HostTensor(**step["ids"]), HostTensor(**step["logits"]),
-                                       step["compulsory_bytes"])
-        return cls(steps, d["max_length"], d["vocabulary"], tensors["logits.scale"], d["zero"], d["macs_per_row"],
-                   d["macs_per_key"], d["cache_row_bytes"], tuple(d["stop"]),
+            steps[step["name"]] = Step(image, HostTensor(**step["ids"]), HostTensor(**step["logits"]))
+        return cls(steps, d["max_length"], d["vocabulary"], tensors["logits.scale"], d["zero"],
+                   *(d[name] for name in _COUNTS), tuple(d["stop"]),
                    {n: a.tobytes() for n, a in named(tensors, "asset.").items()})

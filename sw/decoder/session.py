@@ -20,7 +20,8 @@ class Session:
     """One text that grows.
 
     ``backend``: "rtl", "golden", or "verify" (both; `weft.Mismatch` names the first difference). ``memory``, ``seed``:
-    of the RTL, as in `weft.Program.run`. ``progress``: called with the cycles simulated so far.
+    of the RTL, as in `weft.Program.run`. ``progress``: called with the cycles simulated so far. ``backend`` may be
+    changed between steps, since all compute the same bits.
 
     ``stats``: `weft.stats.Stats` of the last run of the accelerator.
     """
@@ -105,13 +106,13 @@ class Session:
             start = position // unit * unit
             name = "decode" if known.size - start <= unit else "prefill"
             stop = min(known.size, start + (unit if name == "decode" else chunk))
-            results.append(self._run(name, known[start:stop], start)[position - start:])
+            results.append(self._run(name, known[start:stop], start, stop - position)[position - start:])
             position = stop
         self._ids = known
         return np.concatenate(results) if results else np.empty((0, steps["decode"].logits.features), np.float32)
 
-    def _run(self, name, ids, position):
-        """Logits of ``ids`` at ``position`` by program ``name``."""
+    def _run(self, name, ids, position, fresh):
+        """Logits of ``ids`` at ``position`` by program ``name``; the last ``fresh`` of them are new."""
         program, step = self.program, self.program.steps[name]
         rows = np.zeros((step.rows, 1), np.int32)
         rows[:ids.size, 0] = ids
@@ -126,15 +127,16 @@ class Session:
             from weft.sim.compare import compare
 
             compare(step.image, golden, rtl)
-        self.stats = self._figures(step, ids.size, position, rtl, time.perf_counter() - began)
+        self.stats = self._figures(step, fresh, position + ids.size - fresh, rtl, time.perf_counter() - began)
         result = rtl or golden
         self._caches = {b.name: result.buffers[b.name].copy() for b in step.image.buffers if b.kind == "state"}
         integers = unpack_output(program.config, step.logits, result.outputs[step.logits.name])[:ids.size]
         return ((integers.astype(np.int64) - program.zero) * program.scale).astype(np.float32)
 
     def _figures(self, step, count, position, rtl, seconds):
+        """`Stats` of a run whose ``count`` new tokens begin at ``position``; other rows of it do not count."""
         program = self.program
         pairs = count * position + count * (count + 1) // 2
         macs = count * program.macs_per_row + pairs * program.macs_per_key
-        traffic = step.compulsory_bytes + (position + count) * program.cache_row_bytes
+        traffic = program.weight_bytes + count * program.row_bytes + (position + count) * program.cache_row_bytes
         return Stats.of_run(program.config, macs, traffic, rtl and rtl.stats, seconds)

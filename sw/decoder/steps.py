@@ -11,6 +11,7 @@ import numpy as np
 
 from weft import qgraph
 from weft.hw.errors import CompileError
+from weft.lower.traffic import compulsory_bytes
 
 __all__ = ["Steps"]
 
@@ -100,6 +101,16 @@ class Steps:
     def macs_per_key(self):
         """Products of attention for each pair of a row and a key it attends to."""
         return sum(2 * op.heads * op.head_dim for op in self._graph.ops if isinstance(op, qgraph.Attention))
+
+    @property
+    def weight_bytes(self):
+        """Bytes that every run must move, however many rows it has: each weight once."""
+        return compulsory_bytes(self.graph(0, 0))
+
+    @property
+    def row_bytes(self):
+        """Bytes that each row adds: its token id, embedding rows, logits."""
+        return compulsory_bytes(self.graph(1, 1)) - self.weight_bytes
 
     @property
     def cache_row_bytes(self):

@@ -21,6 +21,7 @@ from .plan import choose_residents, lifetimes, placement_cost
 from .probes import Probes
 from .schedule import schedule
 from .tensors import ELEMENTS, Tensor
+from .traffic import compulsory_bytes
 
 __all__ = ["Lowered", "HostTensor", "Lowering", "fit", "lower", "prepare"]
 
@@ -205,23 +206,6 @@ class Lowering:
         inputs = [hosts[op.out] for op in self.graph.ops if isinstance(op, qgraph.Input)]
         return inputs, [hosts[name] for name in dict.fromkeys(o.tensor for o in self.graph.outputs)]
 
-    def compulsory_bytes(self):
-        """Memory traffic that no schedule avoids: each weight once, rows gathered, inputs, outputs."""
-        size = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "bool": 1 / 8}
-        total = sum(h.rows * h.features * size[h.dtype] for h in self.hosts.values() if h.place != "constant")
-        weights = {}
-        for op in self.graph.ops:
-            if isinstance(op, qgraph.Linear):
-                weights[id(op.weight)] = op.weight.size
-            elif isinstance(op, qgraph.Embed):
-                total += 2 * self.graph.tensors[op.out].rows * op.table.shape[1]
-            elif isinstance(op, qgraph.Positions):
-                tensor = self.graph.tensors[op.out]
-                total += tensor.rows * tensor.features * size[tensor.dtype]
-            elif isinstance(op, qgraph.Constant):
-                total += op.values.size * size[self.graph.tensors[op.out].dtype]
-        return int(total + sum(weights.values()))
-
 
 def _fold_constants(graph):
     """Rows chosen from constants become constants: gathered positions, selected rows."""
@@ -289,4 +273,4 @@ def lower(graph, config):
     scheduled = lowering.schedule()
     made = assemble(config, lowering.memory, {"": scheduled})
     probes = Probes.of_program(lowering.graph, lowering.channels, [item.result for item in scheduled])
-    return Lowered(made.images[""], *lowering.host_tensors(made.first), lowering.compulsory_bytes(), probes)
+    return Lowered(made.images[""], *lowering.host_tensors(made.first), compulsory_bytes(lowering.graph), probes)

@@ -4,6 +4,7 @@ from .assemble import assemble
 from .lowering import Lowered, fit
 from .memory import MemoryMap
 from .positions import Offsets, dispatch
+from .traffic import compulsory_bytes
 
 __all__ = ["lower_stepped"]
 
@@ -32,5 +33,5 @@ def lower_stepped(programs, config):
     result = {}
     for name, versions in fitted.items():
         last = versions[-1][1]
-        result[name] = Lowered(made.images[name], *last.host_tensors(made.first), last.compulsory_bytes())
+        result[name] = Lowered(made.images[name], *last.host_tensors(made.first), compulsory_bytes(last.graph))
     return result

@@ -92,6 +92,29 @@ def test_work_grows_with_the_position(program):
     assert first.macs == 2 * (16 * 48 + 16 * 16 + 2 * 16 * 48) + 16 * VOCABULARY + 2 * 2 * 16
 
 
+def test_the_roofline_counts_what_a_run_must_move(program):
+    session = program.session("golden")
+    weights = 2 * (16 * 48 + 16 * 16 + 2 * 16 * 48) + 16 * VOCABULARY
+    # Token id; its embedding, its position's and logits in 16 bits; keys and values of two layers.
+    row, cache = 4 + 2 * (16 + 16 + VOCABULARY), 2 * 2 * 16
+    for count, position in ((1, 0), (1, 1), (5, 2)):
+        session.step(IDS[position:position + count])
+        moved = weights + count * row + (position + count) * cache
+        assert session.stats.roofline_cycles == max(-(-moved // 4), -(-session.stats.macs // 16))
+
+
+def test_rows_computed_again_do_not_count_twice(decoder, program):
+    # Where the memory port takes several words, a token is computed with those before it.
+    wide = weft.compile_decoder(decoder, config=weft.Config(rows=4, cols=4, data_bytes=8),
+                                max_length=LENGTH, calibration=[IDS])
+    assert wide.steps["decode"].rows > 1 == program.steps["decode"].rows
+    sessions = program.session("golden"), wide.session("golden")
+    for session in sessions:
+        session.step(IDS[:5])
+        session.step(IDS[5:6])
+    assert sessions[0].stats.macs == sessions[1].stats.macs
+
+
 @pytest.mark.parametrize("make", [
     lambda: GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_positions=LENGTH, n_embd=16, n_layer=1, n_head=2,
                                        bos_token_id=None, eos_token_id=None)),

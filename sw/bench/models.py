@@ -1,0 +1,130 @@
+"""Benches of whole models: those that ship, usual shapes with random weights, local Hugging Face folders."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from weft.bench import zoo
+from weft.bench.figures import decode_figures, no_words, prefill_figures, program_figures
+from weft.hw.errors import InputError
+
+__all__ = ["MODELS", "Named", "bench_model"]
+
+SENTENCE = ("The small boat crossed the bay before the storm and reached the old harbour, "
+            "where the whole village was waiting with lamps and blankets for the tired crew.")
+#: Positions of the decoders that are compiled for a bench, or as many as it needs if those are more.
+POSITIONS = 256
+#: Inputs that random weights are calibrated on.
+_CALIBRATION = 4
+
+
+@dataclass(frozen=True)
+class Named:
+    """A model that `weft bench model` knows.
+
+    ``measure(seq, config, tell)``: its figures; ``seq``: tokens unless the user says otherwise; ``least``, ``most``: how
+    many it can have, where that is known before it is made.
+    """
+    measure: object
+    seq: int
+    least: int = 1
+    most: int | None = None
+
+
+def bench_model(name, seq=None, *, config, tell=no_words):
+    """A model of `MODELS`, or the text model in a local Hugging Face folder; the figures as a dict.
+
+    ``seq``: tokens, by default those of `MODELS`; a decoding bench takes one token more after them. ``tell``: called with
+    words on the state of the work.
+    """
+    known = MODELS.get(name)
+    if known is None and not Path(name).is_dir():
+        raise InputError(f"no model {name!r}: there are {', '.join(MODELS)}, and local Hugging Face folders")
+    if known is None and seq is None:
+        raise InputError(f"model folder {name}: the number of tokens is missing")
+    if known is None:
+        return {"workload": "model", "model": name, "seq": seq, **_folder(name, seq, config, tell)}
+    seq = known.seq if seq is None else seq
+    if not known.least <= seq <= (known.most or seq):
+        raise InputError(f"{name} takes {known.least} to {known.most or 'any number of'} tokens, not {seq}")
+    return {"workload": "model", "model": name, "seq": seq, **known.measure(seq, config, tell)}
+
+
+def _folder(folder, seq, config, tell):
+    """A text model on a text that fills ``seq`` tokens."""
+    from weft.text import compile_folder, encode
+
+    program = compile_folder(folder, seq, config, progress=tell)
+    # Long enough for any length, then cut: padding would leave work out that utilization counts.
+    args, kwargs = encode(program, " ".join([SENTENCE] * (seq // 16 + 1)), truncate=True)
+    return program_figures(program, args, kwargs, tell)
+
+
+def _minilm(*arguments):
+    from weft.text import minilm_folder
+
+    return _folder(minilm_folder(), *arguments)
+
+
+def _shakespeare_decode(seq, config, tell):
+    from weft.models import folder
+    from weft.text import compile_decoder_folder, encode_prompt
+
+    program = compile_decoder_folder(folder("shakespeare"), max(POSITIONS, seq + 1), config, progress=tell)
+    text = " ".join([SENTENCE] * (seq // len(SENTENCE) + 2))
+    return decode_figures(program, np.array(encode_prompt(program, text)[:seq + 1]), tell)
+
+
+def _random(model, inputs, config, tell):
+    """Program and arguments of a model: ``inputs(seed)`` makes its keyword arguments, each seed others."""
+    import weft
+
+    batches = [((), inputs(seed)) for seed in range(_CALIBRATION + 1)]
+    return weft.compile(model, *batches[0], config=config, calibration=batches[1:], progress=tell), *batches[0]
+
+
+def _bert_base(seq, config, tell, **sizes):
+    tell("making the model")
+    model = zoo.bert_base(**sizes)
+    made = _random(model, lambda seed: {"input_ids": zoo.random_ids(model.config.vocab_size, (1, seq), seed)}, config, tell)
+    del model
+    return program_figures(*made, tell)
+
+
+def _vit_tiny(seq, config, tell, **sizes):
+    tell("making the model")
+    made = _random(zoo.vit_tiny(**sizes), lambda seed: {"pixel_values": zoo.random_images((1, 3, 224, 224), seed)},
+                   config, tell)
+    return program_figures(*made, tell)
+
+
+def _gpt2(length, config, tell, **sizes):
+    """GPT-2 for ``length`` positions."""
+    import weft
+
+    tell("making the model")
+    model = zoo.gpt2(**sizes)
+    calibration = [zoo.random_ids(model.config.vocab_size, (length,), seed) for seed in range(1, _CALIBRATION + 1)]
+    return weft.compile_decoder(model, config=config, max_length=length, calibration=calibration, progress=tell)
+
+
+def _gpt2_prefill(seq, config, tell, **sizes):
+    program = _gpt2(max(POSITIONS, seq), config, tell, **sizes)
+    return prefill_figures(program, zoo.random_ids(program.vocabulary, (seq,)).numpy(), tell)
+
+
+def _gpt2_decode(seq, config, tell, **sizes):
+    program = _gpt2(max(POSITIONS, seq + 1), config, tell, **sizes)
+    return decode_figures(program, zoo.random_ids(program.vocabulary, (seq + 1,)).numpy(), tell)
+
+
+#: By name; all but minilm and shakespeare-decode have random weights (`weft.bench.zoo`).
+MODELS = {
+    "minilm": Named(_minilm, 32),
+    "bert-base": Named(_bert_base, 128, most=512),
+    "vit-tiny": Named(_vit_tiny, 197, least=197, most=197),
+    "gpt2-prefill": Named(_gpt2_prefill, 32, most=1024),
+    "gpt2-decode": Named(_gpt2_decode, 128, most=1023),
+    "shakespeare-decode": Named(_shakespeare_decode, 128, most=255),
+}

@@ -1,0 +1,27 @@
+"""Benches of matrix products, attention and one attention layer, on random integers."""
+
+from weft import workloads
+from weft.bench.figures import no_words, program_figures
+
+__all__ = ["bench_attention", "bench_gemm", "bench_mha"]
+
+
+def bench_gemm(m, k, n, config, tell=no_words):
+    """One matrix product [m, k] x [k, n] of random operands; the figures as a dict."""
+    return {"workload": "gemm", "m": m, "k": k, "n": n,
+            **program_figures(*workloads.gemm(m, k, n, config), tell)}
+
+
+def bench_attention(heads, seq, dim, config, causal=False, tell=no_words):
+    """Attention over `seq` random queries and keys of `heads` heads; the figures as a dict.
+
+    With `causal` no query sees later keys, and products on and below the diagonal count.
+    """
+    return {"workload": "attention", "heads": heads, "seq": seq, "dim": dim, "causal": causal,
+            **program_figures(*workloads.attention(heads, seq, dim, config, causal), tell)}
+
+
+def bench_mha(heads, seq, embed, head_dim, config, tell=no_words):
+    """An attention layer on [seq, embed]: projections to queries, keys and values, attention, output projection."""
+    return {"workload": "mha", "heads": heads, "seq": seq, "embed": embed, "head_dim": head_dim,
+            **program_figures(*workloads.mha(heads, seq, embed, head_dim, config), tell)}

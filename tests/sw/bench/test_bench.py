@@ -1,0 +1,102 @@
+"""Benches on small shapes: products and rooflines worked out by hand, and what a wrong byte does."""
+
+import numpy as np
+import pytest
+
+import weft
+from weft.bench import MODELS, bench_attention, bench_gemm, bench_mha, bench_model
+from weft.bench.figures import no_words
+from weft.hw.errors import InputError
+from weft.sim.golden import GoldenMachine
+
+TINY = weft.Config.named("tiny")
+DECODER = dict(layers=1, hidden=16, heads=2, vocabulary=40, positions=24)
+
+
+@pytest.fixture
+def wrong_golden(monkeypatch):
+    """The golden model with one bit of what it stores turned."""
+    run = GoldenMachine.run
+
+    def turned(self, *arguments, **options):
+        result = run(self, *arguments, **options)
+        result.store_log.data[..., -1, 0] ^= 1
+        return result
+
+    monkeypatch.setattr(GoldenMachine, "run", turned)
+
+
+def cycles(macs, moved):
+    """The roofline of tiny: 16 products and 4 bytes a cycle."""
+    return max(-(-macs // 16), -(-moved // 4))
+
+
+@pytest.mark.parametrize("made, macs, moved", [
+    (lambda: bench_gemm(9, 20, 12, TINY), 9 * 20 * 12, 9 * 20 + 20 * 12 + 9 * 12),
+    (lambda: bench_gemm(1, 40, 12, TINY), 40 * 12, 40 + 40 * 12 + 12),
+    (lambda: bench_attention(2, 12, 8, TINY), 2 * 2 * 12 * 12 * 8, 4 * 12 * 16),
+    (lambda: bench_attention(2, 12, 8, TINY, causal=True), 2 * 2 * 78 * 8, 4 * 12 * 16),
+    (lambda: bench_mha(1, 8, 20, 12, TINY), 4 * 8 * 20 * 12 + 2 * 8 * 8 * 12, 4 * 20 * 12 + 2 * 8 * 20),
+], ids=["gemm", "row", "attention", "causal", "mha"])
+def test_operators_count_products_and_bytes(made, macs, moved):
+    figures = made()
+    assert figures["exact"] is True and "difference" not in figures
+    assert figures["macs"] == macs and figures["roofline_cycles"] == cycles(macs, moved)
+    assert figures["cycles"] > figures["roofline_cycles"]
+    assert figures["utilization"] == round(macs / (16 * figures["cycles"]), 4)
+    assert figures["roofline_utilization"] == round(figures["roofline_cycles"] / figures["cycles"], 4)
+
+
+def test_decoding_counts_one_token(monkeypatch):
+    monkeypatch.setattr("weft.bench.models.POSITIONS", 16)
+    figures = MODELS["gpt2-decode"].measure(7, TINY, no_words, **DECODER)
+    weights = 12 * 16 * 16 + 16 * 40
+    assert figures["exact"] is True
+    assert figures["macs"] == weights + 8 * 2 * 16
+    # Weights; the token's id, two embeddings and logits; keys and values of 8 positions.
+    assert figures["roofline_cycles"] == cycles(figures["macs"], weights + 4 + 2 * (16 + 16 + 40) + 8 * 2 * 16)
+
+
+def test_prefill_adds_up_its_runs(monkeypatch):
+    monkeypatch.setattr("weft.bench.models.POSITIONS", 16)
+    figures = MODELS["gpt2-prefill"].measure(11, TINY, no_words, **DECODER)
+    assert figures["exact"] is True
+    assert figures["macs"] == 11 * (12 * 16 * 16 + 16 * 40) + 66 * 2 * 16
+
+
+def test_encoders_and_vision_models():
+    figures = MODELS["bert-base"].measure(6, TINY, no_words, layers=1, hidden=16, heads=2, vocabulary=40)
+    assert figures["exact"] is True and figures["macs"] == 6 * 12 * 16 * 16 + 2 * 6 * 6 * 16
+
+
+def test_a_difference_is_not_exact(wrong_golden, monkeypatch):
+    figures = bench_gemm(5, 8, 8, TINY)
+    assert figures["exact"] is False and "golden model" in figures["difference"] and figures["cycles"] > 0
+    monkeypatch.setattr("weft.bench.models.POSITIONS", 16)
+    for name in ("gpt2-prefill", "gpt2-decode"):
+        figures = MODELS[name].measure(5, TINY, no_words, **DECODER)
+        assert figures["exact"] is False and figures["cycles"] > 0
+
+
+@pytest.mark.parametrize("name, seq, words", [
+    ("nowhere", 8, "no model 'nowhere'.*bert-base.*folder"),
+    (".", None, "number of tokens is missing"),
+    ("vit-tiny", 64, "takes 197 to 197 tokens, not 64"),
+    ("bert-base", 513, "1 to 512 tokens, not 513"),
+    ("gpt2-decode", 1024, "1 to 1023 tokens"),
+])
+def test_what_does_not_exist_is_refused(name, seq, words):
+    with pytest.raises(InputError, match=words):
+        bench_model(name, seq, config=TINY)
+
+
+def test_random_models_have_the_sizes_of_their_names_and_weights_of_trained_ones():
+    from weft.bench import zoo
+
+    model = zoo.vit_tiny(layers=1)
+    again = zoo.vit_tiny(layers=1)
+    assert sum(p.numel() for p in zoo.vit_tiny().parameters()) == 5_717_416      # DeiT-Tiny's
+    for (name, one), two in zip(model.named_parameters(), again.parameters(), strict=True):
+        assert (one == two).all(), name
+        assert one.std() > 0.01 or "token" in name or "position" in name, name
+    assert np.isfinite(model(pixel_values=zoo.random_images((1, 3, 224, 224))).logits.detach().numpy()).all()
