@@ -20,7 +20,10 @@ def program_figures(program, args, kwargs, tell):
     def verify():
         return program.verify(args, kwargs, progress=progress).stats
 
-    return _figures(program.config, *_compared(verify, lambda: program.run(args, kwargs, "rtl", progress=progress).stats))
+    def run():
+        return program.run(args, kwargs, "rtl", progress=progress).stats
+
+    return _figures(program.config, *_compared(verify, run))
 
 
 def prefill_figures(program, ids, tell):

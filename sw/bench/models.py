@@ -23,8 +23,8 @@ _CALIBRATION = 4
 class Named:
     """A model that `weft bench model` knows.
 
-    ``measure(seq, config, tell)``: its figures; ``seq``: tokens unless the user says otherwise; ``least``, ``most``: how
-    many it can have, where that is known before it is made.
+    ``measure(seq, config, tell)``: its figures; ``seq``: tokens unless the user says otherwise; ``least``, ``most``:
+    how many it can have, where that is known before it is made.
     """
     measure: object
     seq: int
@@ -35,8 +35,8 @@ class Named:
 def bench_model(name, seq=None, *, config, tell=no_words):
     """A model of `MODELS`, or the text model in a local Hugging Face folder; the figures as a dict.
 
-    ``seq``: tokens, by default those of `MODELS`; a decoding bench takes one token more after them. ``tell``: called with
-    words on the state of the work.
+    ``seq``: tokens, by default those of `MODELS`; a decoding bench takes one token more after them. ``tell``: called
+    with words on the state of the work.
     """
     known = MODELS.get(name)
     if known is None and not Path(name).is_dir():
@@ -87,8 +87,9 @@ def _random(model, inputs, config, tell):
 def _bert_base(seq, config, tell, **sizes):
     tell("making the model")
     model = zoo.bert_base(**sizes)
-    made = _random(model, lambda seed: {"input_ids": zoo.random_ids(model.config.vocab_size, (1, seq), seed)}, config, tell)
-    del model
+    vocabulary = model.config.vocab_size
+    made = _random(model, lambda seed: {"input_ids": zoo.random_ids(vocabulary, (1, seq), seed)}, config, tell)
+    del model       # its weights are not needed while the program runs
     return program_figures(*made, tell)
 
 

@@ -66,7 +66,8 @@ def chosen(pattern=None):
     low = pattern.lower()
     found = [row for row in ROWS if low in row.name.lower() or fnmatch(row.name.lower(), low)]
     if not found:
-        raise InputError(f"no row of the table matches {pattern!r}; there are {', '.join(sorted({row.name for row in ROWS}))}")
+        names = "; ".join(sorted({row.name for row in ROWS}))
+        raise InputError(f"no row of the table matches {pattern!r}; there are: {names}")
     return found
 
 
@@ -107,8 +108,7 @@ def table_lines(records):
     for r in records:
         unit, shown = METRICS[r["metric"]]
         measured = r["figures"]["error"] if "error" in r["figures"] else shown.format(r["result"])
-        cycles = f"{r['figures']['cycles']:,}" if "cycles" in r["figures"] else ""
-        missed = "" if r["met"] else " (missed)"
-        lines.append(f"| {r['name']} | {r['config']} | {unit} | {shown.format(r['goal'])} | {measured}{missed} | {cycles} "
-                     f"| {'yes' if r['exact'] else 'NO'} |")
+        cells = (r["name"], r["config"], unit, shown.format(r["goal"]), measured + ("" if r["met"] else " (missed)"),
+                 f"{r['figures']['cycles']:,}" if "cycles" in r["figures"] else "", "yes" if r["exact"] else "NO")
+        lines.append("| " + " | ".join(cells) + " |")
     return lines

@@ -1,7 +1,7 @@
 """Models that `weft bench model` knows by name where no trained weights ship: usual shapes, random weights.
 
-Cycles depend on shapes alone, and whether RTL and golden model agree does not depend on what was learnt; the weights are
-nevertheless as large as trained ones, so that activations, attention and saturation look like those of a real model.
+Cycles depend on shapes alone, and whether RTL and golden model agree does not depend on what was learnt; the weights
+are nevertheless as large as trained ones, so that activations, attention and saturation look like those of a real model.
 """
 
 from math import sqrt

@@ -68,8 +68,8 @@ def mha(heads, seq, embed, head_dim, config_name, json_output):
 @config_option
 @json_option
 def model(name, seq, config_name, json_output):
-    """A whole model: minilm, bert-base, vit-tiny, gpt2-prefill, gpt2-decode, shakespeare-decode, or a local Hugging Face
-    folder of a text model.
+    """A whole model: minilm, bert-base, vit-tiny, gpt2-prefill, gpt2-decode, shakespeare-decode, or a local Hugging
+    Face folder of a text model.
 
     The trained ones have their weights (minilm, shakespeare-decode), the others random ones.
     """
