@@ -50,11 +50,10 @@ class GoldenResult:
 
 @dataclass
 class _Plan:
-    """Kernels of one order of execution, each with the group it computes; ``float_bytes`` of weights kept as float32."""
+    """Kernels of one order of execution, each with the group it computes."""
     kernels: list
     pcs: np.ndarray
     macs: int
-    float_bytes: int = 0
 
 
 class GoldenMachine:
@@ -69,6 +68,7 @@ class GoldenMachine:
         self._program = decode_image(image)
         self._constant = granule_view(np.ascontiguousarray(image.constant), image.config.dma_bytes)
         self._words = self._constant.reshape(-1, image.config.word_bytes)
+        self._weights = products.ConstantWeights(image.config, self._words)
         self._plans = {}
         self._regions = None
 
@@ -95,12 +95,10 @@ class GoldenMachine:
         for buffer in self.image.buffers:
             if buffer.name in inputs:
                 flat[:, buffer.offset - origin:buffer.offset - origin + buffer.bytes] = inputs[buffer.name]
-        state.float_bytes = plan.float_bytes
         for kernel, group in plan.kernels:
             kernel.run(state)
             if observe is not None and group.operation.mnemonic in _OBSERVED:
                 observe(group.operation, group.start, kernel.result(state))
-        plan.float_bytes = state.float_bytes
         item = slice(None) if batch is not None else 0
         buffers = {b.name: flat[item, b.offset - origin:b.offset - origin + b.bytes]
                    for b in self.image.buffers if b.kind != "constant"}
@@ -182,4 +180,4 @@ class GoldenMachine:
             case "REQUANT" | "NORM" | "SOFTMAX" | "TABLE":
                 return getattr(vectors, mnemonic.title())(config, group, parameters, self._words)
             case _:
-                return products.Product(config, group, recorder.stationary[operation.number], self._words)
+                return products.Product(config, group, recorder.stationary[operation.number], self._weights)

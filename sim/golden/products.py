@@ -3,15 +3,17 @@
 A float32 product is exact when no sum of its terms' magnitudes passes 2^24; longer sums are cut into parts.
 """
 
+from hashlib import blake2b
+
 import numpy as np
 
 from . import layout
 
-__all__ = ["Product", "StageTiles", "StageKeys", "exact_product"]
+__all__ = ["ConstantWeights", "Product", "StageTiles", "StageKeys", "exact_product"]
 
 _EXACT = 1 << 24
-#: Constants kept as float32 for a plan, bytes.
-_FLOAT_BUDGET = 512 << 20
+#: Constant weights kept as float32, bytes; those beyond are converted for each product.
+_FLOAT_BUDGET = 256 << 20
 
 
 def exact_product(a, w, bound):
@@ -36,6 +38,68 @@ def _tile_matrix(config, words, k_start):
     features = np.minimum(config.rows, config.panel - tile % config.k_tiles_per_panel * config.rows)
     keep = (np.arange(config.rows) < features[:, None]).reshape(-1)
     return np.ascontiguousarray(tiles[..., keep, :]).view(np.int8)
+
+
+class ConstantWeights:
+    """Matrices of the weights among an image's constants, made once however many plans and products use them.
+
+    ``words``: the constants, uint8[words, word_bytes].
+    """
+
+    def __init__(self, config, words):
+        self.config, self.words = config, words
+        self._matrices = {}
+        self._float_bytes = 0
+
+    def matrix(self, addresses, k_start):
+        """The matrix whose tile words lie at ``addresses`` (int64[nk, nn, tile_words]); K tiles count from ``k_start``."""
+        place = k_start % self.config.k_tiles_per_panel
+        key = place, addresses.shape, blake2b(np.ascontiguousarray(addresses), digest_size=16).digest()
+        if key not in self._matrices:
+            words = self.words[addresses // self.config.word_bytes]
+            self._matrices[key] = _ConstantMatrix(_tile_matrix(self.config, words, place))
+        return self._matrices[key]
+
+    def keeps(self, size):
+        """Whether ``size`` more numbers may be kept as float32; counts them if so."""
+        if self._float_bytes + 4 * size > _FLOAT_BUDGET:
+            return False
+        self._float_bytes += 4 * size
+        return True
+
+
+class _ConstantMatrix:
+    """Constant weights int8 (later float32) [K, N], cut by rows into parts whose float32 products are exact."""
+
+    def __init__(self, values):
+        self.values = values
+        self._parts = {}
+
+    def parts(self, largest):
+        """``[(start, stop)]`` for operands up to ``largest``."""
+        if largest not in self._parts:
+            magnitude = np.abs(self.values.astype(np.int16))
+            found, parts = [], [(0, len(magnitude))]
+            while parts:
+                start, stop = parts.pop(0)
+                if magnitude[start:stop].sum(axis=0, dtype=np.int64).max() * largest < _EXACT:
+                    found.append((start, stop))
+                else:
+                    middle = (start + stop) // 2
+                    parts[:0] = [(start, middle), (middle, stop)]
+            self._parts[largest] = found
+        return self._parts[largest]
+
+    def multiply(self, a, largest, weights):
+        """``a @ values``, int64; ``a`` float32[rows, K] of integers up to ``largest``."""
+        parts = self.parts(largest)
+        if self.values.dtype == np.int8 and weights.keeps(self.values.size):
+            self.values = self.values.astype(np.float32)
+        result = None
+        for start, stop in parts:
+            part = (a[:, start:stop] @ self.values[start:stop].astype(np.float32, copy=False)).astype(np.int64)
+            result = part if result is None else result + part
+        return result
 
 
 class StageTiles:
@@ -97,15 +161,14 @@ class _Rectangle:
         self.features = slice(first, stop)
         self.columns = slice(first - self.panel * config.panel, stop - self.panel * config.panel)
         self.results = layout.accumulator_words(f.acc_base, f.acc_stride, np.arange(n0, n1), f.rows)
-        self.matrix = self.parts = None
+        self.matrix = None
 
 
 class Product:
     """MATMUL, MATMUL_KT or MATMUL_V over a range of tiles."""
 
-    def __init__(self, config, group, resolved, constant_words):
-        self.config, self.operation, self.resolved = config, group.operation, resolved
-        self.constant_words = constant_words
+    def __init__(self, config, group, resolved, constants):
+        self.config, self.operation, self.constants = config, group.operation, constants
         f = self.f = group.operation.f
         self.largest = 255 if f.a_unsigned else 128
         outer, inner = (f.k_tiles, f.n_tiles) if f.k_outer else (f.n_tiles, f.k_tiles)
@@ -114,10 +177,13 @@ class Product:
             n0, n1, k0, k1 = (i0, i1, o0, o1) if f.k_outer else (o0, o1, i0, i1)
             rectangle = _Rectangle(config, self.operation, n0, n1, k0, k1)
             if self.operation.mnemonic == "MATMUL":
-                rectangle.places = (np.arange(k0, k1)[:, None] * f.n_tiles + np.arange(n0, n1) if f.k_outer else
-                                    np.arange(n0, n1) * f.k_tiles + np.arange(k0, k1)[:, None])
-                if (resolved.addresses[rectangle.places] >= 0).all():
-                    self._resolve(rectangle)
+                places = (np.arange(k0, k1)[:, None] * f.n_tiles + np.arange(n0, n1) if f.k_outer else
+                          np.arange(n0, n1) * f.k_tiles + np.arange(k0, k1)[:, None])
+                addresses = resolved.addresses[places]
+                if (addresses >= 0).all():
+                    rectangle.matrix = constants.matrix(addresses, k0)
+                else:
+                    rectangle.places, rectangle.addresses = places, addresses
             self.rectangles.append(rectangle)
 
     @property
@@ -125,22 +191,6 @@ class Product:
         """Multiplications of the array: features of the K tiles times columns times rows."""
         return sum(self.f.rows * (r.features.stop - r.features.start) * (r.n1 - r.n0) * self.config.cols
                    for r in self.rectangles)
-
-    def _resolve(self, rectangle):
-        """The constant weights as a matrix, cut into parts whose float32 product is exact."""
-        words = self.constant_words[self.resolved.addresses[rectangle.places] // self.config.word_bytes]
-        matrix = _tile_matrix(self.config, words, rectangle.k0)
-        magnitude = np.abs(matrix.astype(np.int16))
-        parts = [(0, matrix.shape[0])]
-        rectangle.parts = []
-        while parts:
-            start, stop = parts.pop(0)
-            if magnitude[start:stop].sum(axis=0, dtype=np.int64).max() * self.largest < _EXACT:
-                rectangle.parts.append((start, stop))
-            else:
-                middle = (start + stop) // 2
-                parts[:0] = [(start, middle), (middle, stop)]
-        rectangle.matrix = matrix
 
     def _moving(self, state, rectangle):
         """Moving operand int8 or uint8[batch, rows, K]."""
@@ -153,10 +203,10 @@ class Product:
         config, mnemonic = self.config, self.operation.mnemonic
         staged = state.staged.get(self.operation.number)
         if mnemonic == "MATMUL":
-            addresses = self.resolved.addresses[rectangle.places]
+            addresses = rectangle.addresses
             words = staged[:, rectangle.places]
             known = (addresses >= 0).all(axis=-1)
-            words[:, known] = self.constant_words[addresses[known] // config.word_bytes]
+            words[:, known] = self.constants.words[addresses[known] // config.word_bytes]
             return _tile_matrix(config, words, rectangle.k0)
         if mnemonic == "MATMUL_KT":
             per = config.k_tiles_per_panel
@@ -178,14 +228,8 @@ class Product:
         if rectangle.matrix is None:
             w = self._stationary(state, rectangle)
             return exact_product(a, w, a.shape[-1] * self.largest * 128)
-        if rectangle.matrix.dtype == np.int8 and state.float_bytes + 4 * rectangle.matrix.size <= _FLOAT_BUDGET:
-            rectangle.matrix = rectangle.matrix.astype(np.float32)
-            state.float_bytes += 4 * rectangle.matrix.size
         a = a.reshape(-1, a.shape[-1]).astype(np.float32)
-        result = None
-        for start, stop in rectangle.parts:
-            part = (a[:, start:stop] @ rectangle.matrix[start:stop].astype(np.float32, copy=False)).astype(np.int64)
-            result = part if result is None else result + part
+        result = rectangle.matrix.multiply(a, self.largest, self.constants)
         return result.reshape(state.batch, self.f.rows, -1)
 
     def run(self, state):

@@ -42,7 +42,6 @@ class RunState:
         self.tables = np.zeros((batch, 2, 256), np.uint8)
         self.indices = np.zeros((batch, config.index_entries), np.int64)
         self.staged = {}
-        self.float_bytes = 0                            # of constants that kernels keep as float32
         self.stores = []
 
     def fetch(self, granules):

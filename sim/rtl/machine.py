@@ -214,13 +214,13 @@ class _Run:
 
     def _check_guards(self):
         """Bytes outside of output and work buffers are as they were (the loop refuses to write them; this proves it)."""
-        unused = np.ones(self.data.size, bool)
-        unused[:self.image.constant.size] = False
-        for buffer in self.image.buffers:
-            unused[buffer.offset:buffer.offset + buffer.bytes] = False
-        bad = np.flatnonzero(unused & (self.data != _FILL))
-        if bad.size:
-            raise RunError(f"The guard byte at offset 0x{bad[0]:x} was overwritten")
+        used = self.image.constant.size
+        buffers = sorted((b.offset, b.offset + b.bytes) for b in self.image.buffers)
+        for start, stop in [*buffers, (self.data.size, self.data.size)]:
+            bad = np.flatnonzero(self.data[used:start] != _FILL)
+            if bad.size:
+                raise RunError(f"The guard byte at offset 0x{used + bad[0]:x} was overwritten")
+            used = max(used, stop)
         if not np.array_equal(self.data[:self.image.constant.size], self.image.constant):
             raise RunError("A constant was overwritten")
 
