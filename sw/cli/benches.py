@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from weft.cli.options import as_json, config_option, load_config, writable
+from weft.cli.options import as_json, config_option, load_config
+from weft.files import check_writable
 from weft.progress import step
 
 __all__ = ["bench"]
@@ -89,7 +90,7 @@ def table(only, out_file, json_output):
     from weft.bench.versions import versions
 
     chosen = rows.chosen(only)
-    out_file = writable(out_file)
+    out_file = check_writable(out_file)
     measured_with = versions([load_config(name) for name in dict.fromkeys(row.config for row in chosen)])
     records = []
 
