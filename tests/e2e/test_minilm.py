@@ -1,10 +1,14 @@
-"""all-MiniLM-L6-v2 with its real weights on the RTL of ``base``: every byte equal to the golden model."""
+"""all-MiniLM-L6-v2 with its real weights: every byte of the RTL of ``base`` and ``large`` equal to the golden model's."""
 
 import numpy as np
 import pytest
+from lowering_graphs import golden_outputs
 
 import weft
 from weft import text
+from weft.frontend import import_model
+from weft.lower import lower
+from weft.quantize import quantize
 
 SENTENCES = [
     "A man plays the guitar on a bridge.",
@@ -65,3 +69,23 @@ def test_embeddings_are_close_to_the_float_model(program):
             wanted = model(*map(torch.as_tensor, args), **inputs)[0][0].mean(dim=0).numpy()
         cosine = found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted)
         assert cosine > 0.99
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", ["tiny", "large"])
+def test_program_computes_the_quantized_graph(name):
+    config = weft.Config.named(name)
+    model = text.load_folder(text.minilm_folder())
+    batches = [((), model.inputs(sentence, 32)) for sentence in SENTENCES[:4]]
+    graph = quantize(import_model(model.module, *batches[0]), batches, key_block=config.key_block, wide_block=config.panel)
+    inputs, _ = graph.host.prepare(*batches[3])
+    expected = graph.run(inputs)
+    for output, values in golden_outputs(lower(graph, config), inputs).items():
+        np.testing.assert_array_equal(values, expected[output])
+
+
+@pytest.mark.large
+def test_one_sentence_on_large():
+    program = text.compile_folder(text.minilm_folder(), 32, weft.Config.named("large"))
+    result = program.verify(*text.encode(program, SENTENCES[3]))
+    assert result.stats.utilization > 0.5

@@ -1,6 +1,8 @@
 """compile, run, verify and disassemble on a small text model with random weights, all through the command line."""
 
+import hashlib
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -115,6 +117,53 @@ def test_too_long_a_text_names_both_lengths(program_file, capsys):
     status, _, err = weft_command("run", program_file, "--text", "a boat crosses the bay a boat", "--backend", "golden",
                                   capsys=capsys)
     assert status == 2 and "9 tokens" in err and "at most 7" in err
+
+
+def test_the_file_is_as_the_hardware_page_describes_it(program_file):
+    """A reader written from that page alone, without our packages."""
+    raw = program_file.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:8 + size])
+    metadata = header.pop("__metadata__")
+    data = {name: raw[8 + size:][slice(*entry["data_offsets"])] for name, entry in header.items()}
+    seal = hashlib.sha256(metadata["weft"].encode())
+    kinds = {"U8": "|u1", "I32": "<i4", "F64": "<f8"}
+    for name, entry in sorted(header.items()):
+        seal.update(f"{name}:{kinds[entry['dtype']]}:{tuple(entry['shape'])}:".encode() + data[name])
+    assert seal.hexdigest() == metadata["checksum"]
+    described = json.loads(metadata["weft"])
+    assert described["format"] == 3 and described["kind"] == "model"
+    config = json.dumps(described["config"], sort_keys=True).encode()
+    program = weft.load(program_file)
+    assert int.from_bytes(hashlib.sha256(config).digest()[:4], "little") == program.config.fingerprint
+
+    memory = bytearray(described["memory_bytes"])
+    memory[:len(data["constant"])] = data["constant"]
+    ids, mask = [2, 4, 5, 3, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0]
+    steps = [ids, mask, [0] * 7]
+    for tensor, binding in zip(described["inputs"], described["host"]["bindings"], strict=True):
+        assert tensor["name"] == binding["tensor"]
+        if tensor["kind"] == "ids":
+            assert tensor["chunk"] == 7
+            content = struct.pack("<7i", *steps[binding["value"]])
+        else:       # two tiles of 4 keys: a slot of 4 bits each, in words of 4 bytes
+            assert tensor["kind"] == "mask" and tensor["stored_rows"] * 4 == tensor["bytes"]
+            content = struct.pack("<i", sum(bit << key for key, bit in enumerate(mask)))
+        memory[tensor["offset"]:tensor["offset"] + len(content)] = content
+    inputs = {b["name"]: np.frombuffer(bytes(memory[b["offset"]:b["offset"] + b["bytes"]]), np.uint8)
+              for b in described["buffers"] if b["kind"] == "input"}
+    wanted = program.run(kwargs={"input_ids": [ids[:4]], "attention_mask": [mask[:4]], "token_type_ids": [[0] * 4]})
+    found = program._golden_machine().run(inputs)
+    hidden, pooled = described["outputs"]
+    assert (hidden["dtype"], hidden["row_major"], pooled["dtype"]) == ("int16", True, "int8")
+    integers = np.frombuffer(found.outputs[hidden["name"]].tobytes(), "<i2").reshape(7, 16)
+    for result, tensor, values in ((0, hidden, integers[:4]),
+                                   (1, pooled, found.outputs[pooled["name"]].view(np.int8))):
+        output = described["host"]["outputs"][result]
+        assert output["tensor"] == tensor["name"]
+        scale = np.frombuffer(data["host." + output["scale"]], "<f8")
+        np.testing.assert_array_equal(((values - float(output["zero"])) * scale).astype(np.float32),
+                                      wanted.outputs[result][0])
 
 
 def test_outputs_that_cannot_be_written(program_file, tmp_path, capsys, monkeypatch):
