@@ -9,6 +9,7 @@ from weft import text
 from weft.frontend import import_model
 from weft.lower import lower
 from weft.quantize import quantize
+from weft.sim.rtl import RtlMachine
 
 SENTENCES = [
     "A man plays the guitar on a bridge.",
@@ -87,5 +88,6 @@ def test_program_computes_the_quantized_graph(name):
 @pytest.mark.large
 def test_one_sentence_on_large():
     program = text.compile_folder(text.minilm_folder(), 32, weft.Config.named("large"))
+    program._rtl = RtlMachine(program.config, optimize="build")
     result = program.verify(*text.encode(program, SENTENCES[3]))
     assert result.stats.utilization > 0.5

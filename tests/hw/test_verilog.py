@@ -20,10 +20,15 @@ from weft.hw.rtlil import Instance, merge_modules
 from weft.sim.verilator import lint
 
 ODD = {"4x8": Config(rows=4, cols=8), "8x12": Config(rows=8, cols=12), "12x16": Config(rows=12, cols=16)}
+EXTREMES = {"4x64": Config(rows=4, cols=64), "64x4": Config(rows=64, cols=4), "64x64": Config(rows=64, cols=64),
+            "63x61": Config(rows=63, cols=61, vector_lanes=1, data_bytes=4, scratchpad_banks=1, accumulator_banks=2)}
+#: yosys scripts. Modules stay, so that each is mapped once however often it is used; ABC9 takes most of its time for
+#: writing each module down.
+FLOWS = {"synth": "synth", "synth_ecp5": "synth_ecp5 -noflatten -noabc9"}
 
 
 def config_of(name):
-    return ODD.get(name) or Config.named(name)
+    return ODD.get(name) or EXTREMES.get(name) or Config.named(name)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def modules_of(text):
 
 
 @pytest.mark.parametrize("name", ["tiny", "4x8", *(pytest.param(name, marks=pytest.mark.large) for name in
-                                                 ("8x12", "12x16", "small", "base", "large"))])
+                                                 ("8x12", "12x16", "small", "base", "large", *EXTREMES))])
 def test_lint(name):
     sources = {"weft.v": verilog.to_verilog(config_of(name)), "waivers.vlt": verilog.LINT_WAIVERS}
     assert lint(sources, verilog.TOP) == ""
@@ -188,7 +193,7 @@ def test_dead_logic_keeps_what_acts():
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("flow", ["synth", "synth_ecp5"])
+@pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("name", ["tiny", "small", "base", "large", *ODD])
 def test_synthesis(name, flow, tmp_path):
     beside = str(Path(sys.executable).parent)
@@ -200,7 +205,7 @@ def test_synthesis(name, flow, tmp_path):
     logic = text[:text.index(wrapper.VERILOG)]
     macro = re.search(r"^module .*?^\);\n", wrapper.VERILOG, re.M | re.S)[0].replace("output reg ", "output wire ")
     (tmp_path / "weft.v").write_text(f"{logic}(* blackbox *)\n{macro}endmodule\n")
-    done = subprocess.run([yosys, "-q", "-l", "log", "-p", f"read_verilog weft.v; {flow} -top weft; check -assert; "
+    done = subprocess.run([yosys, "-q", "-l", "log", "-p", f"read_verilog weft.v; {FLOWS[flow]} -top weft; check -assert; "
                            "select -assert-none t:*LATCH* t:*latch*"],
                           cwd=tmp_path, capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, (tmp_path / "log").read_text()[-2000:]
