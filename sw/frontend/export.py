@@ -1,6 +1,7 @@
 """Export a user's model with ``torch.export`` and describe its inputs; the model is left as it was."""
 
 import inspect
+import warnings
 from dataclasses import dataclass, field
 
 import torch
@@ -102,7 +103,9 @@ def export_model(model, args=(), kwargs=None, is_known=lambda target: True):
     training = {module: module.training for module in model.modules()}
     try:
         model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch warns about its own use of what it deprecates; the user can do nothing about it.
+            warnings.simplefilter("ignore", FutureWarning)
             program = _decompose(_run_export(model, args, kwargs), is_known)
     finally:
         for module, mode in training.items():
