@@ -16,6 +16,7 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib.wiring import Component, Out
 
 from . import isa
+from .clocked import join_registers
 from .config import Config
 from .control.register_map import REGISTER_MAP
 from .memory import wrapper
@@ -99,7 +100,7 @@ write_verilog -noattr
 """
     # Amaranth's back end warns about the processes that it asks write_verilog to keep; nobody else can act on it.
     verilog = find_yosys(lambda version: version >= (0, 40)).run(["-q", "-"], script, ignore_warnings=True)
-    return _tidy(verilog)
+    return join_registers(_tidy(verilog))
 
 
 def _tidy(text):
