@@ -1,6 +1,9 @@
 """Token counters: how the engines wait for each other."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -61,20 +64,28 @@ class TokenCounters(wiring.Component):
                 m.d.comb += one_hot.eq(1 << port.id)
             taken.append(one_hot)
 
-        holds = Signal(count, init=1)
-        overflows = Signal(count)
+        # Counters that something is added to or taken from, nearly always none: nothing else is computed for the others.
+        touched = Signal(count)
+        m.d.comb += touched.eq(reduce(or_, added + taken))
+
+        held, exceeded = [Const(1, 1)], [Const(0, 1)]
         for n in range(1, count):
             tokens = Signal(range(isa.SEMAPHORE_LIMIT + 1), name=f"tokens_{n}")
             change = Signal(range(-len(taken), len(added) + 1), name=f"change_{n}")
             total = Signal(len(tokens) + 2, name=f"total_{n}")
+            some, over = Signal(name=f"holds_{n}"), Signal(name=f"overflows_{n}")
             m.d.comb += [
                 change.eq(sum((a[n] for a in added), 0) - sum((t[n] for t in taken), 0)),
-                total.eq(tokens + change),
-                overflows[n].eq(total > isa.SEMAPHORE_LIMIT),
+                over.eq(total > isa.SEMAPHORE_LIMIT),
             ]
-            with m.If(change != 0):
-                with m.If(~overflows[n]):
-                    m.d.sync += [tokens.eq(total), holds[n].eq(total[:len(tokens)] != 0)]
+            with m.If(touched[n]):
+                m.d.comb += total.eq(tokens + change)
+                with m.If(~over):
+                    m.d.sync += [tokens.eq(total), some.eq(total[:len(tokens)] != 0)]
+            held.append(some)
+            exceeded.append(over)
+        holds, overflows = Signal(count), Signal(count)
+        m.d.comb += [holds.eq(Cat(held)), overflows.eq(Cat(exceeded))]
         for port in waits:
             m.d.comb += port.available.eq(holds.bit_select(port.id, 1))
 
