@@ -78,12 +78,16 @@ class SystolicArray(wiring.Component):
         rows, cols, load = self.rows, self.cols, self.load
 
         m.submodules.operand_skew = operand_skew = Skew(signed(9), rows)
-        m.submodules.row_skew = row_skew = Skew(signed(8), cols)
-        m.submodules.column_skew = column_skew = Skew(signed(8), rows)
+        m.submodules.row_skew = row_skew = Skew(signed(8), cols, gated=True)
+        m.submodules.column_skew = column_skew = Skew(signed(8), rows, gated=True)
         m.submodules.sum_skew = sum_skew = Skew(signed(sum_bits(rows)), cols, falling=True)
-        for skew, value in (operand_skew, self.operands), (row_skew, load.row), (column_skew, load.column):
-            entry = Signal.like(value, name="entry", reset_less=True)
-            m.d.sync += entry.eq(value)
+        for skew, value, name, counts in (
+                (operand_skew, self.operands, "operand_entry", 1),
+                (row_skew, load.row, "row_entry", load.valid & ~load.left),
+                (column_skew, load.column, "column_entry", load.valid & load.left)):
+            entry = Signal.like(value, name=name, reset_less=True)
+            with m.If(counts):
+                m.d.sync += entry.eq(value)
             m.d.comb += skew.i.eq(entry)
 
         # Bit r of shift_down[c], bit c of shift_right[r] and bit c of swap[r] belong to the element (r, c).
@@ -98,6 +102,9 @@ class SystolicArray(wiring.Component):
         m.d.sync += [shift_down[c].eq(shift_down[c - 1]) for c in range(1, cols)]
         m.d.sync += [shift_right[r].eq(shift_right[r - 1]) for r in range(1, rows)]
         m.d.sync += [swap[r].eq(Cat(swap[r - 1][0], swap[r])) for r in range(1, rows)]
+        # Row 0 (column 0) shifts in every step, so its bits say where weights are on their way.
+        m.d.comb += [row_skew.moves.eq(Cat(bits[0] for bits in shift_down)),
+                     column_skew.moves.eq(Cat(bits[0] for bits in shift_right))]
 
         operand = [operand_skew.o[r] for r in range(rows)]
         above = [(row_skew.o[c], 0) for c in range(cols)]       # shadow weight and sum, for the next row

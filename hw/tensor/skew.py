@@ -1,5 +1,7 @@
 """Delays around the array: each lane by its own number of cycles, or all by the same."""
 
+from contextlib import nullcontext
+
 from amaranth.hdl import Module, Shape, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -18,19 +20,24 @@ class Skew(wiring.Component):
         Lanes.
     falling : bool
         The first lane is delayed most instead of the last.
+    gated : bool
+        Only what counts moves: `moves` says where that is.
 
     Members
     -------
     i : In(ArrayLayout(shape, count))
     o : Out(ArrayLayout(shape, count))
+    moves : In(count)
+        If `gated`. Bit k: what was at ``i`` k cycles ago counts; ``o`` of lane n means nothing while bit n is 0.
     """
 
-    def __init__(self, shape, count, falling=False):
+    def __init__(self, shape, count, falling=False, gated=False):
         self.shape = Shape.cast(shape)
         self.count = count
         self.falling = falling
+        self.gated = gated
         layout = data.ArrayLayout(self.shape, count)
-        super().__init__({"i": In(layout), "o": Out(layout)})
+        super().__init__({"i": In(layout), "o": Out(layout), **({"moves": In(count)} if gated else {})})
 
     def elaborate(self, platform):
         m = Module()
@@ -38,7 +45,8 @@ class Skew(wiring.Component):
             value = self.i[lane]
             for cycle in range(self.count - 1 - lane if self.falling else lane):
                 delayed = Signal(self.shape, name=f"lane_{lane}_delay_{cycle + 1}", reset_less=True)
-                m.d.sync += delayed.eq(value)
+                with m.If(self.moves[cycle]) if self.gated else nullcontext():
+                    m.d.sync += delayed.eq(value)
                 value = delayed
             m.d.comb += self.o[lane].eq(value)
         return m
