@@ -44,7 +44,8 @@ class RtlLog:
 @dataclass(frozen=True)
 class RtlResult:
     """``outputs``: uint8[bytes] by output buffer; ``buffers``: the same of every buffer but constants; ``store_log``;
-    ``stats``: cycles, dram_read_bytes, dram_write_bytes, engines ``{thread: {state: cycles}}``, seconds, sim_khz."""
+    ``stats``: cycles, dram_read_bytes, dram_write_bytes, engines ``{thread: {state: cycles}}``, seconds,
+    cpu_seconds (of the thread that simulates), sim_khz (by cpu_seconds)."""
     outputs: dict
     buffers: dict
     store_log: RtlLog
@@ -157,16 +158,16 @@ class _Run:
             self.write(name + "_HI", value >> 32)
         for number, value in registers.items():
             self.write(f"R{number}", int(value))
-        started, begin = self.call("cycle"), time.perf_counter()
+        started, begin, cpu_begin = self.call("cycle"), time.perf_counter(), time.thread_time()
         self.write("CONTROL", BY_NAME["CONTROL"].mask("start") | BY_NAME["CONTROL"].mask("irq_enable"))
         self._until_interrupt(progress, limit, started)
-        seconds = time.perf_counter() - begin
+        seconds, cpu_seconds = time.perf_counter() - begin, time.thread_time() - cpu_begin
         if not self.field("STATUS", "done"):
             cause = ErrorCause(self.read("CAUSE"))
             raise RunError(f"The accelerator stopped with {cause.name} at instruction {self.read('ERROR_PC')}"
                            f"{self._source(self.read('ERROR_PC'))}")
         self._check_guards()
-        stats = self._stats(seconds, self.call("cycle") - started)
+        stats = self._stats(seconds, cpu_seconds, self.call("cycle") - started)
         buffers = {b.name: self.data[b.offset:b.offset + b.bytes].copy() for b in image.buffers if b.kind != "constant"}
         return RtlResult({b.name: buffers[b.name] for b in image.buffers if b.kind == "output"}, buffers, self._log(), stats)
 
@@ -224,7 +225,7 @@ class _Run:
         if not np.array_equal(self.data[:self.image.constant.size], self.image.constant):
             raise RunError("A constant was overwritten")
 
-    def _stats(self, seconds, simulated):
+    def _stats(self, seconds, cpu_seconds, simulated):
         size = self.image.config.data_bytes
         states = [s for s in ThreadState if s is not ThreadState.IDLE]
         low = self.read("CYCLES_LO")
@@ -232,7 +233,7 @@ class _Run:
             "cycles": low | self.read("CYCLES_HI") << 32,
             "dram_read_bytes": self.read("READ_BEATS") * size, "dram_write_bytes": self.read("WRITE_BEATS") * size,
             "engines": {t: {s.name.lower(): self.read(f"{t.upper()}_{s.name}") for s in states} for t in THREADS},
-            "seconds": seconds, "sim_khz": simulated / max(seconds, 1e-9) / 1000,
+            "seconds": seconds, "cpu_seconds": cpu_seconds, "sim_khz": simulated / max(cpu_seconds, 1e-9) / 1000,
         }
 
     def _log(self):
