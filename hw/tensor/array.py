@@ -1,5 +1,8 @@
 """The weight-stationary systolic array with its skews."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, Signature
@@ -102,6 +105,9 @@ class SystolicArray(wiring.Component):
         m.d.sync += [shift_down[c].eq(shift_down[c - 1]) for c in range(1, cols)]
         m.d.sync += [shift_right[r].eq(shift_right[r - 1]) for r in range(1, rows)]
         m.d.sync += [swap[r].eq(Cat(swap[r - 1][0], swap[r])) for r in range(1, rows)]
+        # In most cycles no weight of a row moves.
+        moving = Signal(rows)
+        m.d.comb += moving.eq(reduce(or_, shift_down) | Cat((shift_right[r] | swap[r]).any() for r in range(rows)))
         # Row 0 (column 0) shifts in every step, so its bits say where weights are on their way.
         m.d.comb += [row_skew.moves.eq(Cat(bits[0] for bits in shift_down)),
                      column_skew.moves.eq(Cat(bits[0] for bits in shift_right))]
@@ -119,6 +125,7 @@ class SystolicArray(wiring.Component):
                     element.sum_in.eq(sum_above),
                     element.weight_above.eq(weight_above),
                     element.weight_left.eq(left),
+                    element.moving.eq(moving[r]),
                     element.shift_down.eq(shift_down[c][r]),
                     element.shift_right.eq(shift_right[r][c]),
                     element.swap.eq(swap[r][c]),

@@ -17,7 +17,8 @@ class ProcessingElement(wiring.Component):
 
     ``shift_down`` takes the shadow weight of the element above, ``shift_right`` that of the element on the left (not
     both at once); ``swap`` makes the shadow the active weight, of the operands from the next cycle on. A shift in the
-    cycle of the swap comes too late for it.
+    cycle of the swap comes too late for it. ``moving`` is high whenever one of the three is: an enable that a row of
+    elements shares, for clock gating, and for simulators.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ class ProcessingElement(wiring.Component):
     operand : In(signed(9))
     sum_in : In(signed(sum_bits))
     weight_above, weight_left : In(signed(8))
-    shift_down, shift_right, swap : In(1)
+    moving, shift_down, shift_right, swap : In(1)
     operand_out : Out(signed(9))
     sum_out : Out(signed(sum_bits))
     shadow : Out(signed(8))
@@ -40,7 +41,7 @@ class ProcessingElement(wiring.Component):
         super().__init__({
             "operand": In(signed(9)), "sum_in": In(signed(sum_bits)),
             "weight_above": In(signed(8)), "weight_left": In(signed(8)),
-            "shift_down": In(1), "shift_right": In(1), "swap": In(1),
+            "moving": In(1), "shift_down": In(1), "shift_right": In(1), "swap": In(1),
             "operand_out": Out(signed(9)), "sum_out": Out(signed(sum_bits)), "shadow": Out(signed(8)),
         })
 
@@ -52,12 +53,13 @@ class ProcessingElement(wiring.Component):
         shadow = Signal(signed(8), reset_less=True)
         product = Signal(signed(17), reset_less=True)
         total = Signal(signed(self.sum_bits), name="sum_out", reset_less=True)
-        with m.If(self.shift_down):
-            m.d.sync += shadow.eq(self.weight_above)
-        with m.Elif(self.shift_right):
-            m.d.sync += shadow.eq(self.weight_left)
-        with m.If(self.swap):
-            m.d.sync += active.eq(shadow)
+        with m.If(self.moving):
+            with m.If(self.shift_down):
+                m.d.sync += shadow.eq(self.weight_above)
+            with m.Elif(self.shift_right):
+                m.d.sync += shadow.eq(self.weight_left)
+            with m.If(self.swap):
+                m.d.sync += active.eq(shadow)
         m.d.sync += [
             operand.eq(self.operand),
             product.eq(self.operand * active),
