@@ -50,11 +50,14 @@ class ScalarRegisters(wiring.Component):
         for number, register in enumerate(registers):
             if number == 0:
                 continue
-            with m.If(self.write & (self.target == number)):
-                m.d.sync += register.eq(self.result)
-            for byte in range(4):
-                with m.If(self.host_write[byte] & (self.host_index == number)):
-                    m.d.sync += register.word_select(byte, 8).eq(self.host_data.word_select(byte, 8))
+            with m.If(self.write):
+                with m.If(self.target == number):
+                    m.d.sync += register.eq(self.result)
+            with m.If(self.host_write.any()):
+                with m.If(self.host_index == number):
+                    for byte in range(4):
+                        with m.If(self.host_write[byte]):
+                            m.d.sync += register.word_select(byte, 8).eq(self.host_data.word_select(byte, 8))
         for index, value in ((self.index, self.value), (self.host_index, self.host_value)):
             with m.Switch(index):
                 for number, register in enumerate(registers):
