@@ -84,8 +84,7 @@ class TokenCounters(wiring.Component):
                     m.d.sync += [tokens.eq(total), some.eq(total[:len(tokens)] != 0)]
             held.append(some)
             exceeded.append(over)
-        holds, overflows = Signal(count), Signal(count)
-        m.d.comb += [holds.eq(Cat(held)), overflows.eq(Cat(exceeded))]
+        holds, overflows = Cat(held), Cat(exceeded)
         for port in waits:
             m.d.comb += port.available.eq(holds.bit_select(port.id, 1))
 

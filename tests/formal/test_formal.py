@@ -65,7 +65,8 @@ PROOFS = {
     "queue_16": queue(16),
     "token_counters": Proof(
         lambda: TokenCounters(("w", "x"), {"a": "p", "b": "p", "c": "q"}), "tokens",
-        {"counters": (8, [f"tokens_{n}" for n in reversed(range(1, 32))]), "holds": (32, ["holds"]), "overflows": (32, ["overflows"]),
+        {**{name: (width, [f"{register}_{n}" for n in reversed(range(1, 32))])
+            for name, width, register in (("counters", 8, "tokens"), ("holding", 1, "holds"), ("overflowing", 1, "overflows"))},
          **{f"{name}_held": (1, [f"{name}_valid"]) for name in "abc"},
          **{f"{name}_number": (5, [f"{name}_id"]) for name in "abc"},
          **{f"{name}_number": (24, [f"pc_of_{name}"]) for name in "pq"}}),
