@@ -15,7 +15,9 @@ def compile(model, args=(), kwargs=None, *, config, calibration=None, quantizati
     args, kwargs: what `torch.export.export` takes; their shapes are the program's.
     config: `weft.Config`, the name of one, or the path of a configuration file.
     calibration: iterable of ``(args, kwargs)`` from which every scale is chosen; by default the arguments themselves.
-    quantization: `weft.quantize.QuantOptions`.
+    quantization: choices for some layers, a mapping such as ``{"encoder.layer.*.intermediate": {"migration": 0.5}}`` from
+        module path patterns to fields of `weft.quantize.LayerOptions`; the name of a weight format for all layers; or
+        `weft.quantize.QuantOptions`, which has the choices for the whole model too.
     progress: called with a line of text before each stage.
 
     Returns a `weft.Program`. Raises CompileError for what is not supported, naming operator and module.
@@ -23,9 +25,9 @@ def compile(model, args=(), kwargs=None, *, config, calibration=None, quantizati
     from weft.frontend import import_model
     from weft.lower import lower
     from weft.program import Program
-    from weft.quantize import quantize
+    from weft.quantize import QuantOptions, quantize
 
-    config = Config.load(config)
+    config, options = Config.load(config), QuantOptions.of(quantization)
     report = progress or (lambda text: None)
     report("exporting the model")
     graph = import_model(model, args, kwargs)
@@ -33,7 +35,7 @@ def compile(model, args=(), kwargs=None, *, config, calibration=None, quantizati
     if not batches:
         raise CompileError("calibration holds no batch; at least one (args, kwargs) is needed")
     report(f"calibrating on {len(batches)} batches")
-    quantized = quantize(graph, batches, quantization, key_block=config.key_block, wide_block=config.panel)
+    quantized = quantize(graph, batches, options, key_block=config.key_block, wide_block=config.panel)
     report("scheduling")
     return Program.from_lowered(lower(quantized, config), quantized.host, quantized.macs)
 
@@ -55,9 +57,10 @@ def compile_decoder(model, *, config, max_length=256, calibration, quantization=
     a model whose results depend on later tokens or on anything but token ids.
     """
     from weft.decoder.pipeline import compile_decoder as compile_causal
+    from weft.quantize import QuantOptions
 
     return compile_causal(model, config=Config.load(config), max_length=max_length, calibration=calibration,
-                          quantization=quantization, progress=progress or (lambda text: None))
+                          quantization=QuantOptions.of(quantization), progress=progress or (lambda text: None))
 
 
 def load(path, config=None):

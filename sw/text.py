@@ -94,7 +94,7 @@ def load_folder(model_dir, head=True, decoder=False):
     return TextModel(module, _folder_tokenizer(folder), names, 0 if pad is None else pad)
 
 
-def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None, head=True):
+def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None, head=True, quantization=None):
     """Compile the text model in a local Hugging Face folder for texts of up to `seq` tokens.
 
     Args:
@@ -104,6 +104,7 @@ def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None, h
         calibrate_file: text file, one sentence a line; by default the sentences that ship with the package.
         progress: called with a line of text before each stage.
         head: with the head that the folder's configuration names; sentence embeddings need the bare model.
+        quantization: as in `weft.compile`.
 
     Returns:
         The program, with the tokenizer among its assets.
@@ -116,12 +117,13 @@ def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None, h
     text_model = load_folder(model_dir, head)
     sentences = calibration_sentences(calibrate_file)
     batches = [((), text_model.inputs(sentence, seq)) for sentence in sentences]
-    program = weft.compile(text_model.module, *batches[0], config=config, calibration=batches, progress=progress)
+    program = weft.compile(text_model.module, *batches[0], config=config, calibration=batches, quantization=quantization,
+                           progress=progress)
     program.assets[TOKENIZER] = text_model.tokenizer.to_str().encode()
     return program
 
 
-def compile_decoder_folder(model_dir, max_length, config, calibrate_file=None, progress=None):
+def compile_decoder_folder(model_dir, max_length, config, calibrate_file=None, progress=None, quantization=None):
     """Compile the causal language model in a local Hugging Face folder for texts of up to `max_length` tokens.
 
     Arguments as in `compile_folder`; the calibration sentences are read as one text. The program ends a text at the
@@ -135,7 +137,7 @@ def compile_decoder_folder(model_dir, max_length, config, calibrate_file=None, p
     text_model = load_folder(model_dir, decoder=True)
     ids = text_model.tokenizer.encode("\n".join(calibration_sentences(calibrate_file))).ids
     program = weft.compile_decoder(text_model.module, config=config, max_length=max_length,
-                                   calibration=[np.array(ids, np.int64)], progress=progress)
+                                   calibration=[np.array(ids, np.int64)], quantization=quantization, progress=progress)
     ends = getattr(text_model.module.config, "eos_token_id", None)
     program.stop = tuple(ends) if isinstance(ends, (list, tuple)) else () if ends is None else (ends,)
     program.assets[TOKENIZER] = text_model.tokenizer.to_str().encode()

@@ -2,7 +2,8 @@
 
 import click
 
-__all__ = ["as_json", "config_option", "load_config", "new_tokens_option", "prompt_option", "text_option"]
+__all__ = ["as_json", "config_option", "load_config", "new_tokens_option", "prompt_option", "quantize_option",
+           "text_option"]
 
 config_option = click.option(
     "--config", "config_name", default="base", show_default=True, metavar="NAME|FILE",
@@ -15,6 +16,17 @@ prompt_option = click.option("--prompt", help="Text that a decoder continues.")
 
 new_tokens_option = click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1),
                                  help="Tokens that a decoder adds to the prompt, at most.")
+
+quantize_option = click.option(
+    "--quantize", "quantization", multiple=True, metavar="PATTERN=CHOICES|FILE", callback=lambda *given: _choices(given[2]),
+    help="Choices for the layers in modules that match a pattern: a weight format, or NAME:VALUE,NAME:VALUE, such as "
+         "'encoder.*.dense=calibration:percentile,migration:0'; or a TOML file. May be given several times.")
+
+
+def _choices(texts):
+    from weft.quantize.options import read_options
+
+    return read_options(texts)
 
 
 def load_config(name_or_path):

@@ -11,6 +11,7 @@ from weft.cli.options import (
     load_config,
     new_tokens_option,
     prompt_option,
+    quantize_option,
     text_option,
 )
 from weft.files import check_writable, whole_file
@@ -32,8 +33,9 @@ program_argument = click.argument("program_file", metavar="PROGRAM", type=click.
 @config_option
 @click.option("--calibrate", "calibrate_file", type=click.Path(path_type=Path),
               help="Text file, one sentence a line; by default the sentences that ship with Weft.")
+@quantize_option
 @click.option("--out", "out_file", required=True, type=click.Path(path_type=Path), help="Program file to write.")
-def compile_command(model_dir, seq, decoder, max_length, config_name, calibrate_file, out_file):
+def compile_command(model_dir, seq, decoder, max_length, config_name, calibrate_file, quantization, out_file):
     """Compile a text model for a configuration."""
     if decoder and seq is not None:
         raise click.UsageError("--seq is for models that take whole texts; a decoder takes --max-length.")
@@ -47,7 +49,8 @@ def compile_command(model_dir, seq, decoder, max_length, config_name, calibrate_
     length = (max_length or 256) if decoder else seq
     with step(f"compiling {model_dir} for {length} tokens on {config.rows}x{config.cols}") as tell:
         compile_it = compile_decoder_folder if decoder else compile_folder
-        program = compile_it(model_dir, length, config, calibrate_file, progress=tell)
+        program = compile_it(model_dir, length, config, calibrate_file, progress=tell,
+                             quantization=quantization)
         program.save(out_file)
     click.echo(f"{out_file}  {out_file.stat().st_size:,} bytes")
 

@@ -15,7 +15,8 @@ _FEWEST_PANELS = 2
 
 
 def compile_decoder(model, *, config, max_length, calibration, quantization=None, progress=None):
-    """See `weft.compile_decoder`; ``config`` is a `weft.Config`, ``progress`` a function."""
+    """See `weft.compile_decoder`; ``config`` is a `weft.Config`, ``quantization`` are
+    `weft.quantize.QuantOptions`, ``progress`` is a function."""
     import torch
 
     from weft.frontend import import_model

@@ -7,7 +7,6 @@ from weft import qgraph as qg
 from weft.frontend import graph as fg
 from weft.hw.errors import CompileError
 from weft.quantize import integers
-from weft.quantize.search import attention_scales
 
 __all__ = ["build"]
 
@@ -17,8 +16,8 @@ def _suffix(form):
 
 
 class _Build:
-    def __init__(self, graph, plan, key_block, options):
-        self.graph, self.plan, self.options = graph, plan, options
+    def __init__(self, graph, plan, key_block):
+        self.graph, self.plan = graph, plan
         self.out = qg.QGraph(key_block=key_block)
         self.names = {}     # (float tensor, form) -> quantized tensor
         self.bindings = []
@@ -226,7 +225,7 @@ class _Build:
         real = self.plan.observed[self.plan.root(op.x)].rows.astype(np.float64)
         seen = integers.quantize_array(real, scale, source.dtype, source.zero).astype(np.float64) - source.zero
         q, step = integers.quantize_weights(weight * scale, bias, (seen**2).mean(0) + 1e-6)
-        if self.options.correct_bias:
+        if self.plan.choices(op).correct_bias:
             bias = bias - (seen.mean(0) @ (q * step[:, None]).T - real.mean(0) @ weight.T)
         integer_bias = np.floor(bias / step + 0.5).astype(np.int64) - source.zero * q.sum(1, dtype=np.int64)
         integers.check_accumulator(q, integer_bias, source.dtype, op.origin)
@@ -237,9 +236,7 @@ class _Build:
 
     def FAttention(self, op):
         roles = [(name, (role, op.out)) for role, name in zip("qkv", (op.q, op.k, op.v))]
-        seen = [self.plan.observed[self.plan.root(name)] for name in (op.q, op.k)]
-        constant = attention_scales(*seen, op.heads, op.kv_heads, op.head_dim)[2]
-        factor = constant * op.scale * integers.LOG2E * 32
+        factor = self.plan.attention(op)[0].product * op.scale * integers.LOG2E * 32
         if factor <= 0:
             raise CompileError(f"attention scores must be scaled by a positive number, not {op.scale}, at {op.origin}")
         score_mult, score_shift = integers.scalar_multiplier(factor, 2**16)
@@ -265,7 +262,7 @@ def _plain(dtype):
     return _Index(np.ones(1), 0, dtype)
 
 
-def build(graph, plan, key_block, options):
+def build(graph, plan, key_block):
     """``(QGraph, bindings)``: the quantized graph, and what the host puts into each of its inputs."""
-    builder = _Build(graph, plan, key_block, options)
+    builder = _Build(graph, plan, key_block)
     return builder.run(), builder.bindings

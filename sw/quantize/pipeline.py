@@ -11,9 +11,9 @@ from weft.quantize.calibrate import calibrate
 from weft.quantize.host import HostProgram
 from weft.quantize.options import QuantOptions
 from weft.quantize.padding import find_padding, token_axes
-from weft.quantize.plan import Plan
+from weft.quantize.plan import Plan, layer_options
 
-__all__ = ["QuantOptions", "host_program", "quantize"]
+__all__ = ["host_program", "quantize"]
 
 
 @contextmanager
@@ -105,19 +105,20 @@ def _describe_outputs(program, graph, qgraph):
 def quantize(float_graph, calibration, options=None, key_block=64, wide_block=0, tokens=None):
     """Quantize ``float_graph`` with scales from ``calibration``, an iterable of ``(args, kwargs)``.
 
-    ``key_block`` is the configuration's attention block width. ``wide_block``: the neurons of an activation function
+    ``options``: `QuantOptions`, or what `QuantOptions.of` takes. ``key_block`` is the configuration's attention block width. ``wide_block``: the neurons of an activation function
     that get a table of their own come in multiples of this, the channels after which the accelerator can switch tables;
     0 keeps one table. ``tokens``: see `weft.quantize.calibrate.calibrate`. Returns a `QGraph` whose ``host`` prepares
     inputs and finishes outputs. Raises `CompileError` where the model's values do not fit the integer arithmetic.
     """
-    options = options or QuantOptions()
+    options = QuantOptions.of(options)
+    layer_options(float_graph, options)     # a pattern that matches nothing is refused before the work
     if key_block < 1:
         raise CompileError(f"the attention block width must be positive, not {key_block}")
     program = host_program(float_graph)
     with _threads(float_graph):
         observed = calibrate(float_graph, program, calibration, options.samples, tokens)
         plan = Plan(float_graph, observed, options, wide_block)
-        qgraph, program.bindings = build(float_graph, plan, key_block, options)
+        qgraph, program.bindings = build(float_graph, plan, key_block)
     _describe_outputs(program, float_graph, qgraph)
     _keep_needed(program)
     qgraph.host = program

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from weft.frontend import graph as fg
+from weft.hw.errors import CompileError
+from weft.quantize.attention import score_scales, value_scales
 from weft.quantize.outliers import sort_neurons
-from weft.quantize.search import attention_scales, migrated_scale, table_for
+from weft.quantize.search import migrated_scale, table_for
 
-__all__ = ["Form", "Plan"]
+__all__ = ["Form", "Plan", "layer_options"]
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,17 @@ def _is_relu(op):
     return bool(torch.equal(op.function(grid), torch.relu(grid)))
 
 
+def layer_options(graph, options):
+    """`LayerOptions` by module of every linear layer and attention of a float graph; see `QuantOptions.of_modules`."""
+    return options.of_modules(op.origin.module for op in graph.ops if isinstance(op, (fg.FLinear, fg.FAttention)))
+
+
 class Plan:
     """Decisions about a float graph before any integer is computed."""
 
     def __init__(self, graph, observed, options, wide_block=0):
         self.graph, self.observed, self.options = graph, observed, options
+        self._choices = layer_options(graph, options)
         self.writers = {op.out: op for op in graph.ops}
         self.readers = {op.out: [] for op in graph.ops}
         for op in graph.ops:
@@ -47,7 +55,7 @@ class Plan:
         self.forms = {op.out: [] for op in graph.ops}
         self._demand()
         self._classes = self._join()
-        self._targets, self._tables = {}, {}
+        self._targets, self._tables, self._attentions = {}, {}, {}
         self.order = {}        # tensor -> int64[features]: which feature of the model's each one is, where reordered
         self.wide = sort_neurons(graph, self, wide_block) if wide_block else {}
 
@@ -195,35 +203,57 @@ class Plan:
             return self._int16(name)
         key = (self.root(name), form)
         if key not in self._targets:
-            self._targets[key] = self._linear_input(key[0]) if form == "linear" else self._operand(*key)
+            self._targets[key] = self._linear_input(key[0]) if form == "linear" else self._operand(form)
         return self._targets[key]
+
+    def choices(self, op):
+        """`LayerOptions` of a linear layer or an attention."""
+        return self._choices[op.origin.module]
 
     def _linear_input(self, name):
         op, seen = self.writers[name], self.observed[name]
         if isinstance(op, fg.FAttention):
-            # Per feature as the values are, so that one multiplier serves all features.
-            v = self.target(op.v, ("v", op.out)).scale.reshape(op.kv_heads, op.head_dim)
-            v = v.repeat(op.heads // op.kv_heads, 0).reshape(-1)
-            ratio = float((seen.peak / (127 * v)).max())
-            return Form(v * min(1.0, max(1.05 * ratio, 2.0**-6)), 0, "int8")
+            return Form(self.attention(op)[2], 0, "int8")
         if isinstance(op, fg.FUnary) and not self.is_relu(op):
             table, wide = self.tables(op)
             return Form(self.per_neuron(op, table.out_scale, wide and wide.out_scale), table.out_zero, "int8")
-        layers = [o.weight.numpy() for f in self._followers(name) for o in self.readers[f] if isinstance(o, fg.FLinear)]
+        layers = self._layers(name)
+        options = self._shared_choices(layers)
+        weights = [layer.weight.numpy() for layer in layers]
         if isinstance(op, fg.FUnary):
-            return Form(migrated_scale(seen, layers, self.options, 0, 255), 0, "uint8")
-        return Form(migrated_scale(seen, layers, self.options), 0, "int8")
+            return Form(migrated_scale(seen, weights, options, 0, 255), 0, "uint8")
+        return Form(migrated_scale(seen, weights, options), 0, "int8")
+
+    def _layers(self, name):
+        """The linear layers that read ``name`` or rows of it."""
+        return [op for f in self._followers(name) for op in self.readers[f] if isinstance(op, fg.FLinear)]
+
+    def _shared_choices(self, layers):
+        """`LayerOptions` for the input that ``layers`` share; CompileError where they want different ones."""
+        if not layers:
+            return self.options
+        first = self.choices(layers[0])
+        for layer in layers[1:]:
+            if self.choices(layer).of_input != first.of_input:
+                raise CompileError(f"quantization: {layers[0].origin.module} and {layer.origin.module} read the same tensor, "
+                                   "so the choices for their input must be the same")
+        return first
 
     def is_relu(self, op):
         """Whether a unary operation fused into a linear layer is a plain ReLU (then clamping at 0 computes it)."""
         return op.x in self.activation and _is_relu(op)
 
-    def _operand(self, name, form):
-        role, attention = form
-        op = self.writers[attention]
-        if role == "v":
-            peak = self.observed[self.root(op.v)].peak
-            return Form(np.maximum(peak, max(peak.max(), 1e-12) * 1e-3) / 127, 0, "int8")
-        q, k, _ = attention_scales(self.observed[self.root(op.q)], self.observed[self.root(op.k)], op.heads, op.kv_heads,
-                                   op.head_dim)
-        return Form(q if role == "q" else k, 0, "int8")
+    def attention(self, op):
+        """``(ScoreScales, scale of the values, scale of the result)`` of an `FAttention`."""
+        if op.out not in self._attentions:
+            q, k, v = (self.observed[self.root(name)] for name in (op.q, op.k, op.v))
+            layers = [layer.weight.numpy() for layer in self._layers(op.out)]
+            options = self.choices(op)
+            self._attentions[op.out] = (score_scales(q, k, op, options),
+                                        *value_scales(v, self.observed[op.out], layers, op, options))
+        return self._attentions[op.out]
+
+    def _operand(self, form):
+        role, name = form
+        scores, value, _ = self.attention(self.writers[name])
+        return Form({"q": scores.q, "k": scores.k, "v": value}[role], 0, "int8")

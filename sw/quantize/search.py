@@ -7,19 +7,35 @@ import torch
 
 from weft.hw.errors import CompileError
 
-__all__ = ["Table", "migrated_scale", "table_for", "attention_scales"]
+__all__ = ["Table", "fit_range", "migrated_scale", "rounded", "table_for"]
 
 
-def _rounded(x, scale, low, high):
+def rounded(x, scale, low=-127, high=127):
+    """``x`` after quantization with ``scale`` to integers from ``low`` to ``high``, and back."""
     return np.clip(np.floor(x / scale + 0.5), low, high) * scale
+
+
+def fit_range(options, strengths, attempt):
+    """The scale that calibration and migration of ``options`` choose; ``strengths``: exponents that a search tries.
+
+    ``attempt(exponent, share)`` returns ``(error, scale)`` for an exponent of migration (None: none) and a share of the
+    calibrated range; a share of None stands for the percentile.
+    """
+    # One after the other: the two choices hardly depend on each other, and a full grid takes three times as long.
+    share = None if options.calibration == "percentile" else 1.0
+    exponents = (None, *strengths) if options.migration == "search" else (options.migration or None,)
+    if len(exponents) > 1:
+        exponents = (min(exponents, key=lambda exponent: attempt(exponent, share)[0]),)
+    shares = options.clips if options.calibration == "mse" else (share,)
+    return min((attempt(exponents[0], share) for share in shares), key=lambda result: result[0])[1]
 
 
 def migrated_scale(observed, weights, options, low=-127, high=127):
     """Scale per feature, float64[K], of the int8 input of linear layers ``weights`` (list of float32[N, K]).
 
     Outlier features get a larger scale, which the weights absorb (SmoothQuant): feature c is divided by
-    ``peak[c]**a / max|W[:, c]|**(1-a)``. The exponent and the clipping of the range are those with the least error of
-    the layers' outputs on the sample rows, their weights quantized as well.
+    ``peak[c]**a / max|W[:, c]|**(1-a)``. ``options`` (`weft.quantize.options.LayerOptions`) say how exponent and range are
+    chosen; errors are those of the layers' outputs on the sample rows, their weights quantized as well.
     """
     x = observed.rows[:384].astype(np.float32)
     peak = np.maximum(observed.peak, max(observed.peak.max(initial=0), 1e-12) * 1e-4)
@@ -32,19 +48,18 @@ def migrated_scale(observed, weights, options, low=-127, high=127):
     reach = np.abs(stacked).max(0)
     reach = np.maximum(reach, max(reach.max(), 1e-12) * 1e-4)
 
-    def attempt(strength, clip):
+    def attempt(strength, share):
         factor = np.ones_like(peak) if strength is None else peak**strength / reach ** (1 - strength)
-        scale = factor * ((peak / factor).max() * clip / high)
+        most = (peak / factor).max() * share if share is not None else \
+            max(np.percentile(np.abs(observed.rows) / factor, options.percentile), 1e-12)
+        scale = factor * (most / high)
         absorbed = stacked * scale.astype(np.float32)
         step = np.maximum(np.abs(absorbed).max(1, keepdims=True), 1e-30) / 127
         quantized = np.clip(np.floor(x / scale.astype(np.float32) + 0.5), low, high)
         got = quantized @ (np.floor(absorbed / step + 0.5) * step).T
         return float((((got - wanted) ** 2).mean(0) * power).sum()), scale
 
-    # One after the other: the two choices hardly depend on each other, and a full grid takes three times as long.
-    tried = {strength: attempt(strength, 1.0)[0] for strength in (None, *options.strengths)}
-    strength = min(tried, key=tried.get)
-    return min((attempt(strength, clip) for clip in options.clips), key=lambda result: result[0])[1]
+    return fit_range(options, options.strengths, attempt)
 
 
 @dataclass
@@ -111,20 +126,3 @@ def table_for(function, observed, zeros=(None, None)):
         raise CompileError(f"an elementwise function is not finite between {least:.4g} and {most:.4g}, the range of its "
                            "input in calibration")
     return chosen
-
-
-def attention_scales(q, k, heads, kv_heads, head_dim):
-    """Scales per feature of int8 q and k whose product is one constant, and that constant.
-
-    Within a product of features slack is shared between q and k, so that neither is clipped:
-    ``scale_q[h, c] * scale_k[g(h), c] == constant``.
-    """
-    group = heads // kv_heads
-    q_peak = q.peak.reshape(kv_heads, group, head_dim).max(1)
-    k_peak = k.peak.reshape(kv_heads, head_dim)
-    floor = max(q_peak.max(), k_peak.max(), 1e-12) * 1e-3
-    q_peak, k_peak = np.maximum(q_peak, floor), np.maximum(k_peak, floor)
-    constant = float((q_peak * k_peak).max()) / 127**2
-    slack = np.sqrt(constant * 127**2 / (q_peak * k_peak))
-    scale_q = (q_peak / 127 * slack)[:, None].repeat(group, 1).reshape(-1)
-    return scale_q, (constant / (q_peak / 127 * slack)).reshape(-1), constant
