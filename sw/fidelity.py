@@ -27,8 +27,8 @@ class AccuracyRow:
 
 @dataclass(frozen=True)
 class AccuracyReport:
-    """``rows``: `AccuracyRow` of every tensor, worst first; ``samples``: how many ``(args, kwargs)`` were compared. Prints
-    as a table."""
+    """``rows``: `AccuracyRow` of every tensor, worst first; ``samples``: how many ``(args, kwargs)`` or windows of tokens
+    were compared. Prints as a table."""
     rows: list
     samples: int
 
@@ -103,17 +103,86 @@ def _at_compiled_length(host, args, kwargs):
     return tuple(args), kwargs
 
 
-def _float_graph(model, program, batch):
-    """The model's float graph at the program's shapes; InputError where it lacks tensors that the program computes."""
-    from weft.frontend import import_model
-
-    graph = import_model(model, *_at_compiled_length(program.host, *batch))
-    for probe in program.probes.tensors:
+def _check_model(graph, probes, rows=True):
+    """Raise InputError where a model's float graph lacks tensors that a program computes."""
+    for probe in probes.tensors:
         found = graph.tensors.get(probe.source)
-        if probe.source and (found is None or (found.rows, found.features) != (probe.rows, probe.features)):
+        if probe.source and (found is None or found.features != probe.features or (rows and found.rows != probe.rows)):
             raise InputError(f"the program was not compiled from this model: it computes {probe.source} of shape "
                              f"[{probe.rows}, {probe.features}] in {probe.module or '<top>'}, which the model does not")
-    return graph
+
+
+def _model_samples(model, program, data):
+    """``(float graph, probes, samples)`` of a `weft.Program`; see `_compared`."""
+    from weft.frontend import import_model
+    from weft.quantize.calibrate import float_inputs, valid_rows
+    from weft.quantize.pipeline import host_program
+
+    data = [(tuple(args), dict(kwargs or {})) for args, kwargs in data]
+    if not data:
+        raise InputError("the accuracy report needs at least one (args, kwargs)")
+    graph = import_model(model, *_at_compiled_length(program.host, *data[0]))
+    _check_model(graph, program.probes)
+    host = host_program(graph)
+
+    def samples():
+        for start in range(0, len(data), _BATCH):
+            part = data[start:start + _BATCH]
+            golden = program.intermediates(part)
+            for number, (args, kwargs) in enumerate(part):
+                feeds = float_inputs(graph, host, args, kwargs)
+                valid = valid_rows(graph, feeds)
+                yield feeds, {name: values[number] for name, values in golden.items()}, \
+                    lambda rows, valid=valid: valid[rows].numpy() if rows in valid else slice(None)
+
+    return graph, program.probes, samples()
+
+
+def _decoder_samples(model, program, data):
+    """The same of a `weft.DecoderProgram`: ``data`` are token ids, cut into windows of its positions."""
+    from weft.decoder.pipeline import causal_graph, windows
+    from weft.quantize.calibrate import float_inputs
+    from weft.quantize.pipeline import host_program
+
+    graph, kwargs = causal_graph(model, program.max_length)
+    probes = program.steps["prefill"].probes
+    if probes is None:
+        raise InputError("the decoder program says nothing about what it computes; it was not made by weft.compile_decoder")
+    _check_model(graph, probes, rows=False)
+    padded, counts = windows(data, program.max_length)
+    if not padded:
+        raise InputError("the accuracy report needs at least one tensor of token ids")
+    host = host_program(graph)
+
+    def samples():
+        for ids, count in zip(padded, counts, strict=True):
+            yield float_inputs(graph, host, (ids,), kwargs), program.intermediates(ids[0, :count].numpy()), \
+                lambda rows, count=count: slice(count)
+
+    return graph, probes, samples()
+
+
+def _compared(graph, probes, samples):
+    """`AccuracyReport` over ``samples`` of ``(inputs of the float graph, golden tensors by name, which rows of a tensor of
+    so many count)``."""
+    by_source, count = {}, 0
+    for probe in probes.tensors:
+        if probe.source:
+            by_source.setdefault(probe.source, []).append(probe)
+    sums = {probe.name: _Sums() for same in by_source.values() for probe in same}
+    for feeds, golden, kept in samples:
+        count += 1
+
+        def compare(op, value, golden=golden, kept=kept):
+            for probe in by_source.get(op.out, ()):
+                chosen = kept(len(value))
+                wanted = value.numpy() if probe.order is None else value.numpy()[:, probe.order]
+                got = (golden[probe.name] - probe.zero) * probe.scale
+                sums[probe.name].add(wanted[chosen], got[chosen])
+
+        graph.run(feeds, compare)
+    rows = [sums[probe.name].row(probe) for same in by_source.values() for probe in same]
+    return AccuracyReport(sorted(rows, key=lambda row: row.snr_db), count)
 
 
 def accuracy_report(model, program, data):
@@ -122,45 +191,21 @@ def accuracy_report(model, program, data):
     Parameters
     ----------
     model: the `torch.nn.Module` that was compiled.
-    program: `weft.Program`; it runs on the golden model, whose bytes are the RTL's.
-    data: iterable of ``(args, kwargs)``, as for calibration. Rows of tokens that no query may attend to do not count.
+    program: `weft.Program` or `weft.DecoderProgram`; it runs on the golden model, whose bytes are the RTL's. Of a decoder, it
+        is the prefill program; decoding computes the same bits.
+    data: as for calibration, an iterable of ``(args, kwargs)``, for a decoder of token-id tensors. Rows of tokens that no
+        query may attend to do not count.
 
     Each tensor is compared with the float model's for the same inputs, so that its noise includes what it got from the
     tensors before it. The ratio in dB is ``10 log10(sum(float^2) / sum((golden - float)^2))`` over all samples.
 
-    Returns an `AccuracyReport`. Raises InputError for data that do not fit, for a program of another model and for
-    a `weft.DecoderProgram`.
+    Returns an `AccuracyReport`. Raises InputError for data that do not fit and for a program of another model.
     """
+    from weft.decoder import DecoderProgram
     from weft.program import Program
-    from weft.quantize.calibrate import float_inputs, valid_rows
-    from weft.quantize.pipeline import host_program
 
+    if isinstance(program, DecoderProgram):
+        return _compared(*_decoder_samples(model, program, data))
     if not isinstance(program, Program):
-        raise InputError(f"the accuracy report takes a weft.Program, not a {type(program).__name__}")
-    data = [(tuple(args), dict(kwargs or {})) for args, kwargs in data]
-    if not data:
-        raise InputError("the accuracy report needs at least one (args, kwargs)")
-    graph = _float_graph(model, program, data[0])
-    host = host_program(graph)
-    probes = {}
-    for probe in program.probes.tensors:
-        if probe.source:
-            probes.setdefault(probe.source, []).append(probe)
-    sums = {probe.name: _Sums() for same in probes.values() for probe in same}
-    for start in range(0, len(data), _BATCH):
-        part = data[start:start + _BATCH]
-        golden = program.intermediates(part)
-        for number, (args, kwargs) in enumerate(part):
-            feeds = float_inputs(graph, host, args, kwargs)
-            valid = valid_rows(graph, feeds)
-
-            def compare(op, value):
-                for probe in probes.get(op.out, ()):
-                    wanted = value.numpy() if probe.order is None else value.numpy()[:, probe.order]
-                    got = (golden[probe.name][number] - probe.zero) * probe.scale
-                    kept = valid[len(got)].numpy() if len(got) in valid else slice(None)
-                    sums[probe.name].add(wanted[kept], got[kept])
-
-            graph.run(feeds, compare)
-    rows = [sums[probe.name].row(probe) for same in probes.values() for probe in same]
-    return AccuracyReport(sorted(rows, key=lambda row: row.snr_db), len(data))
+        raise InputError(f"the accuracy report takes a weft.Program or weft.DecoderProgram, not a {type(program).__name__}")
+    return _compared(*_model_samples(model, program, data))

@@ -134,19 +134,22 @@ def verify(program_file, texts, prompt, max_new_tokens):
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first sentences.")
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
 def accuracy(program_file, model_dir, data_file, limit, json_output):
-    """Print the signal-to-noise ratio of each tensor against the float model, worst first."""
+    """Print the signal-to-noise ratio of each tensor against the float model, worst first. A decoder reads the sentences
+    as one text."""
     import weft
 
     program = weft.load(program_file)
-    if isinstance(program, weft.DecoderProgram):
-        raise InputError(f"program file {program_file} is a decoder, of which there is no accuracy report")
     _need_models()
-    from weft.text import calibration_sentences, encode, load_folder
+    from weft.text import calibration_sentences, encode, encode_prompt, load_folder
 
+    decoder = isinstance(program, weft.DecoderProgram)
     sentences = calibration_sentences(data_file)[:limit]
-    data = [encode(program, sentence, truncate=True) for sentence in sentences]
-    with step(f"comparing {len(data)} sentences with {model_dir}"):
-        report = weft.accuracy_report(load_folder(model_dir).module, program, data)
+    if decoder:
+        data = [encode_prompt(program, "\n".join(sentences))]
+    else:
+        data = [encode(program, sentence, truncate=True) for sentence in sentences]
+    with step(f"comparing {len(sentences)} sentences with {model_dir}"):
+        report = weft.accuracy_report(load_folder(model_dir, decoder=decoder).module, program, data)
     click.echo(as_json(report.as_dict()) if json_output else report)
 
 

@@ -8,7 +8,7 @@ from weft.decoder.program import DecoderProgram, Step
 from weft.decoder.steps import Steps
 from weft.hw.errors import CompileError
 
-__all__ = ["compile_decoder"]
+__all__ = ["causal_graph", "compile_decoder", "windows"]
 
 #: Panels of keys that the first version of a program attends to.
 _FEWEST_PANELS = 2
@@ -17,20 +17,16 @@ _FEWEST_PANELS = 2
 def compile_decoder(model, *, config, max_length, calibration, quantization=None, progress=None):
     """See `weft.compile_decoder`; ``config`` is a `weft.Config`, ``quantization`` are
     `weft.quantize.QuantOptions`, ``progress`` is a function."""
-    import torch
-
-    from weft.frontend import import_model
     from weft.lower import lower_stepped, prepare
     from weft.quantize import quantize
 
     if max_length < 1:
         raise CompileError(f"max_length must be at least 1, not {max_length}")
     progress("exporting the model")
-    # Models that can keep a cache of their own are asked not to.
-    accepted = inspect.signature(model.forward).parameters
-    kwargs = {"use_cache": False} if "use_cache" in accepted else {}
-    graph = import_model(model, (torch.zeros(1, max_length, dtype=torch.int64),), kwargs)
-    batches, tokens = _windows(calibration, max_length)
+    graph, kwargs = causal_graph(model, max_length)
+    batches, tokens = windows(calibration, max_length)
+    if not batches:
+        raise CompileError("calibration holds no sequence; at least one tensor of token ids is needed")
     progress(f"calibrating on {len(batches)} sequences")
     quantized = quantize(graph, [((ids,), kwargs) for ids in batches], quantization, key_block=config.key_block,
                          wide_block=config.panel, tokens=tokens)
@@ -42,30 +38,42 @@ def compile_decoder(model, *, config, max_length, calibration, quantization=None
     steps = Steps(prepare(quantized, config), max_length, chunk)
     lowered = lower_stepped({name: steps.versions(rows, _FEWEST_PANELS * config.panel)
                              for name, rows in (("prefill", chunk), ("decode", unit))}, config)
-    return DecoderProgram({name: Step(one.image, one.inputs[0], one.outputs[0]) for name, one in lowered.items()},
+    # The report needs the program that takes most rows.
+    return DecoderProgram({name: Step(one.image, one.inputs[0], one.outputs[0], one.probes if name == "prefill" else None)
+                           for name, one in lowered.items()},
                           max_length, vocabulary, scale, zero, steps.macs_per_row, steps.macs_per_key,
                           steps.weight_bytes, steps.row_bytes, steps.cache_row_bytes)
 
 
-def _windows(calibration, length):
+def causal_graph(model, max_length):
+    """The float graph of ``model`` without a cache for ``max_length`` token ids, and the keyword arguments it takes."""
+    import torch
+
+    from weft.frontend import import_model
+
+    # Models that can keep a cache of their own are asked not to.
+    accepted = inspect.signature(model.forward).parameters
+    kwargs = {"use_cache": False} if "use_cache" in accepted else {}
+    return import_model(model, (torch.zeros(1, max_length, dtype=torch.int64),), kwargs), kwargs
+
+
+def windows(calibration, length):
     """``(int64 tensors [1, length], how many tokens of each count)``; longer sequences are cut, shorter ones padded."""
     import torch
 
-    windows, counts = [], []
+    padded, counts = [], []
     for batch in calibration:
         ids = torch.as_tensor(np.asarray(batch))
         if ids.ndim not in (1, 2) or ids.dtype.is_floating_point or not ids.numel():
-            raise CompileError(f"calibration batches must be token ids of shape [tokens] or [sequences, tokens], not "
+            raise CompileError(f"sequences must be token ids of shape [tokens] or [sequences, tokens], not "
                                f"{str(ids.dtype).removeprefix('torch.')}{list(ids.shape)}")
         for sequence in ids.reshape(-1, ids.shape[-1]):
             for part in sequence.split(length):
                 window = torch.zeros(1, length, dtype=torch.int64)
                 window[0, :part.numel()] = part
-                windows.append(window)
+                padded.append(window)
                 counts.append(part.numel())
-    if not windows:
-        raise CompileError("calibration holds no sequence; at least one tensor of token ids is needed")
-    return windows, counts
+    return padded, counts
 
 
 def _ends(graph, length):

@@ -19,11 +19,13 @@ class Step:
     """A program that computes the logits of ``rows`` tokens at a position (scalar register ``POSITION`` of
     `weft.lower.positions`).
 
-    ``image``: the memory with this program's code; ``ids``, ``logits``: its input and output (`weft.lower.HostTensor`).
+    ``image``: the memory with this program's code; ``ids``, ``logits``: its input and output (`weft.lower.HostTensor`);
+    ``probes``: which instruction computes what (`weft.lower.probes.Probes`), rows counted from the position.
     """
     image: Image
     ids: object
     logits: object
+    probes: object = None
 
     @property
     def rows(self):
@@ -93,6 +95,17 @@ class DecoderProgram:
             self._golden[name] = GoldenMachine(self.steps[name].image)
         return self._golden[name]
 
+    def intermediates(self, ids):
+        """Integer values of every tensor that the program computes for token ids int[tokens] from position 0 on:
+        ``{tensor: int64[tokens, features]}``, what the golden model wrote, all of it by the program ``prefill``."""
+        step, session, parts = self.steps["prefill"], self.session("golden"), []
+        for start in range(0, len(ids), step.rows):
+            collector = step.probes.collector(self.config, 1)
+            part = ids[start:start + step.rows]
+            session.run("prefill", part, start, len(part), collector.add)
+            parts.append({name: values[0, :len(part)] for name, values in collector.values.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
     # Files.
 
     def save(self, path):
@@ -102,6 +115,9 @@ class DecoderProgram:
         for name, step in self.steps.items():
             image, tensors[f"{name}.sources"] = image_description(step.image)
             steps.append({"name": name, "ids": asdict(step.ids), "logits": asdict(step.logits), **image})
+            if step.probes is not None:
+                steps[-1]["probes"] = step.probes.description
+                tensors |= {f"{name}.probe.{key}": array for key, array in step.probes.arrays.items()}
         tensors |= {f"asset.{name}": np.frombuffer(bytes(data), np.uint8) for name, data in self.assets.items()}
         values = {n: int(getattr(self, n)) for n in ("max_length", "vocabulary", "zero", *_COUNTS)}
         write_container(path, {"kind": "decoder", "isa": isa.VERSION, "config": self.config.to_dict(), "steps": steps,
@@ -111,11 +127,15 @@ class DecoderProgram:
     def from_container(cls, description, tensors, config):
         """The program of what `weft.container.read_program` returned."""
         from weft.lower import HostTensor
+        from weft.lower.probes import Probes
 
         d, steps = description, {}
         for step in d["steps"]:
             image = image_from(config, tensors["constant"], step, tensors[f"{step['name']}.sources"])
-            steps[step["name"]] = Step(image, HostTensor(**step["ids"]), HostTensor(**step["logits"]))
+            probes = None
+            if "probes" in step:
+                probes = Probes.from_description(step["probes"], named(tensors, f"{step['name']}.probe."))
+            steps[step["name"]] = Step(image, HostTensor(**step["ids"]), HostTensor(**step["logits"]), probes)
         return cls(steps, d["max_length"], d["vocabulary"], tensors["logits.scale"], d["zero"],
                    *(d[name] for name in _COUNTS), tuple(d["stop"]),
                    {n: a.tobytes() for n, a in named(tensors, "asset.").items()})

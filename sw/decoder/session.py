@@ -106,13 +106,15 @@ class Session:
             start = position // unit * unit
             name = "decode" if known.size - start <= unit else "prefill"
             stop = min(known.size, start + (unit if name == "decode" else chunk))
-            results.append(self._run(name, known[start:stop], start, stop - position)[position - start:])
+            results.append(self.run(name, known[start:stop], start, stop - position)[position - start:])
             position = stop
         self._ids = known
         return np.concatenate(results) if results else np.empty((0, steps["decode"].logits.features), np.float32)
 
-    def _run(self, name, ids, position, fresh):
-        """Logits of ``ids`` at ``position`` by program ``name``; the last ``fresh`` of them are new."""
+    def run(self, name, ids, position, fresh, observe=None):
+        """Logits of ``ids`` at ``position`` by program ``name``, "prefill" or "decode", which takes that many at once;
+        earlier positions have been run, and the last ``fresh`` of these are new. ``observe``: see
+        `weft.sim.golden.GoldenMachine.run`."""
         program, step = self.program, self.program.steps[name]
         rows = np.zeros((step.rows, 1), np.int32)
         rows[:ids.size, 0] = ids
@@ -122,7 +124,7 @@ class Session:
         if self.backend != "golden":
             rtl = program.prepare().run(step.image, inputs, registers=registers, **self._options)
         if self.backend != "rtl":
-            golden = program.golden(name).run(inputs, registers)
+            golden = program.golden(name).run(inputs, registers, observe)
         if self.backend == "verify":
             from weft.sim.compare import compare
 

@@ -151,7 +151,7 @@ class Builder:
             array = self.host_array(Host(writer.value, tuple(wanted.shape), wanted, dtype))
             self.memo[key] = self.emit(fg.FInput, *wanted.shape, kind="float", value=array, origin=writer.origin)
         shape = act.shape if index is None else tuple(wanted.shape)
-        return Act(self.memo[key], shape, None, act.expr, act.centered)
+        return Act(self.memo[key], shape, None, act.expr, act.centered, given=act.given)
 
     def split(self, act, index=None):
         """``(rows, columns)`` of ``act`` seen as ``[all leading axes, last axis]`` (or of the given map)."""
@@ -195,7 +195,8 @@ class Builder:
         match op:
             case fg.FLinear():
                 out = self.emit(fg.FLinear, tensor.rows, n, macs=op.origin.macs * n // tensor.features, x=op.x,
-                                weight=op.weight[columns], bias=op.bias[columns], origin=op.origin)
+                                weight=op.weight[columns], bias=op.bias[columns], given=op.given,
+                                steps=None if op.steps is None else op.steps[columns], origin=op.origin)
             case fg.FUnary():
                 out = self.emit(fg.FUnary, tensor.rows, n, x=self.columns(op.x, columns), function=op.function,
                                 label=op.label, origin=op.origin)

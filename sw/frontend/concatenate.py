@@ -57,9 +57,11 @@ def _joined(builder, names):
     match ops[0]:
         case _ if len(names) == 1:
             return names[0]
-        case fg.FLinear() if all(isinstance(op, fg.FLinear) for op in ops) and _equal(ops, "x"):
+        case fg.FLinear() if all(isinstance(op, fg.FLinear) for op in ops) and _equal(ops, "x", "given"):
+            kept = all(op.steps is not None for op in ops)
             return builder.emit(fg.FLinear, rows, features, macs=macs, origin=ops[0].origin, x=ops[0].x,
-                                weight=torch.cat([op.weight for op in ops]), bias=torch.cat([op.bias for op in ops]))
+                                weight=torch.cat([op.weight for op in ops]), bias=torch.cat([op.bias for op in ops]),
+                                given=ops[0].given, steps=torch.cat([op.steps for op in ops]) if kept else None)
         case fg.FAttention() if all(isinstance(op, fg.FAttention) for op in ops) and _equal(
                 ops, "heads", "kv_heads", "head_dim", "batch", "q_len", "k_len", "scale", "mask", "causal"):
             q, k, v = (_joined(builder, [getattr(op, role) for op in ops]) for role in "qkv")

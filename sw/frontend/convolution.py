@@ -40,14 +40,14 @@ def convolution(builder, linear, x, weight, bias, stride, padding, dilation, gro
         raise builder.error(f"a convolution with padding {padding} is not supported; without padding it is")
     batched = len(x.shape) == len(kernel) + 2
     if not batched:
-        x = Act(x.base, (1, *x.shape), x.map[None], x.expr, x.centered)
+        x = Act(x.base, (1, *x.shape), x.map[None], x.expr, x.centered, given=x.given)
     index = _windows(x, kernel, stride, dilation)
     dense = _dense(builder.weight(weight, "weight"), groups)
     positions = tuple(index.shape[:1 + len(kernel)])
 
     def part(index, weight, bias):
         shape = (*positions, prod(index.shape[len(positions):]))
-        view = Act(x.base, shape, index.reshape(shape), x.expr, x.centered)
+        view = Act(x.base, shape, index.reshape(shape), x.expr, x.centered, given=x.given)
         return linear(view, Const(weight.reshape(len(weight), -1)), bias)
 
     if prod(kernel) == 1 or builder.holds_rows(x, index.reshape(prod(positions), -1)):

@@ -46,7 +46,8 @@ def _step(op, env):
         case fg.FEmbed():
             return op.table[env[op.ids].reshape(-1).long()]
         case fg.FLinear():
-            return torch.nn.functional.linear(env[op.x], op.weight, op.bias)
+            x = env[op.x] if op.given is None else op.given.apply(env[op.x])
+            return torch.nn.functional.linear(x, op.weight, op.bias)
         case fg.FAdd():
             return env[op.a] + env[op.b]
         case fg.FMultiply():

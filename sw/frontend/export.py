@@ -102,7 +102,8 @@ def export_model(model, args=(), kwargs=None, is_known=lambda target: True):
     _check_finite(model)
     training = {module: module.training for module in model.modules()}
     try:
-        model.eval()
+        if not isinstance(model, torch.fx.GraphModule):     # what was exported before has its mode fixed
+            model.eval()
         with torch.no_grad(), warnings.catch_warnings():
             # torch warns about its own use of what it deprecates; the user can do nothing about it.
             warnings.simplefilter("ignore", FutureWarning)

@@ -14,8 +14,10 @@ def _into_producer(graph, op):
         return None
     match producer:
         case fg.FLinear():
+            kept = producer.steps is not None and bool((op.scale != 0).all())
             return replace(producer, weight=producer.weight * op.scale[:, None],
-                           bias=producer.bias * op.scale + op.shift, out=op.out)
+                           bias=producer.bias * op.scale + op.shift, out=op.out,
+                           steps=producer.steps * op.scale.abs() if kept else None)
         case fg.FNorm():
             return replace(producer, gamma=producer.gamma * op.scale, beta=producer.beta * op.scale + op.shift,
                            out=op.out)
@@ -57,7 +59,7 @@ def fuse(graph):
         if merged is not None:
             graph.ops = [merged if o is op else o for o in graph.ops if o.out != op.x]
     for op in graph.ops:
-        if isinstance(op, fg.FLinear):
+        if isinstance(op, fg.FLinear) and op.given is None and op.steps is None:
             producer = graph.producer(op.x)
             while isinstance(producer, fg.FAffine):
                 op.bias = op.bias + op.weight @ producer.shift

@@ -11,7 +11,7 @@ import torch
 
 from weft.qgraph import Origin
 
-__all__ = ["FTensor", "FOp", "FInput", "FConst", "FEmbed", "FLinear", "FAdd", "FMultiply", "FAffine", "FUnary", "FNorm",
+__all__ = ["FTensor", "Given", "FOp", "FInput", "FConst", "FEmbed", "FLinear", "FAdd", "FMultiply", "FAffine", "FUnary", "FNorm",
            "FRotary", "FAttention", "FSelect", "FConcat", "FOutput", "FloatGraph"]
 
 
@@ -22,6 +22,18 @@ class FTensor:
     name: str
     rows: int
     features: int
+
+
+@dataclass(frozen=True)
+class Given:
+    """An int8 form that a model prescribes: the value is ``(q - zero) * scale``."""
+
+    scale: float
+    zero: int
+
+    def apply(self, x):
+        """``x`` after quantization to this form and back."""
+        return (torch.clamp(torch.floor(x / self.scale + 0.5) + self.zero, -128, 127) - self.zero) * self.scale
 
 
 @dataclass(eq=False, kw_only=True)
@@ -72,11 +84,17 @@ class FEmbed(FOp):
 
 @dataclass(eq=False, kw_only=True)
 class FLinear(FOp):
-    """``out = x @ weight.T + bias``; weight ``[N, K]``, bias ``[N]``."""
+    """``out = x @ weight.T + bias``; weight ``[N, K]``, bias ``[N]``.
+
+    ``given``: the form in which the model quantizes x before it. ``steps`` float64[N]: the weights of output n are
+    integers in -127..127 times ``steps[n]``, which are to be kept.
+    """
 
     x: str
     weight: torch.Tensor
     bias: torch.Tensor
+    given: Given | None = None
+    steps: torch.Tensor | None = None
     _reads = ("x",)
 
 

@@ -8,7 +8,7 @@ from math import prod
 
 import torch
 
-from weft.frontend import elementwise, norms
+from weft.frontend import elementwise, norms, prequantized
 from weft.frontend import graph as fg
 from weft.frontend.attention import as_mask, attention
 from weft.frontend.concatenate import concatenate
@@ -21,13 +21,13 @@ __all__ = ["HANDLERS", "SUPPORTED"]
 SUPPORTED = ("linear layers and matrix products with weights, convolutions without padding, attention "
              "(scaled_dot_product_attention or matmul-softmax-matmul), layer and RMS norms, means over tokens, embeddings, "
              "residual additions, products of activations, rotary embedding, elementwise functions of one "
-             "activation, views, row selection, concatenation, and integer or mask arithmetic on inputs")
+             "activation, views, row selection, concatenation, static quantization to 8 bits, and integer or mask arithmetic on inputs")
 
 
 def _linear(builder, node, x, weight, bias=None):
     if not isinstance(weight, Const):
         return None
-    x = builder.activation(x)
+    x, steps = builder.activation(x), weight.steps
     weight = builder.weight(weight, "weight")
     bias = torch.zeros(weight.shape[0]) if bias is None else builder.weight(bias, "bias").reshape(-1)
     name, rows, columns = builder.rowwise(x)
@@ -35,7 +35,7 @@ def _linear(builder, node, x, weight, bias=None):
     if columns is not None:  # the layer reads some features, or in another order: its weights can absorb that
         weight = torch.zeros(weight.shape[0], tensor.features).index_add_(1, columns, weight)
     out = builder.emit(fg.FLinear, tensor.rows, weight.shape[0], x=name, weight=weight,
-                       bias=bias.expand(weight.shape[0]).contiguous(),
+                       bias=bias.expand(weight.shape[0]).contiguous(), given=x.given, steps=steps,
                        macs=prod(x.shape) * weight.shape[0])
     return builder.result(out, (*x.shape[:-1], weight.shape[0]), rows)
 
@@ -164,8 +164,10 @@ def _conv(builder, node, x, weight, bias=None, stride=1, padding=0, dilation=1, 
             raise builder.error(f"a convolution with padding {padding!r} is not supported; without padding it is")
         padding = 0
 
-    def linear(*operands):
-        return _linear(builder, node, *operands)
+    steps = weight.steps
+
+    def linear(x, weight, bias):
+        return _linear(builder, node, x, Const(weight.tensor, weight.name, steps), bias)
 
     return convolution(builder, linear, x, weight, bias, stride, padding, dilation, groups)
 
@@ -187,7 +189,7 @@ def _stack(builder, node, values, dim=0):
 
 def _unsqueezed(act, dim):
     index = act.map.unsqueeze(dim)
-    return Act(act.base, tuple(index.shape), index, act.expr, act.centered)
+    return Act(act.base, tuple(index.shape), index, act.expr, act.centered, given=act.given)
 
 
 HANDLERS = {
@@ -200,4 +202,5 @@ HANDLERS = {
     "layer_norm": norms.layer_norm, "native_layer_norm": norms.native_layer_norm, "rms_norm": norms.rms_norm,
     "mean": _mean, "var": norms.variance, "rsqrt": norms.power(-0.5), "sqrt": norms.power(0.5),
     "reciprocal": norms.power(-1.0), "pow": norms.pow_scalar,
+    **prequantized.HANDLERS,
 }

@@ -9,7 +9,7 @@ from math import prod
 
 import torch
 
-from weft.frontend import host_steps, operators, rotary
+from weft.frontend import host_steps, operators, prequantized, rotary
 from weft.frontend import graph as fg
 from weft.frontend.builder import Builder
 from weft.frontend.elementwise import elementwise
@@ -215,7 +215,9 @@ class _Translator:
 
     def fold(self, node, args, kwargs):
         result = node.target(*_unwrap(args), **_unwrap(kwargs))
-        wrapped = _wrap(result)
+        wrapped, name = _wrap(result), _name(node.target)[0]
+        if name in prequantized.HANDLERS and name.startswith("de"):
+            return prequantized.weight(node, name, args, wrapped)
         if isinstance(wrapped, Const) and len([a for a in args if isinstance(a, Const)]) == 1:
             wrapped.name = next(a for a in args if isinstance(a, Const)).name
         return wrapped
@@ -239,7 +241,7 @@ class _Translator:
             index = None if is_identity(index, count) else index.contiguous()
             if isinstance(subject, Host):
                 return Host(subject.base, shape, index, subject.dtype)
-            return Act(subject.base, shape, index, subject.expr, subject.centered)
+            return Act(subject.base, shape, index, subject.expr, subject.centered, given=subject.given)
 
         return rebuild(result)
 

@@ -19,10 +19,14 @@ __all__ = ["Const", "Value", "Host", "Act", "Expr", "Mix", "Scores", "Probs", "R
 
 @dataclass(eq=False)
 class Const:
-    """A tensor known at compile time; ``name`` is its name in the model, for errors."""
+    """A tensor known at compile time; ``name`` is its name in the model, for errors.
+
+    ``steps``: see `weft.frontend.graph.FLinear`, of a weight that the model holds as integers.
+    """
 
     tensor: torch.Tensor
     name: str = ""
+    steps: torch.Tensor | None = None
 
     @property
     def shape(self):
@@ -69,12 +73,14 @@ class Expr:
 class Act(Value):
     """Activations: ``expr`` (None: itself) of elements of float graph tensor ``base``.
 
-    ``centered`` marks a value from which its own mean over the last axis was subtracted.
+    ``centered`` marks a value from which its own mean over the last axis was subtracted. ``given``: the 8-bit form
+    (`weft.frontend.graph.Given`) that the model prescribes for it as a linear layer's input.
     """
 
     expr: Expr | None = None
     centered: bool = False
     cache: dict = field(default_factory=dict)
+    given: object = None
 
 
 @dataclass(eq=False)

@@ -52,12 +52,12 @@ class HostTensor:
 @dataclass
 class Lowered:
     """Result of `lower`: the image, its inputs and outputs, the compulsory memory traffic in bytes, and which instruction
-    computes what (`weft.lower.probes.Probes`; None of a program that runs at a position)."""
+    computes what (`weft.lower.probes.Probes`; in a program that runs at a position, rows count from there)."""
     image: Image
     inputs: list
     outputs: list
     compulsory_bytes: int
-    probes: Probes | None = None
+    probes: Probes
 
 
 class _Ids:

@@ -4,6 +4,7 @@ from .assemble import assemble
 from .lowering import Lowered, fit
 from .memory import MemoryMap
 from .positions import Offsets, dispatch
+from .probes import Probes
 from .traffic import compulsory_bytes
 
 __all__ = ["lower_stepped"]
@@ -33,5 +34,7 @@ def lower_stepped(programs, config):
     result = {}
     for name, versions in fitted.items():
         last = versions[-1][1]
-        result[name] = Lowered(made.images[name], *last.host_tensors(made.first), compulsory_bytes(last.graph))
+        # All versions compute the same tensors, of the same rows.
+        probes = Probes.of_program(last.graph, last.channels, [item.result for item in code[name]])
+        result[name] = Lowered(made.images[name], *last.host_tensors(made.first), compulsory_bytes(last.graph), probes)
     return result

@@ -21,13 +21,13 @@ class ScoreScales:
     product: float
 
 
-def score_scales(q, k, op, options):
-    """`ScoreScales` of int8 queries and keys observed as ``q`` and ``k``, of attention ``op`` (`FAttention`).
+def score_scales(q, k, v, op, options):
+    """`ScoreScales` of int8 queries and keys of attention ``op`` (`FAttention`), observed with its values as ``q, k, v``.
 
     One multiplier serves all scores, so ``scale_q[h, c] * scale_k[g(h), c]`` is one constant. What is free is how
     each feature's range is shared between q and k: in the ratio ``(peak_q[c] / peak_k[c]) ** a``. With a = 1 no product of
     features has less than its share, with a = 0 q and k have one scale each. ``options`` choose the exponent and
-    the range by the error of the scores of the sample rows.
+    the range by the error of the attention's result, each sample row of q attending to all those of k.
     """
     kv_heads, d = op.kv_heads, op.head_dim
     group = op.heads // kv_heads
@@ -37,7 +37,14 @@ def score_scales(q, k, op, options):
     q_peak, k_peak = np.maximum(q_peak, floor), np.maximum(k_peak, floor)
     queries = q.rows[:_ROWS].reshape(-1, kv_heads, group, d).transpose(1, 2, 0, 3).reshape(kv_heads, -1, d)
     keys = k.rows[:_ROWS].reshape(-1, kv_heads, d).transpose(1, 2, 0)
-    wanted = queries @ keys
+    values = v.rows[:_ROWS].reshape(-1, kv_heads, d).transpose(1, 0, 2)
+
+    def result(scores):
+        scores = scores * op.scale
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        return weights @ values / weights.sum(-1, keepdims=True)
+
+    wanted = result(queries @ keys)
 
     def attempt(exponent, share):
         balance = (q_peak / k_peak) ** (exponent or 0.0)
@@ -49,7 +56,8 @@ def score_scales(q, k, op, options):
             most = [(q_peak / first).max() * share**0.5, (k_peak / second).max() * share**0.5]
         most = np.maximum(most, 1e-12) / 127
         first, second = first * most[0], second * most[1]
-        got = rounded(queries, first[:, None]) @ rounded(keys, second[:, :, None])
+        got = result(rounded(queries, first[:, None].astype(np.float32))
+                     @ rounded(keys, second[:, :, None].astype(np.float32)))
         scales = ScoreScales(first[:, None].repeat(group, 1).reshape(-1), second.reshape(-1), float(most[0] * most[1]))
         return float(((got - wanted) ** 2).sum()), scales
 

@@ -175,18 +175,19 @@ class _Build:
 
     def FUnary(self, op):
         linear = self.plan.fused_linear(op)
+        form = self.plan.eight(op.out)
         if self.plan.is_relu(op):
-            self.linear(linear, op.out, "linear")
+            self.linear(linear, op.out, form)
         else:
             table, wide = self.plan.tables(op)
             index = _Index(self.plan.per_neuron(op, table.in_scale, wide and wide.in_scale), table.in_zero, "int8")
             if linear is not None:
                 second = {"wide": self.plan.wide[op.out], "wide_table": wide.values} if wide else {}
-                self.linear(linear, op.out, "linear", target=index, table=table.values, **second)
+                self.linear(linear, op.out, form, target=index, table=table.values, **second)
             else:
                 source, x = self.plan.target(op.x, "int16"), self.form(op.x, "int16")
-                self.requant(x, source, self.new(op.out, "linear"), index, table=table.values)
-        self.others(op.out, "linear")
+                self.requant(x, source, self.new(op.out, form), index, table=table.values)
+        self.others(op.out, form)
 
     def FNorm(self, op):
         source = self.plan.target(op.x, "int16")
@@ -196,7 +197,7 @@ class _Build:
             raise CompileError(f"the norm's epsilon {op.eps} is too large beside its input's range, at {op.origin}")
         forms = sorted(self.plan.forms[op.out], key=str)
         # Two forms are direct: int16 first, then the linear layers' input; any further one is requantized.
-        direct = [f for f in ("int16", "linear") if f in forms] or forms[:1]
+        direct = [f for f in ("int16", self.plan.eight(op.out)) if f in forms] or forms[:1]
         gamma, beta = op.gamma.numpy(), op.beta.numpy()
         outs, rescales = [], []
         for form in direct:
@@ -217,22 +218,27 @@ class _Build:
 
     def linear(self, op, out, form, target=None, **extra):
         """Emit layer ``op`` with results in ``form`` of float tensor ``out`` (``target``: of the table's index)."""
-        source = self.plan.target(op.x, "linear")
+        source = self.plan.target(op.x, self.plan.source(op))
         target = target or self.plan.target(out, form)
         features = op.weight.shape[1]
         weight, bias = op.weight.numpy().astype(np.float64), op.bias.numpy().astype(np.float64)
         scale = np.broadcast_to(source.scale, features)
         real = self.plan.observed[self.plan.root(op.x)].rows.astype(np.float64)
         seen = integers.quantize_array(real, scale, source.dtype, source.zero).astype(np.float64) - source.zero
-        q, step = integers.quantize_weights(weight * scale, bias, (seen**2).mean(0) + 1e-6)
-        if self.plan.choices(op).correct_bias:
+        if op.steps is None:
+            q, step = integers.quantize_weights(weight * scale, bias, (seen**2).mean(0) + 1e-6)
+        else:
+            steps = op.steps.numpy()
+            q, step = np.floor(weight / steps[:, None] + 0.5).astype(np.int8), steps * scale[0]
+        # A model that comes quantized was trained or calibrated with the error in it.
+        if self.plan.choices(op).correct_bias and op.steps is None and op.given is None:
             bias = bias - (seen.mean(0) @ (q * step[:, None]).T - real.mean(0) @ weight.T)
         integer_bias = np.floor(bias / step + 0.5).astype(np.int64) - source.zero * q.sum(1, dtype=np.int64)
         integers.check_accumulator(q, integer_bias, source.dtype, op.origin)
         rescale = integers.linear_rescale(step / target.scale, integer_bias, target.dtype, target.zero)
         name = self.new(out, form)
-        self.out.ops.append(qg.Linear(out=name, origin=op.origin, x=self.form(op.x, "linear"), weight=q, rescale=rescale,
-                                      **extra))
+        self.out.ops.append(qg.Linear(out=name, origin=op.origin, x=self.form(op.x, self.plan.source(op)), weight=q,
+                                      rescale=rescale, **extra))
 
     def FAttention(self, op):
         roles = [(name, (role, op.out)) for role, name in zip("qkv", (op.q, op.k, op.v))]

@@ -32,7 +32,8 @@ def sort_neurons(graph, plan, block):
         if not isinstance(op, fg.FUnary) or plan.is_relu(op) or op.x not in plan.activation:
             continue
         readers = plan.readers[op.out]
-        if graph.is_output(op.out) or not readers or not all(isinstance(r, fg.FLinear) for r in readers):
+        if graph.is_output(op.out) or not readers or not all(
+                isinstance(r, fg.FLinear) and r.given is None and r.steps is None for r in readers):
             continue
         peak = plan.observed[op.out].peak
         order = np.argsort(-peak, kind="stable")
@@ -44,6 +45,7 @@ def sort_neurons(graph, plan, block):
         index = torch.from_numpy(order)
         producer = plan.writers[op.x]
         producer.weight, producer.bias = producer.weight[index], producer.bias[index]
+        producer.steps = None if producer.steps is None else producer.steps[index]
         for reader in readers:
             reader.weight = reader.weight[:, index]
         for name in (op.x, op.out):

@@ -1,10 +1,11 @@
 """Which integer forms each tensor of the float graph needs, what is fused, and the scale of every form.
 
 Forms: "int16" (residual stream; one scale for all tensors joined by additions), "linear" (8 bits, input of linear
-layers), and ("q" | "k" | "v", attention) (int8 operands of one attention).
+layers, chosen here), ("given", form) (int8 input of linear layers, prescribed by the model), and ("q" | "k" | "v",
+attention) (int8 operands of one attention).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ class Plan:
         for op in reversed(self.graph.ops):
             match op:
                 case fg.FLinear():
-                    self._need(op.x, "linear")
+                    self._need(op.x, self.source(op))
                 case fg.FAttention():
                     self._need(op.q, ("q", op.out))
                     self._need(op.k, ("k", op.out))
@@ -122,6 +123,17 @@ class Plan:
                     self._need(op.x, "int16")
                 case fg.FUnary() if op.x not in self.activation:
                     self._need(op.x, "int16")
+
+    @staticmethod
+    def source(layer):
+        """Form in which a linear layer reads its input."""
+        return "linear" if layer.given is None else ("given", layer.given)
+
+    def eight(self, name):
+        """The 8-bit form in which ``name`` is computed where it is computed with 8 bits: what a model prescribes if
+        nothing else is asked for."""
+        given = [form for form in self.forms[name] if form[0] == "given"]
+        return given[0] if given and "linear" not in self.forms[name] else "linear"
 
     def factor(self, name):
         """Form in which a tensor enters a product of activations: 8 bits only where it comes with 8 bits."""
@@ -184,7 +196,9 @@ class Plan:
             # A factor has no zero point: it would have to be multiplied with the other factor.
             multiplied = any(isinstance(r, fg.FMultiply) for f in self._followers(op.out) for r in self.readers[f])
             zeros = (None, 0 if multiplied else None)
-            table, second = table_for(op.function, seen.part(slice(wide, None)), zeros), None
+            form = self.eight(op.out)
+            fixed = None if form == "linear" else (form[1].scale, form[1].zero)
+            table, second = table_for(op.function, seen.part(slice(wide, None)), zeros, fixed), None
             if wide:
                 second = table_for(op.function, seen.part(slice(0, wide)), (table.in_zero, table.out_zero))
             self._tables[op.out] = table, second
@@ -203,7 +217,13 @@ class Plan:
             return self._int16(name)
         key = (self.root(name), form)
         if key not in self._targets:
-            self._targets[key] = self._linear_input(key[0]) if form == "linear" else self._operand(form)
+            match form:
+                case "linear":
+                    self._targets[key] = self._linear_input(key[0])
+                case "given", given:
+                    self._targets[key] = Form(np.array([given.scale]), given.zero, "int8")
+                case _:
+                    self._targets[key] = self._operand(form)
         return self._targets[key]
 
     def choices(self, op):
@@ -225,8 +245,9 @@ class Plan:
         return Form(migrated_scale(seen, weights, options), 0, "int8")
 
     def _layers(self, name):
-        """The linear layers that read ``name`` or rows of it."""
-        return [op for f in self._followers(name) for op in self.readers[f] if isinstance(op, fg.FLinear)]
+        """The linear layers that read ``name`` or rows of it in the form that is chosen here."""
+        return [op for f in self._followers(name) for op in self.readers[f]
+                if isinstance(op, fg.FLinear) and self.source(op) == "linear"]
 
     def _shared_choices(self, layers):
         """`LayerOptions` for the input that ``layers`` share; CompileError where they want different ones."""
@@ -237,20 +258,26 @@ class Plan:
             if self.choices(layer).of_input != first.of_input:
                 raise CompileError(f"quantization: {layers[0].origin.module} and {layer.origin.module} read the same tensor, "
                                    "so the choices for their input must be the same")
-        return first
+        return self._absorbable(first, layers)
+
+    @staticmethod
+    def _absorbable(options, layers):
+        """``options`` without migration where weights are fixed integers."""
+        return replace(options, migration=0) if any(layer.steps is not None for layer in layers) else options
 
     def is_relu(self, op):
-        """Whether a unary operation fused into a linear layer is a plain ReLU (then clamping at 0 computes it)."""
-        return op.x in self.activation and _is_relu(op)
+        """Whether a unary operation fused into a linear layer is a plain ReLU that clamping at the least integer computes."""
+        form = self.eight(op.out)
+        return op.x in self.activation and (form == "linear" or form[1].zero == -128) and _is_relu(op)
 
     def attention(self, op):
         """``(ScoreScales, scale of the values, scale of the result)`` of an `FAttention`."""
         if op.out not in self._attentions:
             q, k, v = (self.observed[self.root(name)] for name in (op.q, op.k, op.v))
-            layers = [layer.weight.numpy() for layer in self._layers(op.out)]
-            options = self.choices(op)
-            self._attentions[op.out] = (score_scales(q, k, op, options),
-                                        *value_scales(v, self.observed[op.out], layers, op, options))
+            layers, options = self._layers(op.out), self.choices(op)
+            self._attentions[op.out] = (score_scales(q, k, v, op, options),
+                                        *value_scales(v, self.observed[op.out], [layer.weight.numpy() for layer in layers],
+                                                      op, self._absorbable(options, layers)))
         return self._attentions[op.out]
 
     def _operand(self, form):

@@ -87,13 +87,13 @@ def _function(function, x):
         return function(torch.from_numpy(np.asarray(x, np.float32))).double().numpy()
 
 
-def table_for(function, observed, zeros=(None, None)):
+def table_for(function, observed, zeros=(None, None), out=None):
     """`Table` of an elementwise function for inputs like the observed ones.
 
     The input range is searched: where the function is flat (a GELU far below 0), clipping costs nothing and makes
     steps finer elsewhere. Elsewhere it is refused even where the mean error falls: the rare large values of a
     transformer's activations carry more than their share (clipping them by mean error ruins MiniLM's embeddings).
-    ``zeros`` fixes the zero points of input and output.
+    ``zeros`` fixes the zero points of input and output, ``out`` scale and zero point of the output.
     """
     sample = observed.rows.reshape(-1)
     if len(sample) > 40000:
@@ -112,7 +112,7 @@ def table_for(function, observed, zeros=(None, None)):
             # Entries that calibration came nowhere near must not make the others coarser.
             near = entries[(low := max(0, int(np.floor(least / scale)) + zero + 128)):
                            max(low + 1, int(np.ceil(most / scale)) + zero + 129)]
-            out_scale, out_zero = _grid(float(near.min()), float(near.max()), zeros[1])
+            out_scale, out_zero = out or _grid(float(near.min()), float(near.max()), zeros[1])
             values = np.clip(np.floor(entries / out_scale + 0.5) + out_zero, -128, 127)
             index = np.clip(np.floor(sample / scale + 0.5) + zero, -128, 127).astype(np.int64) + 128
             error = float((((values[index] - out_zero) * out_scale - wanted) ** 2).mean())

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import weft
+from weft.decoder.pipeline import causal_graph, windows
 from weft.frontend import import_model
 from weft.quantize import quantize
 from weft.quantize.execute import execute
@@ -109,11 +110,74 @@ def test_another_model_and_no_data_are_refused(block):
         weft.accuracy_report(model, program, [])
 
 
-def test_a_decoder_is_refused(block):
-    model, _, _, batches = block
-    decoder = weft.DecoderProgram({}, 8, 12, np.ones(1), 0, 0, 0, 0)
-    with pytest.raises(weft.InputError, match="takes a weft.Program, not a DecoderProgram"):
-        weft.accuracy_report(model, decoder, batches)
+class Causal(nn.Module):
+    """Two attention layers and a norm, so that caches matter."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.norm, self.out = nn.Embedding(12, 8), nn.LayerNorm(8), nn.Linear(8, 12)
+        self.qkv = nn.ModuleList(nn.Linear(8, 24) for _ in range(2))
+
+    def forward(self, ids):
+        x = self.embed(ids)
+        for layer in self.qkv:
+            q, k, v = layer(x).view(1, -1, 3, 2, 4).permute(2, 0, 3, 1, 4)
+            y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            x = x + y.transpose(1, 2).reshape(x.shape)
+        return self.out(self.norm(x))
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    """``(model, decoder program, its quantized graph, token ids)``."""
+    torch.manual_seed(1)
+    model, texts = Causal().eval(), [torch.randint(12, (n,)) for n in (19, 11)]
+    program = weft.compile_decoder(model, config=CONFIG, max_length=19, calibration=texts)
+    graph, kwargs = causal_graph(model, 19)
+    padded, counts = windows(texts, 19)
+    quantized = quantize(graph, [((ids,), kwargs) for ids in padded], None, CONFIG.key_block, CONFIG.panel, counts)
+    return model, program, quantized, texts
+
+
+def test_intermediates_of_a_decoder_are_those_of_the_whole_graph(decoder, tmp_path):
+    _, program, quantized, texts = decoder
+    program.save(tmp_path / "causal.weft")
+    program = weft.load(tmp_path / "causal.weft")
+    assert program.steps["prefill"].rows < len(texts[1])
+    for ids in texts:
+        padded = nn.functional.pad(ids, (0, 19 - len(ids)))[None]
+        wanted = execute(quantized, quantized.host.prepare((padded,))[0], keep=True)
+        values = program.intermediates(ids.numpy())
+        assert set(values) == {name for op in quantized.ops if op.reads for name in op.writes}
+        for name, got in values.items():
+            np.testing.assert_array_equal(got, wanted[name][:len(ids)], name)
+
+
+def test_report_of_a_decoder(decoder):
+    model, program, _, texts = decoder
+    report = weft.accuracy_report(model, program, texts)
+    ratios = [row.snr_db for row in report.rows]
+    assert report.samples == 2 and ratios == sorted(ratios) and 20 < ratios[0] < 60
+    # Longer texts are cut into windows.
+    both = weft.accuracy_report(model, program, [torch.cat(texts)])
+    assert both.samples == 2 and [row.snr_db for row in both.rows] == ratios
+    with pytest.raises(weft.InputError, match="at least one"):
+        weft.accuracy_report(model, program, [])
+    with pytest.raises(weft.InputError, match="not compiled from this model"):
+        weft.accuracy_report(CausalOther(), program, texts)
+    with pytest.raises(weft.InputError, match="takes a weft.Program or weft.DecoderProgram, not a Causal"):
+        weft.accuracy_report(model, model, texts)
+
+
+class CausalOther(nn.Module):
+    """Another model of token ids."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(12, 10)
+
+    def forward(self, ids):
+        return self.embed(ids)
 
 
 def test_exact_tensors_have_no_ratio_in_json():
