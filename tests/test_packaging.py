@@ -62,7 +62,8 @@ def test_constraints_satisfy_the_ranges():
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement.name
 
 
-@pytest.mark.parametrize("name", ["setup", "test", "demo", "accuracy", "train_digits", "train_shakespeare", "train_sst2"])
+@pytest.mark.parametrize("name", ["setup", "test", "demo", "accuracy", "train_digits", "train_shakespeare", "train_sst2",
+                                  "compare_quantization"])
 def test_scripts_are_executable_and_parse(name):
     path = ROOT / "scripts" / name
     assert os.access(path, os.X_OK)

@@ -3,7 +3,7 @@
 Needs the package torchao (extra "pt2e"); importing this module imports it.
 """
 
-from torch.ops import aten
+import torch
 
 from weft.hw.errors import InputError
 
@@ -19,11 +19,10 @@ try:
 except ModuleNotFoundError as error:
     raise InputError("torchao is not installed; install it with: pip install 'weft[pt2e]'") from error
 
-import torch
-
 __all__ = ["AcceleratorQuantizer"]
 
-_LAYERS = (aten.linear.default, aten.conv1d.default, aten.conv2d.default)
+_aten = torch.ops.aten
+_LAYERS = (_aten.linear.default, _aten.conv1d.default, _aten.conv2d.default)
 
 
 class AcceleratorQuantizer(Quantizer):
