@@ -246,15 +246,16 @@ class _Build:
         if factor <= 0:
             raise CompileError(f"attention scores must be scaled by a positive number, not {op.scale}, at {op.origin}")
         score_mult, score_shift = integers.scalar_multiplier(factor, 2**16)
-        v, out = self.plan.target(op.v, ("v", op.out)), self.plan.target(op.out, "linear")
+        form = self.plan.result(op)
+        v, out = self.plan.target(op.v, ("v", op.out)), self.plan.target(op.out, form)
         ratio = float(v.scale[0] / out.scale[0])
         mult, shift = integers.scalar_multiplier(128 * ratio)
         names = [self.form(name, form) for name, form in roles]
-        self.emit(qg.Attention, self.new(op.out, "linear"), macs=op.origin.macs, q=names[0], k=names[1], v=names[2],
+        self.emit(qg.Attention, self.new(op.out, form), macs=op.origin.macs, q=names[0], k=names[1], v=names[2],
                   heads=op.heads, kv_heads=op.kv_heads, head_dim=op.head_dim, batch=op.batch, q_len=op.q_len,
                   k_len=op.k_len, score_mult=score_mult, score_shift=score_shift, out_mult=mult, out_shift=shift,
                   block=self.out.key_block, mask=None if op.mask is None else self.form(op.mask, None), causal=op.causal)
-        self.others(op.out, "linear")
+        self.others(op.out, form)
 
 
 class _Index:

@@ -275,10 +275,22 @@ class Plan:
         if op.out not in self._attentions:
             q, k, v = (self.observed[self.root(name)] for name in (op.q, op.k, op.v))
             layers, options = self._layers(op.out), self.choices(op)
-            self._attentions[op.out] = (score_scales(q, k, v, op, options),
-                                        *value_scales(v, self.observed[op.out], [layer.weight.numpy() for layer in layers],
-                                                      op, self._absorbable(options, layers)))
+            if self.result(op) == "linear":
+                weights = [layer.weight.numpy() for layer in layers]
+                values = value_scales(v, self.observed[op.out], weights, op, self._absorbable(options, layers))
+            else:
+                step = self.result(op)[1].scale
+                values = np.full(len(v.peak), max(float(v.peak.max()) / 127, step)), np.array([step])
+            self._attentions[op.out] = (score_scales(q, k, v, op, options), *values)
         return self._attentions[op.out]
+
+    def result(self, op):
+        """The form in which attention ``op`` is computed: with zero point 0, and steps not far below those of its
+        values."""
+        form = self.eight(op.out)
+        if form == "linear" or form[1].zero or 32 * form[1].scale < float(self.observed[self.root(op.v)].peak.max()) / 127:
+            return "linear"
+        return form
 
     def _operand(self, form):
         role, name = form

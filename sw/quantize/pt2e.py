@@ -3,6 +3,8 @@
 Needs the package torchao (extra "pt2e"); importing this module imports it.
 """
 
+from dataclasses import replace
+
 import torch
 
 from weft.hw.errors import InputError
@@ -24,6 +26,16 @@ __all__ = ["AcceleratorQuantizer"]
 _aten = torch.ops.aten
 _LAYERS = (_aten.linear.default, _aten.conv1d.default, _aten.conv2d.default)
 
+_ATTENTION = (_aten.scaled_dot_product_attention.default, _aten.matmul.default, _aten.bmm.default)
+_VIEWS = (_aten.view.default, _aten.reshape.default, _aten.transpose.int, _aten.permute.default, _aten.flatten.using_ints,
+          _aten.contiguous.default, _aten.clone.default, _aten.dropout.default)
+
+
+def _behind_views(node):
+    while node.op == "call_function" and node.target in _VIEWS:
+        node = node.args[0]
+    return node
+
 
 class AcceleratorQuantizer(Quantizer):
     """For ``prepare_pt2e`` and ``prepare_qat_pt2e``: int8 inputs, one scale and zero point a tensor, and symmetric int8
@@ -44,6 +56,8 @@ class AcceleratorQuantizer(Quantizer):
             inputs, weights = HistogramObserver, PerChannelMinMaxObserver
         self._input = QuantizationSpec(dtype=torch.int8, quant_min=-128, quant_max=127, qscheme=torch.per_tensor_affine,
                                        observer_or_fake_quant_ctr=inputs)
+        # An attention's result has no zero point; with one it would be rounded twice.
+        self._centered = replace(self._input, qscheme=torch.per_tensor_symmetric)
         self._weight = QuantizationSpec(dtype=torch.int8, quant_min=-127, quant_max=127, ch_axis=0,
                                         qscheme=torch.per_channel_symmetric, observer_or_fake_quant_ctr=weights)
 
@@ -52,8 +66,9 @@ class AcceleratorQuantizer(Quantizer):
         for node in model.graph.nodes:
             if node.op == "call_function" and node.target in _LAYERS:
                 x, weight = node.args[:2]
+                inputs = self._centered if _behind_views(x).target in _ATTENTION else self._input
                 node.meta["quantization_annotation"] = QuantizationAnnotation(
-                    input_qspec_map={x: self._input, weight: self._weight}, _annotated=True)
+                    input_qspec_map={x: inputs, weight: self._weight}, _annotated=True)
         return model
 
     def validate(self, model):

@@ -92,6 +92,37 @@ def test_integers_and_scales_are_kept():
     assert snr(run(graph, x), wanted) > 26      # the ranges are coarse
 
 
+def test_the_program_computes_what_the_graph_says():
+    model, x = Block().eval(), torch.randn(1, 6, 8)
+    config = weft.Config(rows=4, cols=4, scratchpad_kib=8, accumulator_kib=4)
+    graph = quantize(import_model(model, (x,)), [((x,), {})], None, config.key_block, config.panel)
+    got = weft.compile(model, (x,), config=config).run((x,)).outputs[0]
+    np.testing.assert_array_equal(got, run(graph, x))
+
+
+@pytest.mark.parametrize("zero, requants", [(0, 0), (3, 1)])
+def test_a_result_of_attention_with_a_zero_point_is_rounded_twice(zero, requants):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(6)
+            self.qkv, self.out = nn.Linear(8, 24), Quantized(8, 8, -1.5, 1.5)
+            self.out.zero = zero
+
+        def forward(self, x):
+            q, k, v = self.qkv(x).view(1, -1, 3, 2, 4).permute(2, 0, 3, 1, 4)
+            y = nn.functional.scaled_dot_product_attention(q, k, v)
+            return self.out(y.transpose(1, 2).reshape(x.shape))
+
+    model, x = Model().eval(), torch.randn(1, 6, 8)
+    graph = quantized(model, x)
+    assert sum(isinstance(op, qg.Requant) for op in graph.ops) == requants
+    form = graph.tensors[next(op.x for op in graph.ops if isinstance(op, qg.Linear) and op.origin.module == "out")]
+    assert (form.scale.tolist(), form.zero) == ([model.out.step], zero)
+    with torch.no_grad():
+        assert snr(run(graph, x), model(x).numpy()) > 30
+
+
 def test_a_layer_without_a_prescribed_input_keeps_its_integers():
     class Model(nn.Module):
         def __init__(self):
