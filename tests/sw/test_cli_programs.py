@@ -113,6 +113,18 @@ def test_lengths_of_compile(text_model_folder, tmp_path, capsys, arguments, word
     assert status == 2 and words in err
 
 
+def test_compile_takes_quantization_choices(program_file, text_model_folder, tmp_path, capsys):
+    arguments = ["compile", "--model", text_model_folder(), "--seq", "7", "--config", "tiny", "--calibrate",
+                 program_file.parent / "sentences.txt", "--out", tmp_path / "x.weft"]
+    status, _, err = weft_command(*arguments, "--quantize", "decoder.*=w8", capsys=capsys)
+    assert status == 2 and "pattern 'decoder.*' matches no module" in err
+    status, _, _ = weft_command(*arguments, "--quantize", "encoder.layer.*=migration:0,calibration:minmax", capsys=capsys)
+    assert status == 0
+    scales = {probe.name: probe.scale for probe in weft.load(tmp_path / "x.weft").probes.tensors}
+    before = {probe.name: probe.scale for probe in weft.load(program_file).probes.tensors}
+    assert any(len(set(before[name])) > 1 and len(set(scale)) == 1 for name, scale in scales.items())
+
+
 def test_too_long_a_text_names_both_lengths(program_file, capsys):
     status, _, err = weft_command("run", program_file, "--text", "a boat crosses the bay a boat", "--backend", "golden",
                                   capsys=capsys)
