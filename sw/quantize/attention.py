@@ -77,13 +77,14 @@ def value_scales(v, result, layers, op, options):
     peak = np.maximum(v.peak, max(v.peak.max(), 1e-12) * 1e-3)
 
     def spread(values):
-        return values.reshape(-1, kv_heads, 1, d).repeat(group, 2).reshape(len(values) if values.ndim > 1 else -1, op.heads * d)
+        heads = values.reshape(*values.shape[:-1], kv_heads, 1, d).repeat(group, -2)
+        return heads.reshape(*values.shape[:-1], op.heads * d)
 
     def scales(factor, share):
         most = (peak / factor).max() * share if share is not None else \
             max(np.percentile(np.abs(v.rows) / factor, options.percentile), 1e-12)
         scale = factor * (most / 127)
-        wide = spread(scale)[0]
+        wide = spread(scale)
         ratio = float((result.peak / (127 * wide)).max())
         return scale, wide * min(1.0, max(1.05 * ratio, 2.0**-6))
 
@@ -97,12 +98,13 @@ def value_scales(v, result, layers, op, options):
     averaging = min(1.0, float((rows**2).mean()) / max(float((values**2).mean()), 1e-30))
 
     def attempt(exponent, share):
-        scale, out = scales(np.ones_like(peak) if exponent is None else peak**exponent / reach ** (1 - exponent), share)
+        factor = np.ones_like(peak) if exponent is None else peak**exponent / reach ** (1 - exponent)
+        scale, out = scales(factor, share)
         absorbed = stacked * out.astype(np.float32)
         step = np.maximum(np.abs(absorbed).max(1, keepdims=True), 1e-30) / 127
         weight = (rounded(absorbed, step) / out.astype(np.float32)).T
         error = ((rounded(rows, out.astype(np.float32)) @ weight - wanted) ** 2).mean()
-        own = ((rounded(values, spread(scale)[0].astype(np.float32)) @ stacked.T - alone) ** 2).mean()
+        own = ((rounded(values, spread(scale).astype(np.float32)) @ stacked.T - alone) ** 2).mean()
         return float(error + averaging * own), (scale, out)
 
     return fit_range(options, (*options.strengths, 1.0), attempt)

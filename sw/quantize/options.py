@@ -32,6 +32,10 @@ class LayerOptions:
     the weights, 0 for not at all, or "search" for the one of none and ``strengths`` with the least error of the outputs.
     ``correct_bias``: take the layer's mean error out of its bias.
 
+    Behind an elementwise function, ``calibration`` is of the input of the function's table instead, and "mse" clips only
+    where the function is flat. The choices of an attention hold for its result too, in place of the next layer's. An
+    input form that the model prescribes stays.
+
     Raises CompileError naming a value that is out of range.
     """
 

@@ -198,9 +198,10 @@ class Plan:
             zeros = (None, 0 if multiplied else None)
             form = self.eight(op.out)
             fixed = None if form == "linear" else (form[1].scale, form[1].zero)
-            table, second = table_for(op.function, seen.part(slice(wide, None)), zeros, fixed), None
+            options = self._shared_choices(self._layers(op.out))
+            table, second = table_for(op.function, seen.part(slice(wide, None)), options, zeros, fixed), None
             if wide:
-                second = table_for(op.function, seen.part(slice(0, wide)), (table.in_zero, table.out_zero))
+                second = table_for(op.function, seen.part(slice(0, wide)), options, (table.in_zero, table.out_zero))
             self._tables[op.out] = table, second
         return self._tables[op.out]
 

@@ -87,10 +87,10 @@ def _function(function, x):
         return function(torch.from_numpy(np.asarray(x, np.float32))).double().numpy()
 
 
-def table_for(function, observed, zeros=(None, None), out=None):
+def table_for(function, observed, options, zeros=(None, None), out=None):
     """`Table` of an elementwise function for inputs like the observed ones.
 
-    The input range is searched: where the function is flat (a GELU far below 0), clipping costs nothing and makes
+    ``options`` (`LayerOptions`) say how the input range is chosen. With "mse" it is searched: where the function is flat (a GELU far below 0), clipping costs nothing and makes
     steps finer elsewhere. Elsewhere it is refused even where the mean error falls: the rare large values of a
     transformer's activations carry more than their share (clipping them by mean error ruins MiniLM's embeddings).
     ``zeros`` fixes the zero points of input and output, ``out`` scale and zero point of the output.
@@ -100,9 +100,11 @@ def table_for(function, observed, zeros=(None, None), out=None):
         sample = np.random.default_rng(0).choice(sample, 40000, replace=False)
     wanted = _function(function, sample)
     least, most = float(observed.low.min()), float(observed.high.max())
+    if options.calibration == "percentile":
+        least, most = np.percentile(observed.rows, [100 - options.percentile, options.percentile])
     ends = _function(function, [least, most])
     best, chosen = np.inf, None
-    shares = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35, 0.28, 0.22)
+    shares = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35, 0.28, 0.22) if options.calibration == "mse" else (1.0,)
     for low_share in shares if least < 0 else (1.0,):
         for high_share in shares[:6] if most > 0 else (1.0,):
             scale, zero = _grid(least * low_share, most * high_share, zeros[0])

@@ -108,6 +108,24 @@ def test_calibration_sets_the_range():
     assert ranges["percentile"] < 0.9 * ranges["minmax"]
 
 
+def test_calibration_of_a_layer_behind_a_function_is_that_of_its_table():
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Sigmoid(), nn.Linear(8, 4)).eval()
+    x = torch.randn(64, 8) * 9
+    graph = import_model(model, (x,))
+
+    def table(options):
+        quantized = quantize(graph, [((x,), {})], {"2": options}, 4)
+        return next(op for op in quantized.ops if isinstance(op, qg.Linear) and op.table is not None)
+
+    steps = {}
+    for method in ("minmax", "percentile", "mse"):
+        # Entries 0 and 1 of the table are the function at 0 and one step further.
+        entries = table({"calibration": method, "percentile": 80}).table.astype(int)
+        steps[method] = entries[1] - entries[0]
+    assert steps["percentile"] < steps["minmax"] and steps["mse"] < steps["minmax"]
+
+
 def test_attention_takes_the_choices_of_its_module():
     def operands(options):
         graph = quantized(options)
