@@ -17,11 +17,28 @@ __all__ = ["compare_digits", "compare_minilm", "compare_shakespeare", "main"]
 _SEQ = 64
 
 
+def _by_torchao(model, batches):
+    """The model after torchao's calibration on up to 96 batches and conversion."""
+    import torch
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    from weft.quantize.pt2e import AcceleratorQuantizer
+
+    with torch.no_grad():
+        prepared = prepare_pt2e(torch.export.export(model, *batches[0]).module(), AcceleratorQuantizer())
+        for args, kwargs in batches[:96]:
+            prepared(*args, **kwargs)
+        return convert_pt2e(prepared)
+
+
 def _quantized(model, batches, options):
+    """The quantized graph; without options, of the model that torchao has quantized."""
     from weft.frontend import import_model
     from weft.quantize import quantize
 
     config = Config.load("base")
+    if options is None:
+        model = _by_torchao(model, batches)
     return quantize(import_model(model, *batches[0]), batches, options, config.key_block, config.panel)
 
 
@@ -38,7 +55,7 @@ def _ratio(wanted, got):
 
 
 def compare_minilm(data, choices, limit=None):
-    """For each of ``choices`` (`QuantOptions`) and sentence pairs with scores in file ``data``: the rank correlation of
+    """For each of ``choices`` (`QuantOptions`, None for torchao's quantization) and sentence pairs with scores in file ``data``: the rank correlation of
     cosines with the scores ("STS-B"), and one minus the cosine between float and quantized embeddings ("1 - cos").
     Yields a dict for each choice."""
     from weft.accuracy import read_pairs, spearman
@@ -114,11 +131,12 @@ def compare_shakespeare(data, choices, limit=None):
 @click.argument("choices", nargs=-1)
 @click.option("--stsb", type=Path, metavar="FILE", help="Lines 'sentence,sentence,score' for all-MiniLM-L6-v2.")
 @click.option("--text", type=Path, metavar="FILE", help="The text that the Shakespeare model was trained on.")
+@click.option("--pt2e", is_flag=True, help="Also the models as torchao's PT2E flow quantizes them.")
 @click.option("--limit", type=click.IntRange(min=2), help="Only so many pairs, images and windows.")
-def main(choices, stsb, text, limit):
+def main(choices, stsb, text, pt2e, limit):
     """Print a table with a line for the defaults and one for each of CHOICES, such as '*=calibration:minmax,migration:0'."""
-    texts = ["", *choices]
-    options = [read_options([choice] if choice else []) for choice in texts]
+    texts = ["defaults", *choices, *(["torchao"] if pt2e else [])]
+    options = [read_options([]), *(read_options([choice]) for choice in choices), *([None] if pt2e else [])]
     columns = [compare_digits(options, limit)]
     columns += [compare_minilm(stsb, options, limit)] if stsb else []
     columns += [compare_shakespeare(text, options, limit)] if text else []
@@ -126,7 +144,7 @@ def main(choices, stsb, text, limit):
         values = {name: value for result in results for name, value in result.items()}
         if number == 0:
             click.echo(" | ".join(["choices", *values]))
-        click.echo(" | ".join([choice or "defaults", *(f"{value:.4f}" for value in values.values())]))
+        click.echo(" | ".join([choice, *(f"{value:.4f}" for value in values.values())]))
 
 
 if __name__ == "__main__":
