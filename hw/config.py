@@ -9,6 +9,7 @@ import json
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from math import ceil, gcd
 from pathlib import Path
 
@@ -154,7 +155,8 @@ class Config:
         """N tiles (``cols`` features each, always full) in a panel."""
         return self.panel // self.cols
 
-    # Layout of streamed weights: the tile's rows, last row first, each in a slot of a power of two.
+    # Layout of streamed weights: the tile's rows, each in a slot of a power of two. Upper and lower half of the array
+    # load at the same time, so their rows take turns.
 
     @cached_property
     def weight_slot_bytes(self):
@@ -169,6 +171,19 @@ class Config:
     def weight_tile_words(self):
         """Scratchpad words of one streamed weight tile."""
         return ceil(self.rows / self.weight_rows_per_word)
+
+    @cached_property
+    def weight_steps(self):
+        """Cycles in which a streamed weight tile loads, two rows in each (of an odd number the last one alone)."""
+        return ceil(self.rows / 2)
+
+    @cached_property
+    def weight_row_order(self):
+        """The row of a streamed weight tile in each slot: of the upper half (``weight_steps`` rows) and of the lower half in
+        turns, each from its last row up."""
+        upper = range(self.weight_steps - 1, -1, -1)
+        lower = range(self.rows - 1, self.weight_steps - 1, -1)
+        return tuple(row for pair in zip_longest(upper, lower) for row in pair if row is not None)
 
     # Memories.
 

@@ -19,7 +19,7 @@ __all__ = ["VERSION", "INSTRUCTION_BYTES", "INSTRUCTION_BITS", "SEMAPHORES", "SE
            "encode_program", "decode", "disassemble", "markdown_table"]
 
 #: Version of this instruction set; programs and hardware must agree.
-VERSION = 1
+VERSION = 2
 INSTRUCTION_BYTES = 32
 INSTRUCTION_BITS = 8 * INSTRUCTION_BYTES
 #: Token counters; number 0 means "none".

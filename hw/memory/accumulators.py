@@ -49,7 +49,7 @@ class Accumulators(wiring.Component):
 
     Computes ``word = (accumulate ? rescaled(word) : 0) + sums`` with ``rescaled(x) = (x + (1 << (distance - 1))) >>
     distance``, one word a cycle: read, choice of the bank, shift, addition and write take four cycles, so the same
-    address may come again every fourth cycle, which the array (at least four rows and columns) never undercuts.
+    address may come again every fourth cycle, which the row issuer never undercuts.
     The vector engine's read loses against the array's in the same bank.
 
     Parameters

@@ -1,15 +1,16 @@
 """The weight-stationary systolic array with its skews."""
 
-from functools import reduce
-from operator import or_
-
-from amaranth.hdl import Cat, Module, Signal, signed
+        half = -(-rows // 2)
+        m.submodules.row_skew = row_skew = Skew(signed(8), cols, gated=True)
+        m.submodules.lower_delay = lower_delay = Delay(load.lower.shape(), half)
+        m.submodules.lower_skew = lower_skew = Skew(signed(8), cols, gated=True)
+        m.submodules.column_skew = column_skew = Skew(signed(8), rows, gated=True)
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, Signature
 
 from ..memory.accumulators import sum_bits
 from .pe import ProcessingElement
-from .skew import Skew
+from .skew import Delay, Skew
 
 __all__ = ["SystolicArray", "WeightLoad"]
 
@@ -21,9 +22,12 @@ class WeightLoad(Signature):
         A step in this cycle; steps of a tile may have any gaps.
     left
         0: the step is a row from the top, last row first; 1: a column from the left, last column first.
+    halves
+        From the top, two rows: ``row`` for the upper half of the array (``ceil(rows / 2)`` rows), ``lower`` for the lower one,
+        each half's last row first; of an odd number of rows the last step is an upper one alone.
     step
-        Number of the step, 0 to ``rows - 1`` or ``cols - 1``.
-    row
+        Number of the step, 0 to ``rows - 1``, ``cols - 1`` or, with ``halves``, ``ceil(rows / 2) - 1``.
+    row, lower
         Weights of the row, for its ``cols`` columns.
     column
         Weights of the column, for its ``rows`` rows.
@@ -31,8 +35,9 @@ class WeightLoad(Signature):
 
     def __init__(self, rows, cols):
         super().__init__({
-            "valid": Out(1), "left": Out(1), "step": Out(range(max(rows, cols))),
-            "row": Out(data.ArrayLayout(signed(8), cols)), "column": Out(data.ArrayLayout(signed(8), rows)),
+            "valid": Out(1), "left": Out(1), "halves": Out(1), "step": Out(range(max(rows, cols))),
+            "row": Out(data.ArrayLayout(signed(8), cols)), "lower": Out(data.ArrayLayout(signed(8), cols)),
+            "column": Out(data.ArrayLayout(signed(8), rows)),
         })
 
 
@@ -43,10 +48,11 @@ class SystolicArray(wiring.Component):
 
     A tile is loaded into shadow weights while the one before computes, and ``swap`` makes it the tile of the operands
     from the next cycle on. Step 0 of a load may come in the cycle of the last load's ``swap``, and its last step must
-    come before its own, so tiles can follow each other every ``rows`` (from the top) or ``cols`` (from the left) cycles,
-    with any number of operand vectors. That works because a load disturbs nothing early: row r only shifts from step r
-    on (column c from the left), one cycle later per column (row), just behind the swap, which moves through the array
-    with the skew of the operands.
+    come before its own, so tiles can follow each other every ``rows`` (from the top), ``ceil(rows / 2)`` (by halves) or
+    ``cols`` (from the left) cycles, with any number of operand vectors. That works because a load disturbs nothing early:
+    row r only shifts from step r on (column c from the left), one cycle later per column (row), just behind the swap,
+    which moves through the array with the skew of the operands. The swap reaches the lower half ``ceil(rows / 2)`` cycles
+    after the upper one, so the lower half's rows wait so long.
 
     Parameters
     ----------
@@ -81,8 +87,16 @@ class SystolicArray(wiring.Component):
         rows, cols, load = self.rows, self.cols, self.load
 
         m.submodules.operand_skew = operand_skew = Skew(signed(9), rows)
+<<<<<<< HEAD
         m.submodules.row_skew = row_skew = Skew(signed(8), cols, gated=True)
         m.submodules.column_skew = column_skew = Skew(signed(8), rows, gated=True)
+=======
+        half = -(-rows // 2)
+        m.submodules.row_skew = row_skew = Skew(signed(8), cols)
+        m.submodules.lower_delay = lower_delay = Delay(load.lower.shape(), half)
+        m.submodules.lower_skew = lower_skew = Skew(signed(8), cols)
+        m.submodules.column_skew = column_skew = Skew(signed(8), rows)
+>>>>>>> 28c3dce (Load two rows of streamed weights in a cycle, one into each half of the array)
         m.submodules.sum_skew = sum_skew = Skew(signed(sum_bits(rows)), cols, falling=True)
         for skew, value, name, counts in (
                 (operand_skew, self.operands, "operand_entry", 1),
@@ -93,12 +107,30 @@ class SystolicArray(wiring.Component):
                 m.d.sync += entry.eq(value)
             m.d.comb += skew.i.eq(entry)
 
+        # The lower half's rows, late, with the rows that shift (bit r: row ``half + r``).
+        lower_rows = rows - half
+        lower_enters = load.valid & load.halves & (load.step < lower_rows)
+        lower_shifts = Signal(lower_rows)
+        late = [Signal(lower_rows, name=f"lower_shifts_{n}") for n in range(half)]
+        m.d.comb += [
+            lower_delay.i_valid.eq(lower_enters), lower_delay.i.eq(load.lower),
+            lower_shifts.eq(Cat(lower_enters & (load.step >= r) for r in range(lower_rows))),
+        ]
+        m.d.sync += [after.eq(before) for before, after in zip([lower_shifts, *late], late)]
+        lower_entry = Signal.like(load.lower, reset_less=True)
+        with m.If(lower_delay.o_valid):
+            m.d.sync += lower_entry.eq(lower_delay.o)
+        m.d.comb += lower_skew.i.eq(lower_entry)
+        from_lower = Signal(cols)       # the lower half takes what comes to it, not what is above
+        m.d.sync += from_lower.eq(Cat(late[-1][0], from_lower))
+
         # Bit r of shift_down[c], bit c of shift_right[r] and bit c of swap[r] belong to the element (r, c).
         shift_down = [Signal(rows, name=f"shift_down_{c}") for c in range(cols)]
         shift_right = [Signal(cols, name=f"shift_right_{r}") for r in range(rows)]
         swap = [Signal(cols, name=f"swap_{r}") for r in range(rows)]
         m.d.sync += [
-            shift_down[0].eq(Cat(load.valid & ~load.left & (load.step >= r) for r in range(rows))),
+            shift_down[0].eq(Cat(load.valid & ~load.left & (load.step >= r) & (~load.halves | (r < half))
+                                 for r in range(rows)) | (late[-1] << half)),
             shift_right[0].eq(Cat(load.valid & load.left & (load.step >= c) for c in range(cols))),
             swap[0].eq(Cat(self.swap, swap[0])),
         ]
@@ -110,12 +142,15 @@ class SystolicArray(wiring.Component):
         m.d.comb += moving.eq(reduce(or_, shift_down) | Cat((shift_right[r] | swap[r]).any() for r in range(rows)))
         # Row 0 (column 0) shifts in every step, so its bits say where weights are on their way.
         m.d.comb += [row_skew.moves.eq(Cat(bits[0] for bits in shift_down)),
+                     lower_skew.moves.eq(from_lower),
                      column_skew.moves.eq(Cat(bits[0] for bits in shift_right))]
 
         operand = [operand_skew.o[r] for r in range(rows)]
         above = [(row_skew.o[c], 0) for c in range(cols)]       # shadow weight and sum, for the next row
         for r in range(rows):
             left = column_skew.o[r]
+            if r == half:
+                above = [(Mux(from_lower[c], lower_skew.o[c], weight), total) for c, (weight, total) in enumerate(above)]
             for c in range(cols):
                 element = ProcessingElement(sum_bits(rows))
                 m.submodules[f"pe_{r}_{c}"] = element

@@ -71,11 +71,12 @@ class RowIssuer(wiring.Component):
         following = Signal(len(tile.rows), init=1)
         first, last, upper, fire, may_start = Signal(), Signal(), Signal(), Signal(), Signal()
         recent = Signal(Accumulators.LATENCY - 1)       # rows whose results are not written when this one's reads
+        recent_pass = Signal(Accumulators.LATENCY - 1)  # a pass's first row among them: it comes again with the next pass
         m.d.comb += [
             first.eq(row == 0),
             last.eq(following == tile.rows),
             upper.eq(tile.odd ^ row[0]),
-            may_start.eq(self.full & ~(tile.overlaps & recent.any())),
+            may_start.eq(self.full & ~(tile.overlaps & recent.any()) & ~(tile.repeats & recent_pass.any())),
             fire.eq(self.tiles.valid & self.lines.valid & (~first | may_start)),
             self.take.eq(fire & first),
             self.tiles.ready.eq(fire & last),
@@ -86,7 +87,7 @@ class RowIssuer(wiring.Component):
         with m.If(fire):
             m.d.sync += [row.eq(Mux(last, 0, following)), following.eq(Mux(last, 1, following + 1))]
 
-        m.d.sync += recent.eq((recent << 1) | fire)
+        m.d.sync += [recent.eq((recent << 1) | fire), recent_pass.eq((recent_pass << 1) | self.take)]
 
         # First cycle: the word, and where its result goes.
         chosen = Signal(data.StructLayout({

@@ -37,13 +37,15 @@ def row_tile_layout(config):
     overlaps
         Adds to words of the pass before, but not to the same words in the same order, so a word might come again
         before it is written.
+    repeats
+        Adds to the words of the pass before in the same order.
     a_token, acc_token
         Counters to add to when the last row has been streamed, and when its result is written.
     """
     return data.StructLayout({
         "rows": _FIELDS["rows"].width, "odd": 1, "k_sub": sub_shape(config), "is_unsigned": 1,
         "address": _FIELDS["acc_base"].width, "accumulate": 1, "rescale": 1,
-        "state": _FIELDS["state_base"].width, "overlaps": 1, "a_token": 5, "acc_token": 5,
+        "state": _FIELDS["state_base"].width, "overlaps": 1, "repeats": 1, "a_token": 5, "acc_token": 5,
     })
 
 
@@ -131,8 +133,11 @@ class RowTiles(wiring.Component):
         before_end = Signal(len(acc_word) + 1)
         with m.If(walker.next):
             m.d.sync += [before.eq(acc_word), before_end.eq(acc_word + matmul.rows)]
-        m.d.comb += tile.overlaps.eq(
-            accumulate & (acc_word != before) & (acc_word < before_end) & (acc_word + matmul.rows > before))
+        m.d.comb += [
+            tile.repeats.eq(accumulate & (acc_word == before)),
+            tile.overlaps.eq(
+                accumulate & (acc_word != before) & (acc_word < before_end) & (acc_word + matmul.rows > before)),
+        ]
 
         offered = self.instructions.payload
         with m.FSM(name="state") as fsm:

@@ -15,7 +15,9 @@ __all__ = ["WeightShifter"]
 class WeightShifter(wiring.Component):
     """Takes one step of a tile each cycle while the shadow weights are free, and says when they are full.
 
-    A step's word is chosen in one cycle and its bytes in the next, when they go to the array.
+    A step's words are chosen in one cycle and their bytes in the next, when they go to the array. A step of streamed
+    weights takes two rows, from two words of one line or two slots of a word; only where each row is a word and the tile
+    begins with the upper word of a line, its rows lie in different lines and come one after the other.
 
     Parameters
     ----------
@@ -56,12 +58,15 @@ class WeightShifter(wiring.Component):
         step = Signal(range(max(config.rows, config.cols)))
         full = Signal()
         streamed, left, zero, fire, last = Signal(), Signal(), Signal(), Signal(), Signal()
+        takes, first_only, second, single = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             streamed.eq(tile.kind == TileKind.STREAM),
             left.eq(tile.kind == TileKind.KEYS),
             zero.eq(step < tile.zeros),
-            last.eq(step == Mux(left, config.cols - 1, config.rows - 1)),
-            fire.eq(self.tiles.valid & (zero | self.lines.valid) & (~full | self.swap)),
+            last.eq(step == Mux(left, config.cols - 1, Mux(streamed, config.weight_steps, config.rows) - 1)),
+            single.eq((config.rows % 2) & last),        # the upper half has a row more
+            takes.eq(self.tiles.valid & (zero | self.lines.valid) & (~full | self.swap)),
+            fire.eq(takes & ~first_only),
             self.tiles.ready.eq(fire & last),
             self.starved.eq(self.tiles.valid & ~zero & ~self.lines.valid & (~full | self.swap)),
             self.full.eq(full),
@@ -76,17 +81,36 @@ class WeightShifter(wiring.Component):
         # Place in the line: slot in the low bits, word in the high bit. Keys go down by whole words.
         place, next_place = Signal(slot_bits + 1), Signal(slot_bits + 1, reset_less=True)
         upper = place[slot_bits]
+        line = self.lines.payload
+        word = Signal(word_bits)
         m.d.comb += [
-            place.eq(Mux(step == tile.zeros, tile.odd << slot_bits, next_place)),
-            self.lines.ready.eq(fire & ~zero & (last | Mux(streamed, place.all(), ~upper))),
+            place.eq(Mux((step == tile.zeros) & ~second, tile.odd << slot_bits, next_place)),
+            word.eq(line.word_select(upper, word_bits)),
         ]
-        with m.If(fire & ~zero):
-            m.d.sync += next_place.eq(Mux(streamed, place + 1, Cat(place[:slot_bits], ~upper)))
+        if slots == 1:
+            # Rows in different lines: the first one is held.
+            held = Signal(word_bits, reset_less=True)
+            apart = streamed & tile.odd
+            m.d.comb += first_only.eq(apart & ~second & ~single)
+            with m.If(takes):
+                m.d.sync += second.eq(first_only)
+                with m.If(first_only):
+                    m.d.sync += held.eq(word)
+            first_word, other_word = Mux(second, held, word), Mux(apart, word, line[word_bits:])
+            following = place + Mux(apart, 1, 2)
+            ends_line = Mux(streamed & ~apart, 1, Mux(streamed, upper, ~upper))
+        else:
+            first_word, other_word = word, word
+            following = place + 2
+            ends_line = Mux(streamed, place[1:].all(), ~upper)
+        m.d.comb += self.lines.ready.eq(takes & ~zero & ((fire & last) | ends_line))
+        with m.If(takes & ~zero):
+            m.d.sync += next_place.eq(Mux(streamed, following, Cat(place[:slot_bits], ~upper)))
 
-        # First cycle: the word. Second cycle: its bytes.
+        # First cycle: the words. Second cycle: their bytes.
         chosen = Signal(data.StructLayout({
             "kind": TileKind, "sub": sub_shape(config), "features": 7, "slot": slot_shape,
-            "step": step.shape(), "word": unsigned(word_bits),
+            "step": step.shape(), "word": unsigned(word_bits), "other": unsigned(word_bits),
         }), reset_less=True)
         valid = Signal()
         m.d.sync += valid.eq(fire)
@@ -94,11 +118,18 @@ class WeightShifter(wiring.Component):
             m.d.sync += [
                 chosen.kind.eq(tile.kind), chosen.sub.eq(tile.sub), chosen.features.eq(tile.features),
                 chosen.slot.eq(place[:slot_bits]), chosen.step.eq(step),
-                chosen.word.eq(Mux(zero, 0, self.lines.payload.word_select(upper, word_bits))),
+                chosen.word.eq(Mux(zero, 0, first_word)), chosen.other.eq(other_word),
             ]
         m.d.comb += [
-            self.load.valid.eq(valid), self.load.left.eq(chosen.kind == TileKind.KEYS), self.load.step.eq(chosen.step),
+            self.load.valid.eq(valid), self.load.left.eq(chosen.kind == TileKind.KEYS),
+            self.load.halves.eq(chosen.kind == TileKind.STREAM), self.load.step.eq(chosen.step),
         ]
+        if slots == 1:
+            m.d.comb += self.load.lower.eq(chosen.other)
+        else:
+            # Slots of a pair are neighbours, the first one even.
+            self._select(m, chosen.slot >> 1, self.load.lower, chosen.other >> 8 * config.weight_slot_bytes,
+                         2 * config.weight_slot_bytes, slots // 2)
         column = Signal(self.load.column.shape())
         with m.Switch(chosen.kind):
             with m.Case(TileKind.KEYS):

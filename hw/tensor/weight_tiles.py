@@ -16,7 +16,7 @@ _WORD_BITS = isa.INSTRUCTIONS["MATMUL"].fields["w_base"].width
 
 class TileKind(enum.Enum, shape=2):
     """Where a tile comes from, and thereby how its words are laid out."""
-    STREAM = 0      #: streamed weights: rows in slots, ascending addresses
+    STREAM = 0      #: streamed weights: rows in slots, ascending addresses, two in a step
     KEYS = 1        #: K transposed: a word is a column, descending
     VALUES = 2      #: V: a word is a row, descending
 

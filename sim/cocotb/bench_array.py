@@ -23,20 +23,24 @@ class Schedule:
         generator = np.random.default_rng(random.randrange(1 << 30))
         swap, last_row = 0, 0
         for _ in range(tiles):
-            left = random.random() < 0.5
+            left, halves = random.random() < 0.4, random.random() < 0.5
+            half = -(-ROWS // 2)
             tile = generator.integers(-128, 128, (ROWS, COLS))
             if random.random() < 0.1:
                 tile[:] = -128
             cycle = swap
-            steps = COLS if left else ROWS
+            halves &= not left
+            steps = COLS if left else half if halves else ROWS
             for step in range(steps):
                 cycle += random.choice(gaps)
                 where = steps - 1 - step
-                self.at(cycle).update(load_valid=1, load_left=int(left), load_step=step)
+                self.at(cycle).update(load_valid=1, load_left=int(left), load_halves=int(halves), load_step=step)
                 if left:
                     self.at(cycle)["load_column"] = pack(tile[:, where], 8)
                 else:
                     self.at(cycle)["load_row"] = pack(tile[where], 8)
+                if halves and ROWS - 1 - step >= half:
+                    self.at(cycle)["load_lower"] = pack(tile[ROWS - 1 - step], 8)
                 cycle += 1
             swap = max(cycle, last_row) + random.choice(gaps)
             self.at(swap)["swap"] = 1
@@ -57,7 +61,8 @@ class Schedule:
 async def play(dut, schedule):
     """Drives the schedule; returns the number of compared sums."""
     generator = np.random.default_rng(1)
-    names = ("load_valid", "load_left", "load_step", "load_row", "load_column", "swap", "operands")
+    names = ("load_valid", "load_left", "load_halves", "load_step", "load_row", "load_lower", "load_column", "swap",
+             "operands")
     handles = {name: getattr(dut, name) for name in names}
     idle = {"load_valid": 0, "swap": 0}
     compared = 0
@@ -65,6 +70,7 @@ async def play(dut, schedule):
         # What is not used in a cycle is noise.
         noise = {"operands": pack(generator.integers(-128, 256, ROWS), 9),
                  "load_row": pack(generator.integers(-128, 128, COLS), 8),
+                 "load_lower": pack(generator.integers(-128, 128, COLS), 8),
                  "load_column": pack(generator.integers(-128, 128, ROWS), 8)}
         for name, value in {**idle, **noise, **schedule.inputs.get(cycle, {})}.items():
             handles[name].value = value
@@ -92,7 +98,7 @@ async def tiles_back_to_back(dut):
     """Every tile follows the last as early as the contract allows, directions mixed."""
     await start(dut)
     schedule = Schedule(Random(cocotb.RANDOM_SEED), 60, gaps=(0,))
-    assert min(np.diff(schedule.swaps)) == min(ROWS, COLS)
+    assert min(np.diff(schedule.swaps)) == min(-(-ROWS // 2), COLS)
     assert await play(dut, schedule) == len(schedule.expected) > 60
 
 

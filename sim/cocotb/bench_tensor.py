@@ -12,6 +12,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from weft.hw import isa
 from weft.hw.config import Config
 from weft.hw.interfaces import ThreadState
+from weft.hw.memory.accumulators import Accumulators
 from weft.sim.cocotb.packing import pack, unpack
 from weft.sim.cocotb.tensor_model import TensorModel, random_product
 
@@ -157,21 +158,21 @@ async def random_products(dut):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def full_rate(dut):
-    """Operands in different banks: a tile of M rows takes max(M, rows) cycles, max(M, cols) for K transposed, across
-    K, N and instruction boundaries."""
+    """Operands in different banks: a tile takes as long as its rows or its weights' steps, across K, N and instruction
+    boundaries."""
     bench = Bench(dut, cocotb.RANDOM_SEED)
     await bench.start()
     if CONFIG.scratchpad_banks == 1:
         return          # moving and stationary operand share the bank
-    for mnemonic, steps in (("MATMUL", CONFIG.rows), ("MATMUL_KT", CONFIG.cols), ("MATMUL_V", CONFIG.rows)):
+    for mnemonic, steps in (("MATMUL", CONFIG.weight_steps), ("MATMUL_KT", CONFIG.cols), ("MATMUL_V", CONFIG.rows)):
         for rows in (1, 2, steps, steps + 3):
             fields = bench.product(mnemonic)[1]
             k_tiles, n_tiles = 2, 2
             words = max(k_tiles * rows, k_tiles * n_tiles * CONFIG.weight_tile_words, 2 * max(CONFIG.rows, CONFIG.cols) + 2)
             if words > HALF or n_tiles * rows + 5 > CONFIG.accumulator_words:
                 continue
-            fields.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, a_base=0, a_panel_stride=rows, acc_base=5,
-                          acc_stride=rows, accumulate=0, rescale=0, w_base=HALF, w_limit=1000, w_panel_stride=2)
+            fields.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=rows,
+                          acc_base=5, acc_stride=rows, accumulate=0, rescale=0, w_base=HALF, w_limit=1000, w_panel_stride=2)
             if mnemonic == "MATMUL":
                 fields.update(chunk_tiles=4, ring_slots=0, ring_start=0)
                 del fields["w_limit"], fields["w_panel_stride"]
@@ -180,7 +181,7 @@ async def full_rate(dut):
             before = int(dut.row_count.value)
             feeding = cocotb.start_soon(feed(bench, instructions, mnemonic, fields))
             finished = None
-            for _ in range(40 + 2 * instructions * k_tiles * n_tiles * max(rows, steps)):
+            for _ in range(40 + 2 * instructions * k_tiles * n_tiles * max(rows, CONFIG.rows, CONFIG.cols)):
                 await FallingEdge(dut.clk)
                 done = int(dut.row_count.value) - before
                 if done and started is None:
@@ -189,7 +190,13 @@ async def full_rate(dut):
                     finished = bench.cycle
                 await bench.step()
             await feeding
-            expected = (instructions * k_tiles * n_tiles - 1) * max(rows, steps) + rows - 1
+            expected = rows - 1
+            for tile in range(1, instructions * k_tiles * n_tiles):
+                shift = steps
+                if mnemonic == "MATMUL" and CONFIG.weight_rows_per_word == 1 and tile % 4 * CONFIG.weight_tile_words % 2:
+                    shift = CONFIG.rows         # pairs of rows in different lines
+                # Sums are written four cycles after they were read, before they are added to again.
+                expected += max(rows, shift, Accumulators.LATENCY if tile % k_tiles else 0)
             assert finished is not None and finished - started == expected, (
                 f"{mnemonic} with {rows} rows: {finished} - {started} cycles instead of {expected}")
             await bench.check()

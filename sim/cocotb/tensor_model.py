@@ -44,7 +44,7 @@ class TensorModel:
             slot = (f["ring_start"] + chunk) % f["ring_slots"] if f["ring_slots"] else chunk
             base = f["w_base"] + (slot * f["chunk_tiles"] + within) * config.weight_tile_words
             for r in range(rows):
-                word, place = divmod(rows - 1 - r, config.weight_rows_per_word)
+                word, place = divmod(config.weight_row_order.index(r), config.weight_rows_per_word)
                 tile[r] = memory[base + word, place * config.weight_slot_bytes:][:cols]
         elif mnemonic == "MATMUL_KT":
             for c in range(cols):

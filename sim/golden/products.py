@@ -32,8 +32,9 @@ def exact_product(a, w, bound):
 def _tile_matrix(config, words, k_start):
     """int8[..., K, N] from tile words uint8[..., nk, nn, tile_words, word_bytes] whose first K tile is ``k_start``."""
     *lead, nk, nn, _, _ = words.shape
-    tiles = words.reshape(*lead, nk, nn, -1, config.weight_slot_bytes)[..., :config.rows, :config.cols]
-    tiles = np.moveaxis(tiles[..., ::-1, :], -3, -2).reshape(*lead, nk * config.rows, nn * config.cols)
+    slots = np.argsort(config.weight_row_order)
+    tiles = words.reshape(*lead, nk, nn, -1, config.weight_slot_bytes)[..., slots, :config.cols]
+    tiles = np.moveaxis(tiles, -3, -2).reshape(*lead, nk * config.rows, nn * config.cols)
     tile = k_start + np.arange(nk)
     features = np.minimum(config.rows, config.panel - tile % config.k_tiles_per_panel * config.rows)
     keep = (np.arange(config.rows) < features[:, None]).reshape(-1)

@@ -2,7 +2,7 @@
 
 from .events import Event, Thread
 
-__all__ = ["Timing", "timing"]
+__all__ = ["MEMORY_LATENCY", "Timing", "timing"]
 
 #: Cycles from a load's first address to its data, and from a store's last beat to its response.
 MEMORY_LATENCY = 72
@@ -23,7 +23,8 @@ def timing(config, item):
     """`Timing` of a `weft.lower.builder.Item`."""
     c, f, name = config, item.fields, item.mnemonic
     if item.thread == Thread.TENSOR:
-        tile = max(f["rows"], c.cols if name == "MATMUL_KT" else c.rows)
+        steps = {"MATMUL": c.weight_steps, "MATMUL_KT": c.cols, "MATMUL_V": c.rows}[name]
+        tile = max(f["rows"], steps)
         busy = f["k_tiles"] * f["n_tiles"] * tile
         return Timing(busy, {Event.WEIGHTS: busy - tile, Event.ROWS: busy, Event.SUMS: busy + c.rows + c.cols + 8})
     if item.thread == Thread.VECTOR:

@@ -114,7 +114,7 @@ def pack_weights(config, weight, inputs, outputs):
     padded[..., :c.panel] = tiles
     tiles = padded.reshape(n_tiles, c.cols, k_panels * c.k_tiles_per_panel, c.rows).transpose(0, 2, 3, 1)
     words = np.zeros((*tiles.shape[:2], c.weight_tile_words * c.weight_rows_per_word, c.weight_slot_bytes), np.int8)
-    words[:, :, :c.rows, :c.cols] = tiles[:, :, ::-1]       # the last row shifts in first
+    words[:, :, :c.rows, :c.cols] = tiles[:, :, list(c.weight_row_order)]
     return words.view(np.uint8).reshape(*tiles.shape[:2], -1)
 
 

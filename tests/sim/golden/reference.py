@@ -232,7 +232,8 @@ class Reference:
                     slot = (f.ring_start + chunk) % f.ring_slots if f.ring_slots else chunk
                     at = (f.w_base + (slot * f.chunk_tiles + t % f.chunk_tiles) * c.weight_tile_words) * c.word_bytes
                     for r in range(size):
-                        place = c.rows - 1 - r
+                        half = (c.rows + 1) // 2
+                        place = 2 * (half - 1 - r) if r < half else 2 * (c.rows - 1 - r) + 1
                         word, part = divmod(place, c.weight_rows_per_word)
                         start = at + word * c.word_bytes + part * c.weight_slot_bytes
                         for j in range(c.cols):

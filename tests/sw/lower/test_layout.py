@@ -52,7 +52,8 @@ def test_weight_tiles(config):
         for k_tile in range(tiles.shape[1]):
             panel, part = divmod(k_tile, c.k_tiles_per_panel)
             for row in range(c.rows):
-                slot = c.rows - 1 - row
+                half = -(-c.rows // 2)
+                slot = 2 * (half - 1 - row) if row < half else 2 * (c.rows - 1 - row) + 1
                 found = tiles[n_tile, k_tile][slot * c.weight_slot_bytes:][:c.cols].view(np.int8)
                 inside = part * c.rows + row
                 feature = panel * c.panel + inside
