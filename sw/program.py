@@ -78,6 +78,13 @@ class Program:
         """Cycles below which neither the array nor the memory port can go."""
         return roofline_cycles(self.config, self.macs, self.compulsory_bytes)
 
+    @property
+    def predicted_cycles(self):
+        """Cycles of a run with the reference memory, by the performance model (`weft.performance`)."""
+        from weft.performance import predict
+
+        return predict(self.image).cycles
+
     def disassemble(self):
         """Lines of text, one an instruction, each with the layer it came from."""
         for line, source in zip(isa.disassemble(self.image.code), self.image.sources):

@@ -21,7 +21,7 @@ def cli():
 
 
 for command in (hardware.generate, programs.compile_command, programs.run, programs.verify, programs.accuracy,
-                programs.disassemble, hardware.info, hardware.regress, benches.bench):
+                programs.predict, programs.disassemble, hardware.info, hardware.regress, benches.bench):
     cli.add_command(command)
 
 

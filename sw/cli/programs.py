@@ -1,4 +1,4 @@
-"""Commands about programs: compile, run, verify, accuracy, disassemble."""
+"""Commands about programs: compile, run, verify, predict, accuracy, disassemble."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,7 @@ from weft.files import check_writable, whole_file
 from weft.hw.errors import InputError
 from weft.progress import step
 
-__all__ = ["accuracy", "compile_command", "disassemble", "run", "verify"]
+__all__ = ["accuracy", "compile_command", "disassemble", "predict", "run", "verify"]
 
 program_argument = click.argument("program_file", metavar="PROGRAM", type=click.Path(path_type=Path))
 
@@ -161,6 +161,34 @@ def disassemble(program_file):
 
     for line in weft.load(program_file).disassemble():
         click.echo(line)
+
+
+@click.command()
+@program_argument
+@click.option("--position", type=click.IntRange(min=0), help="Of a decoder: position of the token.  [default: 0]")
+@click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
+def predict(program_file, position, json_output):
+    """Print the cycles that a run takes with the reference memory, by the performance model: no RTL is simulated."""
+    import weft
+
+    program = weft.load(program_file)
+    if isinstance(program, weft.DecoderProgram):
+        position = position or 0
+        if position >= program.max_length:
+            raise InputError(f"--position must be below the decoder's {program.max_length} positions, not {position}")
+        figures = {name: program.predicted_cycles(name, position) for name in program.steps}
+    elif position is not None:
+        raise InputError(f"program file {program_file} is no decoder, so it takes no --position")
+    else:
+        cycles = program.predicted_cycles
+        c = program.config
+        figures = {"cycles": cycles, "roofline_cycles": program.roofline_cycles, "macs": program.macs,
+                   "utilization": round(program.macs / (c.rows * c.cols * cycles), 4)}
+    if json_output:
+        click.echo(as_json(figures))
+    else:
+        for name, value in figures.items():
+            click.echo(f"{name:<16} {value:,}")
 
 
 def _load(program_file, texts, prompt):

@@ -70,6 +70,15 @@ class DecoderProgram:
 
         return Session(self, backend, **options)
 
+    def predicted_cycles(self, name, position):
+        """Cycles of a run of program ``name`` of ``steps`` at a position with the reference memory, by the performance model
+        (`weft.performance`)."""
+        from weft.lower.positions import POSITION
+        from weft.performance import predict
+
+        image = self.steps[name].image
+        return predict(image, {**image.registers, POSITION: position}).cycles
+
     def disassemble(self):
         """Lines of text, one an instruction, each with the layer it came from."""
         for name, step in self.steps.items():

@@ -1,0 +1,94 @@
+"""The vector engine: one instruction after the other, its groups prepared ahead."""
+
+__all__ = ["VectorEngine"]
+
+#: From the cycle in which an instruction is taken to that in which its first token is consumed.
+_TO_TOKEN = 2
+#: From an item's issue: into the lanes, through stage 5 (records taken over), through the last stage.
+_LAUNCH, _TAKEN_OVER, _THROUGH = 3, 8, 10
+#: More of a norm, whose items go through the lanes twice.
+_AGAIN = 6
+#: From the last result until the next instruction is taken.
+_NEXT = 3
+#: Row unit: cycles for a root, for a division.
+_ROOT, _DIVISION = 16, 18
+#: Stages of softmax behind the score, and of its sum.
+_SOFTMAX = 16
+
+
+class VectorEngine:
+    """REQUANT, STATS, NORM, SOFTMAX, TABLE and VECTOR_SYNC. ``free``: takes the next instruction."""
+
+    def __init__(self, config, tokens):
+        self.config, self.tokens = config, tokens
+        self.free = 0
+        levels = (config.vector_lanes - 1).bit_length()
+        self._tree = -(-levels // 2)
+
+    def take(self, name, f, offered):
+        """Executes an instruction that is in the queue from cycle ``offered`` on: cycle in which it leaves it."""
+        taken = max(offered, self.free)
+        tokens = self.tokens
+        if name == "VECTOR_SYNC":
+            cycle = tokens.wait(f["wait"], taken + _TO_TOKEN, f["wait_count"])
+            tokens.signal(f["signal"], cycle + 3, f["signal_count"])
+            self.free = cycle + 3 + f["signal_count"]
+            return taken
+        ready = tokens.wait(f["src_wait"], taken + _TO_TOKEN, f["tiles"] if f.get("src_wait_each") and
+                            name == "SOFTMAX" else 1) + 1
+        if name == "TABLE":
+            ready += 64 + 4
+            tokens.signal(f["src_signal"], ready + 2)
+            self.free = ready + 3
+            return taken
+        if "dst_wait" in f:
+            ready = tokens.wait(f["dst_wait"], ready)
+        getattr(self, "_" + name.lower())(f, ready + 1)
+        return taken
+
+    def _lines(self):
+        return self.config.param_group_words // 2
+
+    def _groups(self, f, ready, per_item, extra):
+        """Issue of the groups one after the other: cycle of the last item. Tokens of single tiles are not modelled:
+        the compiler makes none."""
+        c, rows = self.config, f["rows"]
+        groups = f["tiles"] * c.groups_per_tile
+        ready += self._lines() + 1
+        if f.get("param_hold") and c.groups_per_tile == 1:
+            pace = max(per_item * rows, 3)
+        else:
+            pace = max(per_item * rows, _TAKEN_OVER + extra + self._lines() + 2)
+        return ready + (groups - 1) * pace + per_item * rows - 1
+
+    def _requant(self, f, ready):
+        last = self._groups(f, ready, 1, 0)
+        self._finish(f, last + _LAUNCH + 1, last + _THROUGH + 1)
+
+    def _norm(self, f, ready):
+        last = self._groups(f, ready, 2, _AGAIN)
+        self._finish(f, last + _LAUNCH + 1, last + _THROUGH + _AGAIN + 1)
+
+    def _finish(self, f, source, result):
+        self.tokens.signal(f["src_signal"], source)
+        if "dst_signal" in f:
+            self.tokens.signal(f["dst_signal"], result)
+        self.free = result + _NEXT - 1
+
+    def _stats(self, f, ready):
+        groups = f["tiles"] * self.config.groups_per_tile
+        behind = _LAUNCH + self._tree + 2 + _ROOT
+        last = ready + groups - 1 + (f["rows"] - 1) * max(groups, behind)
+        self._finish(f, last + _LAUNCH + 1, last + behind + 1)
+
+    def _softmax(self, f, ready):
+        groups = f["tiles"] * self.config.groups_per_tile
+        ready += self._lines() + 1 + (2 if f["last"] else 0)
+        pace = max(groups, _DIVISION) if f["last"] else groups
+        # Items of eight rows and two blocks are on their way, so issue runs ahead of division.
+        last = ready + f["rows"] * groups - 1
+        result = ready + groups + _THROUGH + _SOFTMAX + (f["rows"] - 1) * pace + (_DIVISION if f["last"] else 0)
+        result = max(result, last + _THROUGH + _SOFTMAX)
+        self.tokens.signal(f["src_signal"], last + _LAUNCH + 1, f["tiles"] if f["src_signal_each"] else 1)
+        self.tokens.signal(f["dst_signal"], result)
+        self.free = result + _NEXT
