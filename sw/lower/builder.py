@@ -155,24 +155,25 @@ class Builder:
     # Products. ``a`` is a View (row stride 1), ``acc`` an accumulator word, tiles counted as in the instructions.
 
     def _product(self, mnemonic, a, row, rows, a_panel, k_tiles, n_tiles, acc, accumulate, fields, stationary, *,
-                 unsigned=False, rescale=False, state=0):
+                 unsigned=False, rescale=False, state=0, stride=None):
         c = self.config
         a_panels = -(-k_tiles // c.k_tiles_per_panel)
         accesses = [(Event.WEIGHTS, Space.SCRATCHPAD, stationary, False),
                     (Event.ROWS, Space.SCRATCHPAD, a.words(row, rows, a_panel, a_panels), False),
-                    (Event.SUMS, Space.ACCUMULATORS, words_of(acc, (n_tiles * rows, 1)), True)]
+                    (Event.SUMS, Space.ACCUMULATORS, words_of(acc, (n_tiles, stride or rows), (rows, 1)), True)]
         if rescale:
             accesses.append((Event.SUMS, Space.STATE, words_of(state, (rows, 1)), False))
         self._add(mnemonic, dict(a_base=a.address(row, a_panel), a_panel_stride=a.panel_stride, a_unsigned=int(unsigned),
-                                 rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, acc_base=acc, acc_stride=rows,
+                                 rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, acc_base=acc, acc_stride=stride or rows,
                                  accumulate=int(accumulate), rescale=int(rescale),
                                  state_base=state if rescale else 0, **fields), *accesses)
 
-    def matmul(self, a, row, rows, a_panel, k_tiles, n_tiles, acc, weights, accumulate=False, unsigned=False):
-        """Rows of ``a`` times streamed weights at scratchpad word ``weights``; N tile n goes to ``acc + n * rows``."""
+    def matmul(self, a, row, rows, a_panel, k_tiles, n_tiles, acc, weights, accumulate=False, unsigned=False, stride=None):
+        """Rows of ``a`` times streamed weights at scratchpad word ``weights``; N tiles are ``stride`` words apart from ``acc``
+        on, by default ``rows``."""
         words = words_of(weights, (k_tiles * n_tiles * self.config.weight_tile_words, 1))
         self._product("MATMUL", a, row, rows, a_panel, k_tiles, n_tiles, acc, accumulate,
-                      dict(w_base=weights, chunk_tiles=k_tiles * n_tiles), words, unsigned=unsigned)
+                      dict(w_base=weights, chunk_tiles=k_tiles * n_tiles), words, unsigned=unsigned, stride=stride)
 
     def matmul_kt(self, q, row, rows, q_panel, k_tiles, n_tiles, acc, k, key, k_panel, keys):
         """Scores of ``rows`` queries against ``keys`` keys of ``k`` from row ``key`` on."""
@@ -181,18 +182,21 @@ class Builder:
                       dict(w_base=k.address(key, k_panel), w_panel_stride=k.panel_stride, w_limit=keys),
                       k.words(key, keys, k_panel, panels))
 
-    def matmul_v(self, p, rows, k_tiles, n_tiles, acc, v, key, v_panel, keys, rescale, state):
-        """Context: probabilities ``p`` times ``keys`` values of ``v`` from row ``key`` on."""
+    def matmul_v(self, p, row, rows, p_panel, k_tiles, n_tiles, acc, stride, v, key, v_panel, keys, accumulate, rescale,
+                 state):
+        """Context: probabilities ``p`` of ``rows`` rows from ``row`` on, from panel ``p_panel`` on, times ``keys`` values of
+        ``v`` from row ``key`` on; N tiles are ``stride`` accumulator words apart."""
         panels = -(-n_tiles // self.config.tiles_per_panel)
-        self._product("MATMUL_V", p, 0, rows, 0, k_tiles, n_tiles, acc, rescale,
+        self._product("MATMUL_V", p, row, rows, p_panel, k_tiles, n_tiles, acc + row, accumulate,
                       dict(w_base=v.address(key, v_panel), w_panel_stride=v.panel_stride, w_limit=keys),
-                      v.words(key, keys, v_panel, panels), unsigned=True, rescale=rescale, state=state)
+                      v.words(key, keys, v_panel, panels), unsigned=True, rescale=rescale, state=state, stride=stride)
 
     # Vector instructions. ``view``, row and panel say where; whole panels throughout.
 
     def requant(self, source, row, panel, out, out_row, out_panel, rows, panels, params, *, hold=False, residual=None,
-                factor=None, res_row=0, res_panel=0, table_slot=None, row_scale=False, state=0):
-        """Requantizes ``rows`` x ``panels``; ``source`` is a View or, for accumulators, the first word.
+                factor=None, res_row=0, res_panel=0, table_slot=None, row_scale=False, state=0, stride=None):
+        """Requantizes ``rows`` x ``panels``; ``source`` is a View or, for accumulators, the first word, with N tiles ``stride``
+        words apart (by default ``rows``).
 
         The second operand is added (``residual``) or multiplied with the source (``factor``), not both.
         """
@@ -205,8 +209,9 @@ class Builder:
         accesses = [(Event.RESULT, Space.SCRATCHPAD, param_words, False),
                     (Event.RESULT, Space.SCRATCHPAD, out.words(out_row, rows, out_panel, panels), True)]
         if isinstance(source, int):
-            fields.update(src_type=isa.Element.ACC, src_base=source, src_row_stride=1, src_panel_stride=rows)
-            accesses.append((Event.SOURCE, Space.ACCUMULATORS, words_of(source, (tiles * rows, 1)), False))
+            stride = stride or rows
+            fields.update(src_type=isa.Element.ACC, src_base=source, src_row_stride=1, src_panel_stride=stride)
+            accesses.append((Event.SOURCE, Space.ACCUMULATORS, words_of(source, (tiles, stride), (rows, 1)), False))
         else:
             fields.update(src_type=source.element, src_base=source.address(row, panel),
                           src_row_stride=source.row_stride, src_panel_stride=source.panel_stride)

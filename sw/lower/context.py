@@ -7,6 +7,7 @@ from weft.hw.errors import CompileError
 from .builder import Builder
 from .layout import ceil_div, pack_records, pack_table, pack_weights, round_up
 from .memory import Allocator, BankedAllocator, Ring
+from .tuning import Tuning
 
 __all__ = ["Context", "OutOfScratchpad", "Regions"]
 
@@ -41,11 +42,14 @@ class Regions:
 
 class Context:
     """State of one lowering. ``tensors``: name to `weft.lower.tensors.Tensor`; ``regions``: `Regions`; ``offsets``:
-    None, or the `weft.lower.positions.Offsets` of a program that runs at a position."""
+    None, or the `weft.lower.positions.Offsets` of a program that runs at a position; ``striped``: names of the
+    tensors that are written or read strip by strip of rows; ``edges``: names of those that the host writes or reads;
+    ``tuning``: `weft.lower.tuning.Tuning`."""
 
-    def __init__(self, config, tensors, regions, memory, packed, offsets=None):
+    def __init__(self, config, tensors, regions, memory, packed, offsets=None, striped=(), edges=(), tuning=Tuning()):
         self.config = config
         self.offsets = offsets
+        self.striped, self.edges, self.tuning = frozenset(striped), frozenset(edges), tuning
         self.tensors = tensors
         self.builder = Builder(config)
         self.memory = memory

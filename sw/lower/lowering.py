@@ -22,8 +22,12 @@ from .probes import Probes
 from .schedule import schedule
 from .tensors import ELEMENTS, Tensor
 from .traffic import compulsory_bytes
+from .tuning import Tuning, best, predicted_cycles
 
 __all__ = ["Lowered", "HostTensor", "Lowering", "fit", "lower", "prepare"]
+
+#: Rows of which a panel makes bursts too short to be worth its own run in memory.
+_FEW_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -70,20 +74,25 @@ class _Ids:
 class Lowering:
     """One attempt at a graph: ``packed`` are weights packed before, ``spilled`` tensors that live in memory, ``share``
     the part of the scratchpad that weights get. ``memory``: `MemoryMap` to add to; ``program``: name that its buffers
-    begin with; ``offsets``: see `weft.lower.context.Context`."""
+    begin with; ``offsets``, ``tuning``: see `weft.lower.context.Context`."""
 
-    def __init__(self, graph, config, packed, spilled, share, memory, program="", offsets=None):
+    def __init__(self, graph, config, packed, spilled, share, memory, program="", offsets=None, tuning=Tuning()):
         self.graph, self.config, self.program = graph, config, program
         self.memory = memory
         self.regions = Regions(config, share)
         self.channels = choose_channels(graph, config)
         self.hosts = {}
-        self.tensors = {name: Tensor(name, t.rows, self.channels[name], t.dtype, config)
+        rowwise = {name for op in graph.ops if isinstance(op, (qgraph.Embed, qgraph.Positions)) for name in op.writes}
+        self.tensors = {name: Tensor(name, t.rows, self.channels[name], t.dtype, config,
+                                     by_rows=t.rows < _FEW_ROWS or name in rowwise)
                         for name, t in graph.tensors.items() if t.dtype in ELEMENTS}
         self.residents = choose_residents(graph, self.tensors, self.regions.heap, config, spilled)
         self.spans = lifetimes(graph)
         self.places()
-        self.ctx = Context(config, self.tensors, self.regions, self.memory, packed, offsets)
+        striped = {name for op in graph.ops if isinstance(op, qgraph.Norm) for name in (*op.reads, *op.writes)}
+        edges = set(self.hosts)
+        self.ctx = Context(config, self.tensors, self.regions, self.memory, packed, offsets,
+                           striped | edges if tuning.edges else striped, edges, tuning)
         self.resident_places = {}
 
     @property
@@ -269,8 +278,14 @@ def lower(graph, config):
 
     Returns a `Lowered`. Raises CompileError for what no tiling makes fit, naming the layer.
     """
-    lowering = fit(prepare(graph, config), config, MemoryMap(config), {})
-    scheduled = lowering.schedule()
+    prepared, packed = prepare(graph, config), {}
+
+    def attempt(tuning):
+        lowering = fit(prepared, config, MemoryMap(config), packed, tuning=tuning)
+        scheduled = lowering.schedule()
+        return predicted_cycles(config, scheduled), len(scheduled), (lowering, scheduled)
+
+    lowering, scheduled = best(attempt)
     made = assemble(config, lowering.memory, {"": scheduled})
     probes = Probes.of_program(lowering.graph, lowering.channels, [item.result for item in scheduled])
     return Lowered(made.images[""], *lowering.host_tensors(made.first), compulsory_bytes(lowering.graph), probes)

@@ -1,125 +1,157 @@
 """Program order: loads move forward to where the words they overwrite are free, the rest follows expected time.
 
-The order of emission is the meaning of the program. A load of constants or inputs changes nothing but the words it writes, so
-it may start as soon as the last instruction that touches these words has finished: the load engine runs as far ahead
-as the scratchpad allows, across layers. All instructions are then put into the order in which they are expected to
-start, so that the in-order dispatcher never stands in front of a full queue while another engine could work.
+The order of emission is the meaning of the program. Where instructions touch no common words it may change: a load
+may start as soon as the last instruction that touches its words has finished, so the load engine runs as far ahead as the
+scratchpad allows, across layers. Who comes first is decided by simulating the engines roughly (`cost.py`). All
+instructions are then put into the order in which they are expected to start, so that the in-order dispatcher never
+stands in front of a full queue while another engine could work.
 """
 
-from dataclasses import dataclass
+import heapq
+from collections import deque
 
-import numpy as np
-
-from .cost import timing
-from .events import THREAD_OF, Event, Space, Storage, Thread
+from .cost import MEMORY_LATENCY, timing
+from .events import THREAD_OF, Storage, Thread
 from .tokens import assign_tokens
 
-__all__ = ["Estimate", "advance_loads", "by_start", "schedule", "LOADS_AHEAD"]
+__all__ = ["by_start", "schedule", "LOADS_AHEAD"]
 
-#: Most loads that wait to be used at any point of the program order.
+#: Most loads, in order of emission, among which the next one is chosen.
 LOADS_AHEAD = 96
 #: Cycles that a load is dispatched before it is expected to start.
 _LEAD = 64
 #: Cycles of data on the bus that the load engine has requested ahead.
 _BUS_AHEAD = 256
+#: Loads whose order the index memory fixes.
+_GATHERS = ("INDEX", "GATHER")
 
 
-def _movable(items, sizes):
-    """For each instruction whether it is a load of words that the program never stores."""
-    stored = np.zeros(sizes[Space.MEMORY], bool)
-    for item in items:
-        for access in item.accesses:
-            if access.space == Space.MEMORY and access.write:
-                stored[access.words] = True
-    return [item.mnemonic == "LOAD" and not any(a.space == Space.MEMORY and stored[a.words].any() for a in item.accesses)
-            for item in items]
+def _dependencies(items, sizes):
+    """For each instruction the earlier ones that it waits for, ``{(event or None, number)}``.
 
-
-def advance_loads(items, sizes, estimate=None):
-    """``items`` with every load of constants and inputs moved to right behind the last instruction it conflicts with.
-
-    ``estimate``: times of such an order (`Estimate`). Loads of what the program stored before are needed soon when they
-    can start at last, so no load that starts later than that overtakes them.
+    Of the same thread only for loads, which change their order; without event: must only come before.
     """
     storage = Storage(sizes)
-    urgent = []
-    movable = _movable(items, sizes)
-    keys, loads, gathered = [], [], -1
+    result, gathered = [], None
     for number, item in enumerate(items):
-        if not movable[number]:
-            keys.append((number, 0, number))
-            if item.mnemonic in ("INDEX", "GATHER"):
-                gathered = number
-            elif item.mnemonic == "LOAD" and estimate is not None:
-                urgent.append((number, estimate.ready[id(item)]))
-        else:
-            after = -1 if len(loads) < LOADS_AHEAD else loads[-LOADS_AHEAD]
-            after = max(after, gathered)            # what the program starts with comes first
-            if estimate is not None:
-                start = estimate.start[id(item)]
-                after = max([after, *(load for load, ready in urgent[-LOADS_AHEAD:] if ready <= start)])
-            for access in item.accesses:
-                for other in storage.needs(access.space, access.words, access.write, None).values():
-                    after = max(after, keys[other][0])
-            keys.append((after, 1, number))
-            loads.append(number)
+        load = item.thread == Thread.LOAD
+        needs = set()
+        for access in item.accesses:
+            thread = THREAD_OF[access.event]
+            found = storage.needs(access.space, access.words, access.write, None if load else thread)
+            needs.update((None if THREAD_OF[event] == thread else event, other) for event, other in found.items())
+        if item.mnemonic in _GATHERS:
+            if gathered is not None:
+                needs.add((None, gathered))
+            gathered = number
+        result.append(needs)
         for access in item.accesses:
             storage.touch(access.space, access.words, access.write, access.event, number)
-    return [items[key[2]] for key in sorted(keys)]
+    return result
 
 
-@dataclass
-class Estimate:
-    """Expected cycles by ``id`` of an item, if every engine does its instructions in the order given: ``start``, and
-    from when on nothing but its own engine holds it, ``ready``. ``order``: the items as they start."""
-    start: dict
-    ready: dict
-    order: list
+class _Simulation:
+    """Engines that take instructions at the expected times: all but the load engine in order of emission, that one what is
+    ready, first emitted first."""
+
+    def __init__(self, items, sizes, config):
+        self.items, self.config = items, config
+        self.needs = _dependencies(items, sizes)
+        self.open = [len(needs) for needs in self.needs]        # needs that have no time yet
+        self.dependents = [[] for _ in items]
+        for number, needs in enumerate(self.needs):
+            for _, other in needs:
+                self.dependents[other].append(number)
+        self.ready = [0] * len(items)
+        self.start = [None] * len(items)
+        self.finish = [None] * len(items)
+        self.free = dict.fromkeys(Thread, 0)
+        self.bus = 0
+        self.queues = {thread: deque() for thread in (Thread.TENSOR, Thread.VECTOR, Thread.STORE)}
+        self.loads, self.admitted, self.oldest = [], set(), 0
+        for number, item in enumerate(items):
+            (self.loads if item.thread == Thread.LOAD else self.queues[item.thread]).append(number)
+        self.coming, self.present = [], []          # loads that are ready: ``(cycle, number)`` later, ``number`` now
+        #: Instructions in the order in which they started.
+        self.order = []
+
+    def run(self):
+        self.admit()
+        while len(self.order) < len(self.items):
+            self.take(*min(self.candidates()))
+        return self
+
+    def admit(self):
+        """Lets loads take part that are not too far from the oldest one left."""
+        while self.oldest < len(self.loads) and self.start[self.loads[self.oldest]] is not None:
+            self.oldest += 1
+        for place in range(self.oldest, min(self.oldest + LOADS_AHEAD, len(self.loads))):
+            number = self.loads[place]
+            if number not in self.admitted:
+                self.admitted.add(number)
+                if not self.open[number]:
+                    heapq.heappush(self.coming, (self.ready[number], number))
+
+    def candidates(self):
+        """``(cycle, number)`` of what each engine could take next."""
+        for thread, queue in self.queues.items():
+            if queue and not self.open[queue[0]]:
+                yield max(self.free[thread], self.ready[queue[0]]), queue[0]
+        now = self.free[Thread.LOAD]
+        while self.coming and self.coming[0][0] <= now:
+            heapq.heappush(self.present, heapq.heappop(self.coming)[1])
+        if self.present:
+            yield now, self.present[0]
+        elif self.coming:
+            yield self.coming[0]
+
+    def take(self, start, number):
+        """``number`` starts."""
+        item = self.items[number]
+        cost = timing(self.config, item)
+        late = 0
+        if item.thread == Thread.LOAD:
+            if self.present:
+                heapq.heappop(self.present)
+            else:
+                heapq.heappop(self.coming)
+            # Data follow each other on the bus; addresses run ahead of them.
+            late = max(0, self.bus - start - MEMORY_LATENCY)
+            self.bus = max(self.bus, start + MEMORY_LATENCY) + cost.bus
+            self.free[item.thread] = max(start + 1, self.bus - _BUS_AHEAD)
+        else:
+            self.queues[item.thread].popleft()
+            self.free[item.thread] = start + cost.busy
+        self.start[number] = start
+        self.finish[number] = {event: start + late + after for event, after in cost.events.items()}
+        self.order.append(number)
+        for other in self.dependents[number]:
+            self.open[other] -= 1
+            if not self.open[other]:
+                self.ready[other] = max((self.finish[n].get(event, self.start[n]) for event, n in self.needs[other]))
+                if other in self.admitted:
+                    heapq.heappush(self.coming, (self.ready[other], other))
+        if item.thread == Thread.LOAD:
+            self.admit()
 
 
 def by_start(items, sizes, config):
-    """The `Estimate` of ``items``."""
-    storage = Storage(sizes)
-    free = dict.fromkeys(Thread, 0)
-    happened = {event: [] for event in Event}
-    estimate, keys = Estimate({}, {}, []), []
-    bus = 0
-    for number, item in enumerate(items):
-        cost = timing(config, item)
-        ready, behind = 0, -1
-        for access in item.accesses:
-            found = storage.needs(access.space, access.words, access.write, THREAD_OF[access.event])
-            for event, other in found.items():
-                ready = max(ready, happened[event][other])
-                behind = max(behind, keys[other][0])
-        start = max(free[item.thread], ready)
-        if item.thread == Thread.LOAD and cost.bus:
-            # Data follow each other on the bus; addresses run ahead of them.
-            start = max(start, bus - _BUS_AHEAD)
-            bus = max(bus, start) + cost.bus
-            free[item.thread] = start + 1
-            finish = {event: max(start + after, bus + after - cost.bus) for event, after in cost.events.items()}
-        else:
-            free[item.thread] = start + cost.busy
-            finish = {event: start + after for event, after in cost.events.items()}
-        for event in Event:
-            happened[event].append(finish.get(event, start))
-        estimate.start[id(item)], estimate.ready[id(item)] = start, ready
-        key = max(behind, start - _LEAD) if item.thread == Thread.LOAD else start
-        keys.append((max(key, behind), number))
-        for access in item.accesses:
-            storage.touch(access.space, access.words, access.write, access.event, number)
-    latest = dict.fromkeys(Thread, -1)
-    for number, item in enumerate(items):           # each engine keeps its order
-        latest[item.thread] = max(latest[item.thread], keys[number][0])
-        keys[number] = (latest[item.thread], number)
-    estimate.order = [items[number] for _, number in sorted(keys)]
-    return estimate
+    """``items`` in the order in which they are expected to start."""
+    simulation = _Simulation(items, sizes, config).run()
+    keys, latest = [None] * len(items), dict.fromkeys(Thread, -1)
+    before = deque([0] * (config.queue_depth + 1), config.queue_depth + 1)      # starts of loads that leave no room
+    for place, number in enumerate(simulation.order):
+        start, thread = simulation.start[number], items[number].thread
+        key = max((keys[other][0] for _, other in simulation.needs[number]), default=-1)
+        if thread == Thread.LOAD:
+            start = max(start - _LEAD, before[0])
+            before.append(simulation.start[number])
+        key = max(key, start, latest[thread])
+        latest[thread] = key
+        keys[number] = key, place
+    return [items[number] for number in sorted(range(len(items)), key=keys.__getitem__)]
 
 
 def schedule(items, sizes, config):
     """Instructions with tokens, in program order (list of `weft.lower.builder.Item`), without END."""
-    estimate = by_start(advance_loads(items, sizes), sizes, config)
-    if not all(movable or item.mnemonic != "LOAD" for movable, item in zip(_movable(items, sizes), items)):
-        estimate = by_start(advance_loads(items, sizes, estimate), sizes, config)
-    return assign_tokens(estimate.order, sizes)
+    return assign_tokens(by_start(items, sizes, config), sizes)

@@ -47,7 +47,8 @@ class Tensor:
     """A tensor of the quantized graph with its layout and place.
 
     ``rows``: its own; ``stored_rows``: rounded up to the DMA granule. ``memory``: byte address of its words in memory
-    or None; ``constant``: that address lies in the constants. ``resident``: first scratchpad word or None.
+    or None; ``constant``: that address lies in the constants. ``resident``: first scratchpad word or None. ``by_rows``:
+    int16 rows lie one after the other, as a gather writes them, instead of panel after panel, as a layer writes them.
     """
     name: str
     rows: int
@@ -57,14 +58,15 @@ class Tensor:
     memory: int = None
     constant: bool = False
     resident: int = None
+    by_rows: bool = True
 
     def __post_init__(self):
         self.element = ELEMENTS[self.dtype]
         self.panels = self.channels.panels
         self.line = 2 if self.dtype == "int16" else 1
         self.stored_rows = round_up(self.rows, self.config.dma_words)
-        #: int16 rows lie one after the other, unless they are too long for the instructions' strides.
-        self.row_major = self.line == 2 and 2 * self.panels <= _ROW_STRIDE_LIMIT
+        #: Whole rows, unless they are too long for the instructions' strides.
+        self.row_major = self.by_rows and self.line == 2 and 2 * self.panels <= _ROW_STRIDE_LIMIT
 
     @property
     def words(self):

@@ -95,8 +95,29 @@ class AttentionLowering:
         for copies in (2, 1):
             limit = min(rows, (ctx.heap.largest() - fixed - copies * block) // words, round_up(self.op.q_len, g))
             if limit >= g:
-                return limit // g * g
-        raise OutOfScratchpad(self.op.out)
+                break
+        else:
+            raise OutOfScratchpad(self.op.out)
+        limit = limit // g * g
+        if self.op.causal:
+            unit = round_up(c.rows, g)
+            return min((size for size in (*range(unit, limit, unit), limit)), key=self._causal_cost)
+        return limit
+
+    def _causal_cost(self, size):
+        """Cycles that the array or the bus takes at least for a head in strips of ``size`` rows: short ones compute less
+        above the diagonal, but each takes the keys and values from memory again."""
+        op, c = self.op, self.ctx.config
+        array = words = 0
+        outside = sum(n for t, n in ((self.k, self.depth), (self.v, self.panels)) if t.resident is None)
+        for r0, r1 in split_rows(op.q_len, size, self.ctx.granule):
+            keys = min(round_up(r1 + op.k_len - op.q_len, c.panel), round_up(op.k_len, c.panel))
+            array += max(r1 - r0, c.cols) * keys // c.cols * self.depth * c.k_tiles_per_panel
+            for key in range(0, keys, c.panel):
+                rows = r1 - max(r0, key - op.k_len + op.q_len)
+                array += max(rows, c.rows) * c.k_tiles_per_panel * self.panels * c.tiles_per_panel
+            words += keys * outside
+        return max(array, words * c.word_bytes / c.data_bytes * 1.1), -size
 
     def _mask_rows(self):
         """Mask rows of one batch element: 1 or one for each query."""
@@ -176,6 +197,20 @@ class AttentionLowering:
             k1 = min(k1, max(k0 + 1, self.position(job.row1 - 1, job) + 1))
         return k0, k1
 
+    def visible_panels(self, job, key, panels):
+        """Panels of a block's keys with the first row that sees any of them: ``(first panel, end, first row)``."""
+        result = [(0, panels, 0)]
+        if not self.op.causal or job.row1 > self.op.batch * self.op.q_len:
+            return result
+        own = self.position(job.row0, job)
+        for panel in range(1, panels):
+            # The first panel takes every row: it rescales what was summed before.
+            start = max(0, key + panel * self.ctx.config.panel - own)
+            begun, _, rows_from = result[-1]
+            if start != rows_from:
+                result[-1:] = [(begun, panel, rows_from), (panel, panels, start)]
+        return result
+
     def _head_panel(self, job, tensor):
         head = job.head if tensor in (self.q, self.out) else job.head // (self.op.heads // self.op.kv_heads)
         return head * (self.depth if tensor in (self.q, self.k) else self.panels)
@@ -254,8 +289,11 @@ class AttentionLowering:
         row = job.batch * op.k_len + key
         panel = self._head_panel(job, self.v)
         v = ctx.read(self.v, row, row + keys, panel, panel + self.panels)
-        ctx.builder.matmul_v(probabilities, rows, key_panels * c.k_tiles_per_panel, tiles, job.context, v, row, panel,
-                             keys, number > 0, job.state)
+        for first, last, start in self.visible_panels(job, key, key_panels):
+            skipped = first * c.panel
+            ctx.builder.matmul_v(probabilities, start, rows - start, first, (last - first) * c.k_tiles_per_panel, tiles,
+                                 job.context, rows, v, row + skipped, panel, min(keys - skipped, (last - first) * c.panel),
+                                 number > 0 or first > 0, number > 0 and first == 0, job.state)
         ctx.release(v)
         ctx.release(probabilities)
         if number < len(self.visible(job)) - 1:

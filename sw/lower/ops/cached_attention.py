@@ -52,5 +52,8 @@ class _CachedAttention(AttentionLowering):
     def position(self, row, job):
         return row
 
+    def visible_panels(self, job, key, panels):
+        return [(0, panels, 0)]
+
     def block_keys(self, job, number):
         return self.blocks[number]

@@ -7,19 +7,23 @@ import numpy as np
 from weft.hw.errors import CompileError
 
 from ..context import OutOfScratchpad
-from ..layout import ceil_div
+from ..layout import ceil_div, round_up
 from ..split import split, split_rows
 
 __all__ = ["lower_linear"]
 
-#: Tensor cycles one MATMUL should take at least, so that the vector engine's start-up hides.
-_CYCLES = 512
-#: Products that a layer is cut into at least where that keeps them longer: the last one's results come late.
-_PRODUCTS = 64
+#: Bus cycles that a layer's own weights and operand cost where a second layer's, spills and records need the bus, too.
+_BUS_SHARE = 1.15
+
 #: N panels whose records are loaded together.
 _RECORD_PANELS = 8
-#: K panels in the first pieces of a layer: the product starts when they are there.
-_FIRST_PANELS = 4
+
+
+def _halvings(number):
+    """``number``, its half, its quarter, ... down to 1."""
+    while number:
+        yield number
+        number //= 2
 
 
 def lower_linear(ctx, op):
@@ -36,10 +40,15 @@ class _Linear:
         self.panel_words = c.k_tiles_per_panel * c.tiles_per_panel * c.weight_tile_words
         self.k_piece = max(1, min(self.x.panels, 4095 // c.k_tiles_per_panel,
                                   ctx.weight_ring.words // 8 // self.panel_words))
-        self.block_rows = self._block_rows()
-        #: Rows that share one product: what the accumulators hold of one panel, twice or more.
+        #: ``whole_k``: all of K lies in the scratchpad, for ``block_rows`` rows; else it comes in pieces, for every group
+        #: of N panels again. ``sub_rows``: rows that share one product, what the accumulators hold of one panel twice or more.
+        self.block_rows, self.whole_k, self.k_piece, self.stream_group = self._blocking()
         self.sub_rows = self._sub_rows()
-        self.group = self._group(_CYCLES)
+        self.group = self._group(ctx.tuning.product_cycles)
+        #: N panels at the end (before a norm) and at the beginning (behind one) that are computed strip by strip, so that
+        #: the norm of one strip of rows hides behind the product of another; 0: none.
+        self.head = self._strips(5 * self.x.panels * c.k_tiles_per_panel) if op.x in ctx.striped else 0
+        self.tail = self._strips(5 * self.out.panels * c.tiles_per_panel) if op.out in ctx.striped else 0
         #: First N panel, N panels and first word of the records loaded last.
         self.records = (0, 0, 0)
         self.slot = None if op.table is None else ctx.table(op.table)
@@ -51,28 +60,60 @@ class _Linear:
                                    f"whole panels of {c.panel}")
             self.wide_slot = ctx.table(op.wide_table, keep=self.slot)
 
-    def _block_rows(self):
-        """Rows whose operands fit the scratchpad together; sets ``whole_k``: all of K at once."""
+    def _blocking(self):
+        """``(rows, whole K?, K panels in a piece, N panels in a group or None)``: what fits the scratchpad and costs least.
+
+        Raises `OutOfScratchpad` if nothing fits.
+        """
         ctx, g = self.ctx, self.ctx.granule
-        free = ctx.heap.largest()
+        free = ctx.heap.largest() - 16
         results = sum(2 * t.line for t in (self.out, self.residual) if t is not None and t.resident is None)
-        for self.whole_k in (True, False):
-            operand = 0 if self.x.resident is not None else self.x.panels if self.whole_k else 2 * self.k_piece
-            if not operand + results:
-                return self.rows
-            for copies in (1, 2):
-                rows = (free - 16) // (operand * (copies if self.whole_k else 1) + results) // g * g
-                if rows >= self.rows:
-                    return self.rows
-            if rows >= min(self.rows, max(g, self.ctx.config.rows)) or (rows >= g and not self.whole_k):
-                return rows
-        self.whole_k = False
-        if rows < g:
+        if self.x.resident is not None and not results:
+            return self.rows, True, self.k_piece, None
+        fitting = []
+        operand = 0 if self.x.resident is not None else self.x.panels
+        # Of several blocks the next one's operand is loaded while this one's is read.
+        for copies in (1, 2):
+            rows = free // (copies * operand + results)
+            if rows >= self.rows or copies == 2 and rows >= g:
+                fitting.append((min(self.rows, rows if rows >= self.rows else rows // g * g), True, self.k_piece, None))
+                break
+        if operand:
+            fitting += self._streamed(free, results)
+        if not fitting:
             raise OutOfScratchpad(self.op.out)
-        return rows
+        return min(fitting, key=lambda blocking: self._cost(*blocking))
+
+    def _streamed(self, free, results):
+        """Blockings whose operand comes in pieces of K, for every group of N panels again."""
+        ctx, c, g = self.ctx, self.ctx.config, self.ctx.granule
+        for k_piece in _halvings(self.k_piece):
+            groups = min(self.out.panels, max(1, ctx.weight_ring.words // 4 // (k_piece * self.panel_words)),
+                         max(1, ctx.param_ring.words // 3 // (c.param_tile_words * c.tiles_per_panel)))
+            for group in _halvings(groups):
+                rows = min(free // (2 * k_piece + results * group), c.accumulator_words // 2 // (group * c.tiles_per_panel),
+                           4095)
+                rows = self.rows if rows >= self.rows else rows // g * g
+                if rows >= g:
+                    yield rows, False, k_piece, group
+
+    def _cost(self, rows, whole_k, k_piece, group):
+        """``(cycles, beats)``: cycles that the array or the bus takes at least."""
+        c = self.ctx.config
+        tiles = self.x.panels * c.k_tiles_per_panel * self.out.panels * c.tiles_per_panel
+        blocks = split_rows(self.rows, rows, self.ctx.granule)
+        array = tiles * sum(max(stop - start, c.weight_steps) for start, stop in blocks)
+        words = len(blocks) * tiles * c.weight_tile_words
+        if self.x.resident is None:
+            words += self.rows * self.x.panels * (1 if whole_k else ceil_div(self.out.panels, group))
+        beats = words * c.word_bytes // c.data_bytes
+        # A piece's product waits for its loads now and then; the bus has more to do than weights and operand.
+        return max(array * (1 + 1 / (8 * (self.x.panels if whole_k else k_piece))), beats * _BUS_SHARE), beats
 
     def _sub_rows(self):
         c = self.ctx.config
+        if not self.whole_k:
+            return self.block_rows
         limit = min(4095, c.accumulator_words // (4 * c.tiles_per_panel)) // self.ctx.granule * self.ctx.granule
         limit = max(limit, self.ctx.granule)
         return min(self.block_rows, limit)
@@ -80,9 +121,12 @@ class _Linear:
     def _group(self, cycles):
         """N panels in one product."""
         ctx, c = self.ctx, self.ctx.config
+        if not self.whole_k:
+            self.widest = self.stream_group
+            return self.stream_group
         k_panels = min(self.k_piece, self.x.panels)
         per_panel = max(self.sub_rows, c.rows) * k_panels * c.k_tiles_per_panel * c.tiles_per_panel
-        group = ceil_div(max(cycles, self.out.panels * per_panel // _PRODUCTS), per_panel)
+        group = ceil_div(max(cycles, self.out.panels * per_panel // ctx.tuning.products), per_panel)
         group = min(group, max(1, ctx.weight_ring.words // 4 // (k_panels * self.panel_words)),
                     max(1, c.accumulator_words // (3 * self.sub_rows * c.tiles_per_panel)),
                     max(1, 4095 // (k_panels * c.k_tiles_per_panel * c.tiles_per_panel)))
@@ -90,10 +134,30 @@ class _Linear:
         self.widest = max(1, ctx.param_ring.words // 3 // (c.param_tile_words * c.tiles_per_panel))
         line = sum(2 * t.line for t in (self.out, self.residual) if t is not None and t.resident is None)
         if line:
-            operand = 0 if self.x.resident is not None else self.x.panels if self.whole_k else 2 * self.k_piece
-            free = ctx.heap.largest() - 16 - self.block_rows * operand
+            free = ctx.heap.largest() - 16 - self.block_rows * (0 if self.x.resident is not None else self.x.panels)
             self.widest = max(1, min(self.widest, free // (line * self.block_rows)))
         return min(group, self.widest, self.out.panels)
+
+    @property
+    def edge_rows(self):
+        """Rows of the products with which a layer begins and ends, 0: all."""
+        return self.ctx.tuning.edge_rows // self.ctx.granule * self.ctx.granule if self.whole_k else 0
+
+    @property
+    def strip(self):
+        """Rows of a strip: some part of a block, in whole DMA granules."""
+        return round_up(ceil_div(self.block_rows, self.ctx.tuning.strips), self.ctx.granule)
+
+    def _strips(self, cycles):
+        """N panels whose product takes ``cycles`` for a row, as far as all their weights fit half of the ring; 0 if
+        strips make no sense."""
+        c = self.ctx.config
+        if not self.whole_k or self.strip >= self.block_rows or self.strip < c.weight_steps:
+            return 0
+        row = self.x.panels * c.k_tiles_per_panel * c.tiles_per_panel
+        return min(ceil_div(cycles, row), self.out.panels, self.widest,
+                   self.ctx.weight_ring.words // 2 // (self.x.panels * self.panel_words),
+                   c.accumulator_words // (3 * self.strip * c.tiles_per_panel))
 
     def run(self):
         for r0, r1 in split_rows(self.rows, self.block_rows, self.ctx.granule):
@@ -101,37 +165,44 @@ class _Linear:
             a = self.ctx.open(self.x, r0, r1) if self.whole_k else None
             fetched = 0
             for number, (n0, n1) in enumerate(self._groups()):
-                fetched = self._panels(r0, r1, n0, n1, a, fetched, number == 0)
+                rows = self.strip if n1 <= self.head or n0 >= self.out.panels - self.tail else self.sub_rows
+                fetched = self._panels(r0, r1, n0, n1, a, fetched, number == 0, min(rows, self.sub_rows))
             self.ctx.release(a)
 
     def _groups(self):
         """N panel ranges; the first one, whose K pieces arrive one by one, is wide enough to keep the array busy."""
         c, panels = self.ctx.config, self.out.panels
+        if not self.whole_k:
+            return self._cuts(split(panels, self.group))
         wide = min(max(self.group, ceil_div(4, c.tiles_per_panel)), panels, self.widest,
                    max(1, c.accumulator_words // (2 * self.sub_rows * c.tiles_per_panel)),
                    max(1, self.ctx.weight_ring.words // 8 // self.panel_words))
-        cuts = {0, wide, self.wide, panels, *(wide + n0 for n0, _ in split(panels - wide, self.group))}
-        return list(itertools.pairwise(sorted(cuts)))
+        wide = self.head or wide
+        if self.edge_rows and self.op.out in self.ctx.edges and panels > 1:
+            wide = min(wide, ceil_div(panels, 2))
+        end = max(wide, panels - self.tail)
+        return self._cuts([(0, wide), *((wide + n0, wide + n1) for n0, n1 in split(end - wide, self.group))])
+
+    def _cuts(self, groups):
+        """``groups`` cut where another table begins."""
+        return list(itertools.pairwise(sorted({0, self.wide, self.out.panels, *(stop for _, stop in groups)})))
 
     def _pieces(self, first, width):
         """K panel ranges of one group."""
-        size = self.k_piece if not first else max(1, min(_FIRST_PANELS, self.k_piece,
+        size = self.k_piece if not first or not self.whole_k else max(1, min(self.ctx.tuning.first_panels, self.k_piece,
                                                          self.ctx.weight_ring.words // 4 // (width * self.panel_words)))
         return list(split(self.x.panels, size))
 
-    def _panels(self, r0, r1, n0, n1, a, fetched, first):
-        """All rows of the block times the weights of N panels ``n0..n1``; returns how many K panels are fetched."""
+    def _panels(self, r0, r1, n0, n1, a, fetched, first, sub_rows):
+        """All rows of the block, ``sub_rows`` at a time, times the weights of N panels ``n0..n1``; returns how many K panels
+        are fetched."""
         ctx, c, op = self.ctx, self.ctx.config, self.op
         pieces = self._pieces(first, n1 - n0)
-        params = self._params(n0, n1)
-        sub_blocks = list(split_rows(r1 - r0, self.sub_rows, ctx.granule))
+        sub_blocks = list(split_rows(r1 - r0, sub_rows, ctx.granule))
         held = None
         if len(sub_blocks) > 1 and (n1 - n0) * self.x.panels * self.panel_words <= ctx.weight_ring.words // 2:
             held = [ctx.weights(op, self.x.channels, self.out.channels, n0, n1, k0, k1) for k0, k1 in pieces]
-        residual = None
-        if self.residual is not None:
-            residual = ctx.read(self.residual, r0, r1, n0, n1)
-        view = ctx.open(self.out, r0, r1, n0, n1)
+        drain = _Drain(self, r0, r1, n0, n1)
         tiles = (n1 - n0) * c.tiles_per_panel
         for s0, s1 in sub_blocks:
             s0, s1 = r0 + s0, r0 + s1
@@ -139,28 +210,51 @@ class _Linear:
             if acc is None:
                 raise CompileError(f"{op.origin}: {tiles * (s1 - s0)} accumulator words are not free")
             for number, (k0, k1) in enumerate(pieces):
+                parts = self._parts(s0, s1, n0, n1, number == 0, number == len(pieces) - 1)
+                weights = held[number] if held else None
                 operand = a
                 if a is None:
                     operand = ctx.open(self.x, s0, s1, k0, k1)
-                    ctx.fetch(self.x, operand, s0, s1, k0, k1)
-                elif k1 > fetched:
-                    ctx.fetch(self.x, a, r0, r1, k0, k1)
-                    fetched = k1
-                weights = held[number] if held else \
-                    ctx.weights(op, self.x.channels, self.out.channels, n0, n1, k0, k1)
-                ctx.builder.matmul(operand, s0, s1 - s0, k0, (k1 - k0) * c.k_tiles_per_panel, tiles, acc, weights,
-                                   accumulate=number > 0, unsigned=self.x.dtype == "uint8")
+                for part in parts:
+                    p0, p1, m0, m1 = part
+                    # Of a piece that is cut, every part loads what the ones before did not.
+                    if weights is None or (len(parts) > 1 and not held and m0 == s0):
+                        weights = ctx.weights(op, self.x.channels, self.out.channels, p0, p1, k0, k1)
+                        base = p0
+                    elif held:
+                        base = n0
+                    if p0 == n0:
+                        if a is None:
+                            ctx.fetch(self.x, operand, m0, m1, k0, k1)
+                        elif k1 > fetched:
+                            # Later strips read the same pieces, so they come for all rows.
+                            ctx.fetch(self.x, a, m0, r1 if m1 == s1 else m1, k0, k1)
+                            if m1 == s1:
+                                fetched = k1
+                    words = weights + (p0 - base) * (k1 - k0) * self.panel_words
+                    place = acc + (p0 - n0) * c.tiles_per_panel * (s1 - s0) + m0 - s0
+                    ctx.builder.matmul(operand, m0, m1 - m0, k0, (k1 - k0) * c.k_tiles_per_panel,
+                                       (p1 - p0) * c.tiles_per_panel, place, words, accumulate=number > 0,
+                                       unsigned=self.x.dtype == "uint8", stride=s1 - s0)
+                    if number == len(pieces) - 1:
+                        drain.take(*part, place, s1 - s0)
                 if a is None:
                     ctx.release(operand)
-            ctx.builder.requant(acc, 0, 0, view, s0, n0, s1 - s0, n1 - n0, params, residual=residual, res_row=s0,
-                                res_panel=n0, table_slot=self.wide_slot if n0 < self.wide else self.slot)
             ctx.accumulators.free(acc)
-        ctx.commit(self.out, view, r0, r1, n0, n1)
-        ctx.release(view)
-        ctx.release(residual)
+        drain.finish()
         return fetched
 
-    def _params(self, n0, n1):
+    def _parts(self, s0, s1, n0, n1, first, last):
+        """The product of a piece of K as ``(first panel, end, first row, end)`` parts: one, but a layer that begins with what
+        the host wrote begins with a few rows of its first panel, and one whose results the host reads ends with few."""
+        size = self.edge_rows
+        if size and first and n0 == 0 and self.op.x in self.ctx.edges or size and last and n1 - n0 == 1 and \
+                n1 == self.out.panels and self.op.out in self.ctx.edges:
+            parts = [(n0, n0 + 1, s0 + m0, s0 + m1) for m0, m1 in split(s1 - s0, size)]
+            return [*parts, (n0 + 1, n1, s0, s1)] if n1 - n0 > 1 else parts
+        return [(n0, n1, s0, s1)]
+
+    def params(self, n0, n1):
         """First word of the records of N panels ``n0..n1``; loads some more with them."""
         c = self.ctx.config
         per_panel = c.param_tile_words * c.tiles_per_panel
@@ -181,3 +275,38 @@ class _Linear:
             idle = int(zeros[0].astype(np.uint8).astype(np.int8)) if zeros.size else 0
         return (self.ctx.rescale_records(op.rescale, self.out.channels, n0, n1, idle),
                 ("records", id(op), n0, n1))
+
+
+class _Drain:
+    """Takes the results of rows ``r0..r1`` and N panels ``n0..n1`` from the accumulators to where they belong."""
+
+    def __init__(self, linear, r0, r1, n0, n1):
+        self.linear, self.where = linear, (r0, r1, n0, n1)
+        self.params = self.residual = self.view = None
+        self.stored = False
+
+    def take(self, p0, p1, m0, m1, place, stride):
+        """Panels ``p0..p1`` of rows ``m0..m1``, complete from accumulator word ``place`` on, N tiles ``stride`` words apart."""
+        linear, ctx = self.linear, self.linear.ctx
+        r0, r1, n0, n1 = self.where
+        if self.view is None:
+            # Behind the operand: these words are those of the group before, whose results come late.
+            self.params = linear.params(n0, n1)
+            if linear.residual is not None:
+                self.residual = ctx.read(linear.residual, r0, r1, n0, n1)
+            self.view = ctx.open(linear.out, r0, r1, n0, n1)
+        per_panel = ctx.config.param_tile_words * ctx.config.tiles_per_panel
+        ctx.builder.requant(place, 0, 0, self.view, m0, p0, m1 - m0, p1 - p0, self.params + (p0 - n0) * per_panel,
+                            residual=self.residual, res_row=m0, res_panel=p0, stride=stride,
+                            table_slot=linear.wide_slot if n0 < linear.wide else linear.slot)
+        if m1 - m0 < r1 - r0 and p1 - p0 == n1 - n0 and linear.edge_rows and n1 == linear.out.panels:
+            ctx.commit(linear.out, self.view, m0, m1, p0, p1)
+            self.stored = True
+
+    def finish(self):
+        """Stores what is not stored yet."""
+        ctx = self.linear.ctx
+        if not self.stored:
+            ctx.commit(self.linear.out, self.view, *self.where)
+        ctx.release(self.view)
+        ctx.release(self.residual)

@@ -4,30 +4,64 @@ from weft.hw.config import Config
 from weft.hw.isa import Element
 from weft.lower.builder import Builder
 from weft.lower.events import Space
-from weft.lower.schedule import Estimate, advance_loads
+from weft.lower.schedule import LOADS_AHEAD, by_start
 from weft.lower.tensors import View
 
+CONFIG = Config.named("tiny")
 SIZES = {Space.SCRATCHPAD: 4096, Space.ACCUMULATORS: 512, Space.STATE: 64, Space.MEMORY: 64}
 
 
-def test_weights_move_in_front_of_a_load_that_still_waits_but_not_of_one_that_could_start():
-    b = Builder(Config.named("tiny"))
+def loads(items):
+    return [item for item in by_start(items, SIZES, CONFIG) if item.mnemonic in ("LOAD", "INDEX", "GATHER")]
+
+
+def test_weights_move_in_front_of_a_load_that_waits_for_a_store():
+    b = Builder(CONFIG)
     b.store(0, 0, 4)
     b.load(0, 8, 4)
     b.load(64, 16, 4, tracked=False)
     store, stored, weights = b.items
-    assert advance_loads(b.items, SIZES) == [weights, store, stored]
-    for ready, order in ((90, [store, stored, weights]), (110, [weights, store, stored])):
-        estimate = Estimate({id(weights): 100}, {id(stored): ready}, [])
-        assert advance_loads(b.items, SIZES, estimate) == order
+    assert loads(b.items) == [weights, stored]
 
 
-def test_nothing_moves_in_front_of_the_gather():
-    b = Builder(Config.named("tiny"))
-    b.index(0, 1)
-    b.gather(0, 16, View(0, 4, 1, Element.INT16, 2), 0, 0, 1)
-    b.store(64, 0, 4)
-    b.load(64, 8, 4)
+def test_of_loads_that_could_start_the_first_emitted_goes_first():
+    b = Builder(CONFIG)
+    b.store(0, 0, 4)
+    b.load(0, 8, 4)
+    for number in range(20):
+        b.load(64, 16 + 100 * number, 100, tracked=False)
+    store, stored, *weights = b.items
+    order = loads(b.items)
+    assert 0 < order.index(stored) < len(weights), "neither at once nor behind all weights"
+    assert [item for item in order if item is not stored] == weights
+
+
+def test_loads_move_only_so_far():
+    b = Builder(CONFIG)
+    b.store(0, 1000, 60)
+    b.load(0, 8, 4)
+    for number in range(LOADS_AHEAD + 5):
+        b.load(64, 16 + number, 1, tracked=False)
+    assert loads(b.items).index(b.items[1]) == LOADS_AHEAD - 1
+
+
+def test_a_load_waits_for_the_readers_of_what_it_overwrites():
+    b = Builder(CONFIG)
+    view = View(16, 4, 1, Element.INT8, 1)
+    b.load(0, 16, 4, tracked=False)
+    b.requant(view, 0, 0, View(64, 4, 1, Element.INT8, 1), 0, 0, 1, 1, 80)
     b.load(64, 16, 4, tracked=False)
-    index, gather, store, stored, weights = b.items
-    assert advance_loads(b.items, SIZES) == [index, gather, weights, store, stored]
+    first, reader, second = b.items
+    assert by_start(b.items, SIZES, CONFIG) == [first, reader, second]
+
+
+def test_gathers_keep_their_order_and_come_first():
+    b = Builder(CONFIG)
+    for table in (0, 1):
+        b.index(table, 1)
+        b.gather(0, 16, View(8 * table, 4, 1, Element.INT16, 2), 0, 0, 1)
+    b.store(64, 0, 4)
+    b.load(64, 32, 4)
+    b.load(64, 40, 4, tracked=False)
+    *gathers, _, stored, weights = b.items
+    assert loads(b.items) == [*gathers, weights, stored]

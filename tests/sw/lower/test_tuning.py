@@ -1,0 +1,55 @@
+"""However a lowering is tuned, its program computes the same; the least predicted one is taken."""
+
+import pytest
+from lowering_graphs import GraphMaker, golden_outputs, random_inputs
+
+from weft.hw.config import Config
+from weft.lower import lowering
+from weft.lower.tuning import Tuning, best
+
+TUNINGS = [Tuning(), Tuning(first_panels=1, product_cycles=64, edge_rows=8), Tuning(edge_rows=16, strips=3),
+           Tuning(first_panels=2, products=16, strips=4, edge_rows=8, edges=True), Tuning(strips=1)]
+
+
+def graph():
+    m = GraphMaker(3)
+    x = m.input(34, 40)
+    y = m.linear(x, 24, "int16")
+    small, wide = m.norm(y)
+    z = m.linear(m.linear(small, 50, table=True), 24, "int16", residual=wide)
+    return m.output(m.linear(m.norm(z, two=False), 30))
+
+
+@pytest.mark.parametrize("shape", [dict(rows=4, cols=4), dict(rows=5, cols=7), dict(rows=8, cols=4, data_bytes=16),
+                                   dict(rows=16, cols=16)])
+def test_every_tuning_computes_the_same(monkeypatch, shape):
+    config, programs = Config(**shape), set()
+    inputs = random_inputs(graph())
+    wanted = None
+    for tuning in TUNINGS:
+        monkeypatch.setattr(lowering, "best", lambda attempt, tuning=tuning: attempt(tuning)[2])
+        lowered = lowering.lower(graph(), config)
+        programs.add(lowered.image.code.tobytes())
+        found = {name: values.tolist() for name, values in golden_outputs(lowered, inputs).items()}
+        assert wanted is None or found == wanted
+        wanted = found
+    assert len(programs) > 2, "tunings that change nothing test nothing"
+
+
+def test_the_least_is_taken_and_trials_end():
+    tried = []
+
+    def attempt(tuning):
+        tried.append(tuning)
+        return abs(tuning.strips - 3) + tuning.first_panels, 10, tuning
+
+    assert best(attempt) == Tuning(first_panels=1, product_cycles=128, strips=3, edge_rows=16)
+    assert len(tried) == len(set(tried)) > 8
+    tried.clear()
+
+    def large(tuning):
+        tried.append(tuning)
+        return 1, 10**6, tuning
+
+    best(large)
+    assert len(tried) == 2
