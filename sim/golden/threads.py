@@ -43,6 +43,8 @@ class Threads:
         # Tiles over the whole program: loaded so far; and how far the streamer has a free path.
         self._loaded = self._clear = 0
         self._weight_clock = None
+        #: ``(tiles loaded, clock)`` of tiles that are not streamed yet, and the last one that is.
+        self._weight_clocks = deque()
         self._syncs_done = 0
 
     def run(self):
@@ -213,6 +215,7 @@ class Threads:
                     self.recorder.weights(operation, start, end)
                     self._weight_clock = self.clocks.publish(thread)
                     self._loaded = base + end
+                    self._weight_clocks.append((self._loaded, self._weight_clock))
                     self._steps += 1
                     start = end
                 self._give(thread, operation, f.w_signal)
@@ -244,10 +247,14 @@ class Threads:
                     self._waits[name] = operation, "the weight loader"
                     yield
                 self._waits.pop(name, None)
+                # What the loader knew with this tile; it may be further, or not.
+                while self._weight_clocks[0][0] < base + stop:
+                    self._weight_clocks.popleft()
+                known = self._weight_clocks[0][1]
                 # Rows are read ahead of their tile: what the loader waited for does not order them. Results are not.
-                self.recorder.stream(operation, start, stop, self._weight_clock)
+                self.recorder.stream(operation, start, stop, known)
                 for number, writes in signals.get(stop, ()):
-                    self._give(thread, operation, number, writes, knows=self._weight_clock if writes else None)
+                    self._give(thread, operation, number, writes, knows=known if writes else None)
             base += tiles
             self._finish(Engine.TENSOR)
 
