@@ -1,5 +1,7 @@
 """Benches of whole models: those that ship, usual shapes with random weights, local Hugging Face folders."""
 
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +38,8 @@ def bench_model(name, seq=None, *, config, tell=no_words):
     """A model of `MODELS`, or the text model in a local Hugging Face folder; the figures as a dict.
 
     ``seq``: tokens, by default those of `MODELS`; a decoding bench takes one token more after them. ``tell``: called
-    with words on the state of the work.
+    with words on the state of the work. Besides what `figures.py` gives: ``compile_seconds`` of processor time, and
+    ``peak_memory_mib`` of this process so far.
     """
     known = MODELS.get(name)
     if known is None and not Path(name).is_dir():
@@ -44,21 +47,38 @@ def bench_model(name, seq=None, *, config, tell=no_words):
     if known is None and seq is None:
         raise InputError(f"model folder {name}: the number of tokens is missing")
     if known is None:
-        return {"workload": "model", "model": name, "seq": seq, **_folder(name, seq, config, tell)}
+        return {"workload": "model", "model": name, "seq": seq, **_folder(name, seq, config, tell), **_peak_memory()}
     seq = known.seq if seq is None else seq
     if not known.least <= seq <= (known.most or seq):
         raise InputError(f"{name} takes {known.least} to {known.most or 'any number of'} tokens, not {seq}")
-    return {"workload": "model", "model": name, "seq": seq, **known.measure(seq, config, tell)}
+    return {"workload": "model", "model": name, "seq": seq, **known.measure(seq, config, tell), **_peak_memory()}
+
+
+def _compiled(function, *arguments, tell, **options):
+    """``(program, figures of the compilation)``."""
+    began = time.process_time()
+    program = function(*arguments, progress=tell, **options)
+    return program, {"compile_seconds": round(time.process_time() - began, 1)}
+
+
+def _peak_memory():
+    """MiB that this process has had in memory at most; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return {"peak_memory_mib": None}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20}
 
 
 def _folder(folder, seq, config, tell):
     """A text model on a text that fills ``seq`` tokens."""
     from weft.text import compile_folder, encode
 
-    program = compile_folder(folder, seq, config, progress=tell)
+    program, cost = _compiled(compile_folder, folder, seq, config, tell=tell)
     # Long enough for any length, then cut: padding would leave work out that utilization counts.
     args, kwargs = encode(program, " ".join([SENTENCE] * (seq // 16 + 1)), truncate=True)
-    return program_figures(program, args, kwargs, tell)
+    return program_figures(program, args, kwargs, tell) | cost
 
 
 def _minilm(*arguments):
@@ -71,53 +91,55 @@ def _shakespeare_decode(seq, config, tell):
     from weft.models import folder
     from weft.text import compile_decoder_folder, encode_prompt
 
-    program = compile_decoder_folder(folder("shakespeare"), max(POSITIONS, seq + 1), config, progress=tell)
+    program, cost = _compiled(compile_decoder_folder, folder("shakespeare"), max(POSITIONS, seq + 1), config, tell=tell)
     text = " ".join([SENTENCE] * (seq // len(SENTENCE) + 2))
-    return decode_figures(program, np.array(encode_prompt(program, text)[:seq + 1]), tell)
+    return decode_figures(program, np.array(encode_prompt(program, text)[:seq + 1]), tell) | cost
 
 
-def _random(model, inputs, config, tell):
-    """Program and arguments of a model: ``inputs(seed)`` makes its keyword arguments, each seed others."""
+def _encoder(make, inputs, config, tell):
+    """Figures of the model that ``make()`` returns; ``inputs(model, seed)``: keyword arguments, each seed others."""
     import weft
 
-    batches = [((), inputs(seed)) for seed in range(_CALIBRATION + 1)]
-    return weft.compile(model, *batches[0], config=config, calibration=batches[1:], progress=tell), *batches[0]
+    tell("making the model")
+    model = make()
+    batches = [((), inputs(model, seed)) for seed in range(_CALIBRATION + 1)]
+    program, cost = _compiled(weft.compile, model, *batches[0], config=config, calibration=batches[1:], tell=tell)
+    del model       # its weights are not needed while the program runs
+    return program_figures(program, *batches[0], tell) | cost
 
 
 def _bert_base(seq, config, tell, **sizes):
-    tell("making the model")
-    model = zoo.bert_base(**sizes)
-    vocabulary = model.config.vocab_size
-    made = _random(model, lambda seed: {"input_ids": zoo.random_ids(vocabulary, (1, seq), seed)}, config, tell)
-    del model       # its weights are not needed while the program runs
-    return program_figures(*made, tell)
+    def inputs(model, seed):
+        return {"input_ids": zoo.random_ids(model.config.vocab_size, (1, seq), seed)}
+
+    return _encoder(lambda: zoo.bert_base(**sizes), inputs, config, tell)
 
 
 def _vit_tiny(seq, config, tell, **sizes):
-    tell("making the model")
-    made = _random(zoo.vit_tiny(**sizes), lambda seed: {"pixel_values": zoo.random_images((1, 3, 224, 224), seed)},
-                   config, tell)
-    return program_figures(*made, tell)
+    def inputs(model, seed):
+        return {"pixel_values": zoo.random_images((1, 3, 224, 224), seed)}
+
+    return _encoder(lambda: zoo.vit_tiny(**sizes), inputs, config, tell)
 
 
 def _gpt2(length, config, tell, **sizes):
-    """GPT-2 for ``length`` positions."""
+    """GPT-2 for ``length`` positions, and figures of its compilation."""
     import weft
 
     tell("making the model")
     model = zoo.gpt2(**sizes)
     calibration = [zoo.random_ids(model.config.vocab_size, (length,), seed) for seed in range(1, _CALIBRATION + 1)]
-    return weft.compile_decoder(model, config=config, max_length=length, calibration=calibration, progress=tell)
+    return _compiled(weft.compile_decoder, model, config=config, max_length=length, calibration=calibration, tell=tell)
 
 
 def _gpt2_prefill(seq, config, tell, **sizes):
-    program = _gpt2(max(POSITIONS, seq), config, tell, **sizes)
-    return prefill_figures(program, zoo.random_ids(program.vocabulary, (seq,)).numpy(), tell)
+    program, cost = _gpt2(max(POSITIONS, seq), config, tell, **sizes)
+    return prefill_figures(program, zoo.random_ids(program.vocabulary, (seq,)).numpy(), tell) | cost
 
 
 def _gpt2_decode(seq, config, tell, **sizes):
-    program = _gpt2(max(POSITIONS, seq + 1), config, tell, **sizes)
-    return decode_figures(program, zoo.random_ids(program.vocabulary, (seq + 1,)).numpy(), tell)
+    program, cost = _gpt2(max(POSITIONS, seq + 1), config, tell, **sizes)
+    return decode_figures(program, zoo.random_ids(program.vocabulary, (seq + 1,)).numpy(), tell) | cost
 
 
 #: By name; all but minilm and shakespeare-decode have random weights (`weft.bench.zoo`).
