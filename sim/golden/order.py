@@ -5,7 +5,7 @@ which one writes are a race unless the later one's thread knew of the earlier on
 data is looked at.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 
 import numpy as np
@@ -33,6 +33,12 @@ THREADS = {
     Component.VECTOR: (Component.VECTOR, Component.VECTOR_WRITES),
     Component.STORE: (Component.STORE,),
 }
+
+#: The queue that each thread is fed from.
+_QUEUE = {Component.LOAD: isa.Engine.LOAD, Component.WEIGHTS: isa.Engine.TENSOR, Component.STREAM: isa.Engine.TENSOR,
+          Component.VECTOR: isa.Engine.VECTOR, Component.STORE: isa.Engine.STORE}
+#: Instructions of one engine that have left its queue and may still have tokens to take; hardware has two or three.
+_BEYOND_QUEUE = 8
 
 _ALWAYS = np.int32(2 ** 31 - 1)
 
@@ -137,10 +143,15 @@ class Counters:
 
     A consumer knows which token it got only if the signals of a counter are ordered among themselves; otherwise
     (or with a second consumer) the program is refused.
+
+    ``operations``: all of the program, in the order of dispatch; ``queue_depth``: how many of them an engine's queue holds.
     """
 
-    def __init__(self, clocks):
+    def __init__(self, clocks, operations, queue_depth):
         self._clocks = clocks
+        self._dispatched = {engine: [o.number for o in operations if o.engine == engine] for engine in _QUEUE.values()}
+        self._unfinished = queue_depth + _BEYOND_QUEUE
+        self._consumers = [[] for _ in range(isa.SEMAPHORES)]   # numbers of the operations that consumed
         self._tokens = [deque() for _ in range(isa.SEMAPHORES)]
         self._last = [None] * isa.SEMAPHORES                # component and time of the last signal
         self._consumer = [None] * isa.SEMAPHORES
@@ -157,6 +168,7 @@ class Counters:
                                   f"{Component.NAMES[self._consumer[number]]} consumes from")
         self._consumer[number] = thread
         self._consumed[number].append(int(self._clocks.time[thread]))
+        self._consumers[number].append(operation.number)
         self._clocks.join(thread, self._tokens[number].popleft())
 
     def signal(self, operation, number, thread, writes=True, count=1, knows=None):
@@ -173,9 +185,21 @@ class Counters:
                                       "its consumer cannot tell whose token it gets")
         self._last[number] = component, int(clock[component])
         self._signals[number] += count
-        consumer = self._consumer[number]
-        taken = 0 if consumer is None else bisect_right(self._consumed[number], int(clock[consumer]))
+        taken = self._certainly_consumed(operation, number, clock)
         if self._signals[number] - taken > isa.SEMAPHORE_LIMIT:
             raise operation.error(f"semaphore {number} can pass {isa.SEMAPHORE_LIMIT}: {self._signals[number]} tokens "
                                   f"signalled, {taken} certainly consumed")
         self._tokens[number].extend([clock] * count)
+
+    def _certainly_consumed(self, operation, number, clock):
+        """Tokens of a counter that are gone whenever ``operation`` signals, knowing ``clock``."""
+        consumer = self._consumer[number]
+        if consumer is None:
+            return 0
+        known = bisect_right(self._consumed[number], int(clock[consumer]))
+        # Dispatch is in order: what the consumer's engine got before this operation is done, but for a queue full.
+        dispatched = self._dispatched[_QUEUE[consumer]]
+        done = bisect_left(dispatched, operation.number) - self._unfinished
+        if done <= 0:
+            return known
+        return max(known, bisect_right(self._consumers[number], dispatched[done - 1]))

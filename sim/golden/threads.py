@@ -34,7 +34,7 @@ class Threads:
     def __init__(self, config, operations, recorder):
         self.config, self.operations, self.recorder = config, operations, recorder
         self.clocks = recorder.clocks = Clocks()
-        self.counters = Counters(self.clocks)
+        self.counters = Counters(self.clocks, operations, config.queue_depth)
         self._queues = {engine: deque() for engine in _QUEUES}
         self._weight_queue = deque()
         self._unfinished = dict.fromkeys(_QUEUES, 0)
