@@ -138,8 +138,8 @@ def test_token_overflow(build):
 def test_tokens_cannot_pile_up_behind_more_instructions_than_a_queue_holds(build):
     # Nobody tells the load engine that tokens are consumed, but the dispatcher waits for a place in the store queue.
     b = build()
-    for _ in range(140):
-        b.add("LOAD_SYNC", signal=1, signal_count=2).add("STORE_SYNC", wait=1, wait_count=2)
+    for _ in range(100):
+        b.add("LOAD_SYNC", signal=1, signal_count=3).add("STORE_SYNC", wait=1, wait_count=3)
     check(b.image())
     # Most stores may still wait when loads come in larger numbers.
     b = build()
