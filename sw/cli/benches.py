@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from weft.cli.options import as_json, config_option, load_config
-from weft.files import check_writable
+from weft.files import check_writable, whole_file
 from weft.progress import step
 
 __all__ = ["bench"]
@@ -100,7 +100,8 @@ def table(only, out_file, json_output):
     def done(record):
         records.append(record)
         # What hours of simulation gave is not lost when the next row is stopped.
-        out_file.write_text(document() + "\n", encoding="utf-8")
+        with whole_file(out_file) as part:
+            part.write_text(document() + "\n", encoding="utf-8")
         click.echo(rows.table_lines([record])[-1], err=True)
 
     rows.measure(chosen, lambda row: step(f"{row.name} on {row.config}"), done)
