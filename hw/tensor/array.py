@@ -1,10 +1,9 @@
 """The weight-stationary systolic array with its skews."""
 
-        half = -(-rows // 2)
-        m.submodules.row_skew = row_skew = Skew(signed(8), cols, gated=True)
-        m.submodules.lower_delay = lower_delay = Delay(load.lower.shape(), half)
-        m.submodules.lower_skew = lower_skew = Skew(signed(8), cols, gated=True)
-        m.submodules.column_skew = column_skew = Skew(signed(8), rows, gated=True)
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, Signature
 
@@ -87,16 +86,11 @@ class SystolicArray(wiring.Component):
         rows, cols, load = self.rows, self.cols, self.load
 
         m.submodules.operand_skew = operand_skew = Skew(signed(9), rows)
-<<<<<<< HEAD
-        m.submodules.row_skew = row_skew = Skew(signed(8), cols, gated=True)
-        m.submodules.column_skew = column_skew = Skew(signed(8), rows, gated=True)
-=======
         half = -(-rows // 2)
-        m.submodules.row_skew = row_skew = Skew(signed(8), cols)
+        m.submodules.row_skew = row_skew = Skew(signed(8), cols, gated=True)
         m.submodules.lower_delay = lower_delay = Delay(load.lower.shape(), half)
-        m.submodules.lower_skew = lower_skew = Skew(signed(8), cols)
-        m.submodules.column_skew = column_skew = Skew(signed(8), rows)
->>>>>>> 28c3dce (Load two rows of streamed weights in a cycle, one into each half of the array)
+        m.submodules.lower_skew = lower_skew = Skew(signed(8), cols, gated=True)
+        m.submodules.column_skew = column_skew = Skew(signed(8), rows, gated=True)
         m.submodules.sum_skew = sum_skew = Skew(signed(sum_bits(rows)), cols, falling=True)
         for skew, value, name, counts in (
                 (operand_skew, self.operands, "operand_entry", 1),
