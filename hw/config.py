@@ -237,6 +237,11 @@ class Config:
     def dma_words(self):
         return self.dma_bytes // self.word_bytes
 
+    @cached_property
+    def fetch_ahead_bytes(self):
+        """Bytes that instruction fetch reads ahead of the instruction at hand: 32 instructions, at least 16 beats."""
+        return max(1024, 16 * self.data_bytes)
+
     # Where configurations come from and go to.
 
     @classmethod

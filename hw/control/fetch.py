@@ -14,9 +14,6 @@ __all__ = ["FETCHED", "Fetch"]
 #: An instruction as fetched: its word, its number, and whether a beat of it came with an error response.
 FETCHED = data.StructLayout({"word": isa.INSTRUCTION_BITS, "pc": PC_BITS, "error": 1})
 
-#: Bytes prefetched: 32 instructions.
-_BUFFER_BYTES = 1024
-
 
 class Fetch(wiring.Component):
     """Reads instructions ahead of the dispatcher.
@@ -39,7 +36,7 @@ class Fetch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         data_bytes = self.config.data_bytes
-        depth = max(16, _BUFFER_BYTES // data_bytes)
+        depth = self.config.fetch_ahead_bytes // data_bytes
         burst = max(8, min(16, 256 // data_bytes))
         shift = (data_bytes - 1).bit_length()
 

@@ -70,7 +70,9 @@ class MemoryMap:
         buffers = [Buffer("constants", 0, self._constant_bytes, "constant")] if self._constant_bytes else []
         buffers.append(Buffer("code", code, code_bytes, "constant"))
         buffers += [Buffer(name, first + offset, size, kind) for name, (offset, size, kind) in self._buffers.items()]
-        return image, code, first, buffers, round_up(first + self.buffer_bytes + GUARD_BYTES, 4096)
+        # Instruction fetch reads on behind END.
+        end = max(first + self.buffer_bytes, code + code_bytes + self.config.fetch_ahead_bytes)
+        return image, code, first, buffers, round_up(end + GUARD_BYTES, 4096)
 
 
 class Allocator:
