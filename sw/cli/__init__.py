@@ -3,13 +3,11 @@
 Each command imports what it needs when it runs, so that `weft generate` never loads torch.
 """
 
-import sys
-
 import click
 
 from weft import __version__
 from weft.cli import benches, hardware, programs
-from weft.hw.errors import WeftError
+from weft.entry import run
 
 __all__ = ["cli", "main"]
 
@@ -26,29 +24,5 @@ for command in (hardware.generate, programs.compile_command, programs.run, progr
 
 
 def main(arguments=None):
-    """Run the command line and exit: 0 success, 1 a regression failed or interrupted, 2 wrong input.
-
-    An error that is the user's to mend is one sentence on stderr, without a traceback.
-    """
-    try:
-        status = cli.main(args=arguments, prog_name="weft", standalone_mode=False)
-    except WeftError as error:
-        click.echo(f"weft: {error}", err=True)
-        status = 2
-    except click.exceptions.Exit as error:
-        status = error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        status = 2
-    except click.ClickException as error:
-        where = getattr(error, "ctx", None)
-        click.echo(f"{where.command_path if where else 'weft'}: {error.format_message()}", err=True)
-        status = 2
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("weft: interrupted", err=True)
-        status = 1
-    except BrokenPipeError:
-        # The reader (`head`) has seen enough; keep the interpreter from complaining when it flushes.
-        sys.stdout = None
-        status = 0
-    sys.exit(status if isinstance(status, int) else 0)
+    """Run the command line and exit: 0 success, 1 a regression failed or interrupted, 2 wrong input."""
+    run(cli, "weft", arguments)

@@ -23,7 +23,7 @@ class Session:
     of the RTL, as in `weft.Program.run`. ``progress``: called with the cycles simulated so far. ``backend`` may be
     changed between steps, since all compute the same bits.
 
-    ``stats``: `weft.stats.Stats` of the last run of the accelerator.
+    ``stats``: `weft.stats.Stats` of the last run of the accelerator; ``runs``: those of all runs since the text began.
     """
 
     def __init__(self, program, backend="rtl", memory="reference", seed=0, progress=None):
@@ -38,6 +38,7 @@ class Session:
         """Empties the cache: the next token is at position 0."""
         self._ids = np.empty(0, np.int32)
         self._caches = {}
+        self.runs = []
 
     @property
     def position(self):
@@ -130,6 +131,7 @@ class Session:
 
             compare(step.image, golden, rtl)
         self.stats = self._figures(step, fresh, position + ids.size - fresh, rtl, time.perf_counter() - began)
+        self.runs.append(self.stats)
         result = rtl or golden
         self._caches = {b.name: result.buffers[b.name].copy() for b in step.image.buffers if b.kind == "state"}
         integers = unpack_output(program.config, step.logits, result.outputs[step.logits.name])[:ids.size]

@@ -1,13 +1,12 @@
-"""What the training commands share: options, exit status, and folders of trained models."""
+"""What the training commands share: options, and folders of trained models."""
 
-import sys
 from pathlib import Path
 
 import click
 
-from weft.hw.errors import InputError, WeftError
+from weft.hw.errors import InputError
 
-__all__ = ["out_option", "output_folder", "parameters", "read_text", "run", "save", "seed_option"]
+__all__ = ["out_option", "output_folder", "parameters", "read_text", "save", "seed_option"]
 
 seed_option = click.option("--seed", default=0, show_default=True, help="Start of the random numbers.")
 
@@ -16,22 +15,6 @@ def out_option(default):
     """`--out DIR`, the folder of the trained model."""
     return click.option("--out", type=Path, default=Path(default), show_default=True, metavar="DIR",
                         help="Folder to write: config.json, model.safetensors and what belongs to them.")
-
-
-def run(command, name):
-    """Run a click command and exit: 0 success, 1 interrupted, 2 wrong input (one sentence on stderr)."""
-    try:
-        status = command.main(prog_name=f"scripts/{name}", standalone_mode=False)
-    except WeftError as error:
-        click.echo(f"{name}: {error}", err=True)
-        status = 2
-    except click.ClickException as error:
-        error.show()
-        status = 2
-    except (click.Abort, KeyboardInterrupt):
-        click.echo(f"{name}: interrupted", err=True)
-        status = 1
-    sys.exit(status if isinstance(status, int) else 0)
 
 
 def read_text(path):

@@ -8,8 +8,9 @@ import math
 import click
 import numpy as np
 
+from weft.entry import run
 from weft.hw.errors import InputError
-from weft.train.command import out_option, output_folder, parameters, run, save, seed_option
+from weft.train.command import out_option, output_folder, parameters, save, seed_option
 
 __all__ = ["accuracy", "configuration", "load_images", "main", "train"]
 
@@ -128,4 +129,4 @@ def main(epochs, seed, out):
 
 
 if __name__ == "__main__":
-    run(main, "train_digits")
+    run(main, "scripts/train_digits")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
+from weft.entry import run
 from weft.hw.errors import InputError
-from weft.train.command import out_option, output_folder, parameters, read_text, run, save, seed_option
+from weft.train.command import out_option, output_folder, parameters, read_text, save, seed_option
 
-__all__ = ["CONTEXT", "configuration", "loss", "main", "train"]
+__all__ = ["CONTEXT", "configuration", "loss", "main", "split", "train"]
 
 # Characters of a training window; the longest text that the model knows.
 CONTEXT = 256
@@ -30,6 +31,12 @@ def configuration(characters):
     return LlamaConfig(vocab_size=characters, hidden_size=128, intermediate_size=384, num_hidden_layers=4,
                        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=CONTEXT,
                        tie_word_embeddings=True, use_cache=False, bos_token_id=None, eos_token_id=None)
+
+
+def split(ids):
+    """`(ids to train on, ids held out)` of a text's ids: the last tenth is held out."""
+    cut = round(len(ids) * (1 - HELD_OUT))
+    return ids[:cut], ids[cut:]
 
 
 def loss(model, ids, batch=32):
@@ -101,18 +108,18 @@ def main(data, steps, seed, out):
 
     tokenizer = character_tokenizer(text)
     ids = torch.tensor(tokenizer.encode(text).ids)
-    cut = round(len(ids) * (1 - HELD_OUT))
+    known, rest = split(ids)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(configuration(tokenizer.get_vocab_size()))
-    click.echo(f"{len(text):,} characters, {tokenizer.get_vocab_size()} different ones, {len(ids) - cut:,} held out; "
+    click.echo(f"{len(text):,} characters, {tokenizer.get_vocab_size()} different ones, {len(rest):,} held out; "
                f"{parameters(model):,} parameters")
-    train(model, ids[:cut], steps, seed)
+    train(model, known, steps, seed)
     save(model, out, torch.float16)
     tokenizer.save(str(out / "tokenizer.json"))
     # What is measured is what was written: weights rounded to float16.
-    held_out = loss(model.float(), ids[cut:])
+    held_out = loss(model.float(), rest)
     click.echo(f"held out: {held_out:.4f} nats a character, perplexity {math.exp(held_out):.3f}")
 
 
 if __name__ == "__main__":
-    run(main, "train_shakespeare")
+    run(main, "scripts/train_shakespeare")

@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 import numpy as np
 
+from weft.entry import run
 from weft.hw.errors import CompileError, InputError
-from weft.train.command import out_option, output_folder, parameters, run, save, seed_option
+from weft.train.command import out_option, output_folder, parameters, save, seed_option
 
 __all__ = ["accuracy", "batches", "load_classifier", "main", "read_sentences", "train"]
 
@@ -152,4 +153,4 @@ def main(data, model_dir, epochs, steps, seed, out):
 
 
 if __name__ == "__main__":
-    run(main, "train_sst2")
+    run(main, "scripts/train_sst2")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from weft.entry import run
 from weft.hw.errors import InputError
 from weft.train import digits, shakespeare, sst2
-from weft.train.command import run
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +116,6 @@ def test_a_missing_scikit_learn_is_said_with_the_line_that_installs_it(monkeypat
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     monkeypatch.setattr(sys, "argv", ["train_digits"])
     with pytest.raises(SystemExit) as stop:
-        run(digits.main, "train_digits")
+        run(digits.main, "scripts/train_digits")
     assert stop.value.code == 2
     assert "pip install scikit-learn" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from weft.accuracy import read_pairs, spearman
+from weft.accuracy.pairs import read_pairs, spearman
 from weft.hw.errors import InputError
 
 

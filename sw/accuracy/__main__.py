@@ -1,0 +1,5 @@
+"""`python -m weft.accuracy` is `scripts/accuracy`."""
+
+from weft.accuracy import main
+
+main()

@@ -1,0 +1,5 @@
+"""`python -m weft.demo` is `scripts/demo`."""
+
+from weft.demo import main
+
+main()

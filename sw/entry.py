@@ -1,0 +1,40 @@
+"""How every command line of Weft ends: exit status, and errors in one sentence."""
+
+import sys
+
+import click
+
+from weft.hw.errors import WeftError
+
+__all__ = ["run"]
+
+
+def run(command, name, arguments=None):
+    """Run a click command under a program name and exit: 0 success, 1 failed or interrupted, 2 wrong input.
+
+    An error that is the user's to mend is one sentence on stderr, without a traceback. ``arguments`` are by default
+    those of the process.
+    """
+    short = name.rpartition("/")[2]
+    try:
+        status = command.main(args=arguments, prog_name=name, standalone_mode=False)
+    except WeftError as error:
+        click.echo(f"{short}: {error}", err=True)
+        status = 2
+    except click.exceptions.Exit as error:
+        status = error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        status = 2
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        click.echo(f"{where.command_path if where else name}: {error.format_message()}", err=True)
+        status = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(f"{short}: interrupted", err=True)
+        status = 1
+    except BrokenPipeError:
+        # The reader (`head`) has seen enough; keep the interpreter from complaining when it flushes.
+        sys.stdout = None
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,30 @@
+"""How command lines end."""
+
+import sys
+
+import click
+import pytest
+
+from weft.entry import run
+from weft.hw.errors import InputError
+
+
+@pytest.mark.parametrize("error, status, words", [
+    (None, 0, ""),
+    (InputError("no such thing"), 2, "tool: no such thing\n"),
+    (click.UsageError("too few"), 2, "scripts/tool: too few\n"),
+    (KeyboardInterrupt(), 1, "tool: interrupted\n"),
+    (click.exceptions.Exit(3), 3, ""),
+    (BrokenPipeError(), 0, ""),
+])
+def test_status_and_one_sentence(capsys, monkeypatch, error, status, words):
+    @click.command()
+    def command():
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr("sys.stdout", sys.stdout)      # what a broken pipe does to it is undone
+    with pytest.raises(SystemExit) as stop:
+        run(command, "scripts/tool", [])
+    assert stop.value.code == status
+    assert capsys.readouterr().err.lstrip() == words
