@@ -54,23 +54,6 @@ class Stats:
         """Part of the roofline that was reached: roofline_cycles / cycles."""
         return None if not self.cycles else self.roofline_cycles / self.cycles
 
-    @classmethod
-    def total(cls, config, runs):
-        """Stats of several runs on the RTL, one after the other."""
-        def summed(name):
-            return sum(getattr(run, name) for run in runs)
-
-        macs, cycles = summed("macs"), summed("cycles")
-        engines = {thread: {state: sum(run.engines[thread][state] for run in runs) for state in states}
-                   for thread, states in runs[0].engines.items()}
-        return cls(macs, summed("roofline_cycles"), cycles, macs / (config.rows * config.cols * cycles),
-                   summed("dram_read_bytes"), summed("dram_write_bytes"), engines, summed("seconds"))
-
-    @property
-    def roofline_utilization(self):
-        """Part of the roofline that was reached: roofline_cycles / cycles."""
-        return None if not self.cycles else self.roofline_cycles / self.cycles
-
     @property
     def sim_khz(self):
         """Simulated cycles per millisecond of processor time, so that what else the machine does hardly shows."""

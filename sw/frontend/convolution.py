@@ -1,14 +1,17 @@
 """Convolutions as matrix products: windows are views of the input, their kernels are weights.
 
-Windows of a floating-point input of the model are gathered by the host. In activations whole rows hold the channels
-of a position: there each position of the kernel is a linear layer of some rows, and the results are added.
+Windows of a floating-point input of the model are gathered by the host, which also pads it. In activations whole rows
+hold the channels of a position: there each position of the kernel is a linear layer of some rows, and the results are
+added; padding is a row of zeros that stands at many positions.
 """
 
 from itertools import product
 from math import prod
 
+import torch
+
 from weft.frontend import graph as fg
-from weft.frontend.views import Act, Const
+from weft.frontend.views import Act, Const, Host
 
 __all__ = ["convolution"]
 
@@ -31,16 +34,57 @@ def _dense(weight, groups):
     return dense
 
 
+def _widths(padding, kernel, dilation):
+    """Zeros before and after each spatial axis."""
+    if padding == "same":
+        gaps = [gap * (size - 1) for size, gap in zip(kernel, dilation)]
+        return [(gap // 2, gap - gap // 2) for gap in gaps]
+    return [(0, 0) if padding == "valid" else (width, width) for width, _ in zip(_each(padding, kernel), kernel)]
+
+
+def _each(value, kernel):
+    """``value`` for each axis of the kernel."""
+    return [value] * len(kernel) if isinstance(value, (int, str)) else list(value) * (len(kernel) // len(value))
+
+
+def _padded(builder, act, widths):
+    """``act [batch, channels, *sizes]`` with zeros around its sizes; 0 has a place in every form that a model gives."""
+    flat = [width for pair in reversed(widths) for width in pair]
+    writer = builder.writer(act.base)
+    if isinstance(writer, fg.FInput) and act.expr is None:
+        dtype = getattr(torch, builder.host.steps[writer.value]["dtype"])
+        inner = builder.host_array(Host(writer.value, act.shape, act.index, dtype))
+        pairs = [(0, 0), (0, 0), *widths]
+        shape = [size + sum(pair) for size, pair in zip(act.shape, pairs)]
+        array = builder.host.add("pad_zeros", [builder.host.ref(inner), [list(pair) for pair in pairs]], {}, shape, dtype)
+        name = builder.emit(fg.FInput, prod(shape[:-1]), shape[-1], kind="float", value=array, origin=writer.origin)
+        return Act(name, tuple(shape), given=act.given)
+    given, last = act.given, act.map.movedim(1, -1)
+    act = builder.plain(Act(act.base, tuple(last.shape), last, act.expr, act.centered))
+    rows, columns = builder.split(act)
+    name = builder.columns(act.base, columns)
+    tensor = builder.tensor(name)
+    zero = builder.emit(fg.FConst, 1, tensor.features, values=torch.zeros(1, tensor.features))
+    index = torch.nn.functional.pad(rows.reshape(act.shape[:-1]), flat, value=tensor.rows)
+    joined = builder.emit(fg.FConcat, index.numel(), tensor.features, parts=(name, zero), index=index.reshape(-1))
+    columns_last = torch.arange(index.numel() * tensor.features).reshape(*index.shape, tensor.features)
+    index = columns_last.movedim(-1, 1).contiguous()
+    return Act(joined, tuple(index.shape), index, given=given)
+
+
 def convolution(builder, linear, x, weight, bias, stride, padding, dilation, groups):
-    """The value of a convolution; ``linear(x, weight, bias)`` is that of a linear layer."""
+    """The value of a convolution; ``linear(x, weight, bias)`` is that of a linear layer.
+
+    ``stride``, ``dilation``: an int or one for each axis; ``padding``: likewise, or "same" or "valid".
+    """
     x, kernel = builder.activation(x), tuple(weight.shape[2:])
-    stride, padding, dilation = ([v] * len(kernel) if isinstance(v, int) else list(v) * (len(kernel) // len(v))
-                                 for v in (stride, padding, dilation))
-    if any(padding):
-        raise builder.error(f"a convolution with padding {padding} is not supported; without padding it is")
+    stride, dilation = _each(stride, kernel), _each(dilation, kernel)
+    widths = _widths(padding, kernel, dilation)
     batched = len(x.shape) == len(kernel) + 2
     if not batched:
         x = Act(x.base, (1, *x.shape), x.map[None], x.expr, x.centered, given=x.given)
+    if any(map(any, widths)):
+        x = _padded(builder, x, widths)
     index = _windows(x, kernel, stride, dilation)
     dense = _dense(builder.weight(weight, "weight"), groups)
     positions = tuple(index.shape[:1 + len(kernel)])

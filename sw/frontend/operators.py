@@ -18,7 +18,7 @@ from weft.frontend.views import Act, Const, Host, Probs, Scores, Stat
 
 __all__ = ["HANDLERS", "SUPPORTED"]
 
-SUPPORTED = ("linear layers and matrix products with weights, convolutions without padding, attention "
+SUPPORTED = ("linear layers and matrix products with weights, convolutions, attention "
              "(scaled_dot_product_attention or matmul-softmax-matmul), layer and RMS norms, means over tokens, embeddings, "
              "residual additions, products of activations, rotary embedding, elementwise functions of one "
              "activation, views, row selection, concatenation, static quantization to 8 bits, and integer or mask arithmetic on inputs")
@@ -159,11 +159,6 @@ def _embedding(builder, node, weight, ids, padding_idx=-1, *args):
 def _conv(builder, node, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if not isinstance(weight, Const) or not isinstance(x, (Act, Host)):
         return None
-    if isinstance(padding, str):
-        if padding != "valid":
-            raise builder.error(f"a convolution with padding {padding!r} is not supported; without padding it is")
-        padding = 0
-
     steps = weight.steps
 
     def linear(x, weight, bias):

@@ -69,6 +69,7 @@ OPERATIONS = {
     "gather": _gather, "index": _index,
     "cat": lambda tensors, dim=0: np.concatenate(tensors, axis=dim),
     "stack": lambda tensors, dim=0: np.stack(tensors, axis=dim),
+    "pad_zeros": lambda x, widths: np.pad(x, widths),
     "tril": lambda x, diagonal=0: np.tril(x, diagonal), "triu": lambda x, diagonal=0: np.triu(x, diagonal),
     "isinf": np.isinf, "isnan": np.isnan, "flip": lambda x, dims: np.flip(x, tuple(dims)),
 }

@@ -259,6 +259,21 @@ def test_heads_side_by_side_are_one_attention():
     assert kinds(graph) == ["Input", "Linear", "Linear", "Linear", "Attention"] and graph.ops[-1].heads == 3
 
 
-def test_convolution_with_padding_is_refused():
-    with pytest.raises(CompileError, match=r"padding \[1, 1\] is not supported"):
-        import_model(nn.Conv2d(3, 4, 3, padding=1), (torch.randn(1, 3, 6, 6),))
+@pytest.mark.parametrize("options, axes", [
+    ({"kernel_size": 3, "padding": 1}, 1), ({"kernel_size": (3, 5), "padding": "same"}, 2),
+    ({"kernel_size": 3, "stride": 2, "padding": (1, 0), "groups": 3}, 2),
+    ({"kernel_size": 2, "padding": "same", "dilation": 2}, 2),
+])
+def test_padding_is_the_hosts_for_an_input_and_a_row_of_zeros_for_activations(options, axes):
+    torch.manual_seed(4)
+    kind, sizes = (nn.Conv1d, nn.Conv2d)[axes - 1], (7, 6)[:axes]
+    layer = kind(3, 6, **options)
+    assert kinds(check(layer, (torch.randn(2, 3, *sizes),))) == ["Input", "Linear"]
+    graph = check(nn.Sequential(kind(2, 3, 1), nn.GELU(), layer), (torch.randn(2, 2, *sizes),))
+    assert kinds(graph).count("Concat") == 1
+
+
+def test_mirrored_padding_is_rows_again_and_a_transposed_convolution_is_refused():
+    check(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), (torch.randn(1, 3, 6, 6),))
+    with pytest.raises(CompileError, match="transposed convolution"):
+        import_model(nn.ConvTranspose1d(3, 4, 3), (torch.randn(1, 3, 6),))
