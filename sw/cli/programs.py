@@ -219,11 +219,11 @@ def _generate(program, prompt, max_new_tokens, backend, json_output=False):
     from weft.report import stats_dict, stats_lines
     from weft.text import encode_prompt, pieces
 
-    if backend != "golden":
-        _build_simulation(program)
     session = program.session(backend)
     ids = encode_prompt(program, prompt)
-    tokens = session.generate(ids, max_new_tokens)
+    tokens = session.generate(ids, max_new_tokens)      # a prompt that does not fit is refused before the long step
+    if backend != "golden":
+        _build_simulation(program)
     if json_output:
         tokens = list(tokens)
         click.echo(as_json({"prompt": prompt, "backend": backend, "tokens": tokens,
