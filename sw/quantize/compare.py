@@ -58,7 +58,7 @@ def compare_minilm(data, choices, limit=None):
     """For each of ``choices`` (`QuantOptions`, None for torchao's quantization) and sentence pairs with scores in file ``data``: the rank correlation of
     cosines with the scores ("STS-B"), and one minus the cosine between float and quantized embeddings ("1 - cos").
     Yields a dict for each choice."""
-    from weft.accuracy import read_pairs, spearman
+    from weft.accuracy.pairs import read_pairs, spearman
     from weft.text import calibration_sentences, load_folder, minilm_folder, pool
 
     left, right, scores = (column[:limit] for column in read_pairs(data))
@@ -148,6 +148,6 @@ def main(choices, stsb, text, pt2e, limit):
 
 
 if __name__ == "__main__":
-    from weft.train.command import run
+    from weft.entry import run
 
-    run(main, "compare_quantization")
+    run(main, "scripts/compare_quantization")
