@@ -41,6 +41,8 @@ class _Job:
     context: int = None
     #: Result strip that several jobs share, with the number still to come.
     shared: list = None
+    #: Behind the last row of the jobs that run beside this one on the same keys.
+    reach: int = None
 
 
 class AttentionLowering:
@@ -67,6 +69,8 @@ class AttentionLowering:
         if op.causal and op.k_len < op.q_len:
             raise CompileError(f"{op.origin}: causal attention of {op.q_len} queries to only {op.k_len} keys")
         self.strip = self._strip_rows()
+        #: Keys and values ("k", "v") read last: which ones, and their view.
+        self.held = {}
 
     def keys_and_values(self):
         """The `Tensor` of all keys and that of all values."""
@@ -106,7 +110,7 @@ class AttentionLowering:
 
     def _causal_cost(self, size):
         """Cycles that the array or the bus takes at least for a head in strips of ``size`` rows: short ones compute less
-        above the diagonal, but each takes the keys and values from memory again."""
+        above the diagonal, but each pair takes the keys and values from memory again."""
         op, c = self.op, self.ctx.config
         array = words = 0
         outside = sum(n for t, n in ((self.k, self.depth), (self.v, self.panels)) if t.resident is None)
@@ -116,7 +120,7 @@ class AttentionLowering:
             for key in range(0, keys, c.panel):
                 rows = r1 - max(r0, key - op.k_len + op.q_len)
                 array += max(rows, c.rows) * c.k_tiles_per_panel * self.panels * c.tiles_per_panel
-            words += keys * outside
+            words += keys * outside / _JOBS
         return max(array, words * c.word_bytes / c.data_bytes * 1.1), -size
 
     def _mask_rows(self):
@@ -137,11 +141,12 @@ class AttentionLowering:
 
     def _jobs(self):
         op = self.op
-        for pieces in self._strips():
-            if pieces[-1][2] == op.batch * op.q_len:    # rows that fill the DMA granule are computed as well
-                batch, row0, _ = pieces[-1]
-                pieces[-1] = (batch, row0, self.out.stored_rows)
-            for head in range(op.heads):
+        strips = list(self._strips())
+        batch, row0, _ = strips[-1][-1]
+        strips[-1][-1] = batch, row0, self.out.stored_rows      # rows that fill the DMA granule are computed as well
+        # Neighbours have their keys and values in common.
+        for head in range(op.heads):
+            for pieces in strips:
                 shared = [None, len(pieces), pieces[0][1], pieces[-1][2]]
                 for batch, row0, row1 in pieces:
                     yield _Job(batch, head, row0, row1, shared=shared)
@@ -156,6 +161,8 @@ class AttentionLowering:
         waiting = list(self._jobs())
         for pair in range(0, len(waiting), _JOBS):
             jobs = waiting[pair:pair + _JOBS]
+            for job in jobs:
+                job.reach = max(other.row1 for other in jobs if other.batch == job.batch)
             counts = [len(self.visible(job)) for job in jobs]
             for number in range(max(counts)):
                 units += [(job, number) for job, count in zip(jobs, counts) if number < count]
@@ -172,6 +179,22 @@ class AttentionLowering:
             previous = (*unit, probabilities)
         if previous is not None:
             self._context(*previous)
+        for _, view in self.held.values():
+            ctx.release(view)
+
+    def _read(self, name, job, number, panel):
+        """View of a block's keys or values; jobs that run side by side on the same ones read them from memory once."""
+        ctx, op = self.ctx, self.op
+        key = self.blocks[number][0]
+        end = max(self.block_keys(job, number)[1], self.visible_end(job.reach, job, number))
+        row = job.batch * op.k_len
+        tensor, panels = (self.k, self.depth) if name == "k" else (self.v, self.panels)
+        wanted = row + key, row + end, panel
+        if name not in self.held or self.held[name][0] != wanted:
+            if name in self.held:
+                ctx.release(self.held[name][1])
+            self.held[name] = wanted, ctx.read(tensor, *wanted[:2], panel, panel + panels)
+        return self.held[name][1]
 
     def visible(self, job):
         """Key blocks that any query of the job may attend (at least one)."""
@@ -192,10 +215,12 @@ class AttentionLowering:
 
     def block_keys(self, job, number):
         """First and last key (exclusive) of a block, without keys beyond the causal limit."""
+        return self.blocks[number][0], self.visible_end(job.row1, job, number)
+
+    def visible_end(self, row1, job, number):
+        """Behind the last key of a block that rows before ``row1`` may see, at least one."""
         k0, k1 = self.blocks[number]
-        if self.op.causal:
-            k1 = min(k1, max(k0 + 1, self.position(job.row1 - 1, job) + 1))
-        return k0, k1
+        return min(k1, max(k0 + 1, self.position(row1 - 1, job) + 1)) if self.op.causal else k1
 
     def visible_panels(self, job, key, panels):
         """Panels of a block's keys with the first row that sees any of them: ``(first panel, end, first row)``."""
@@ -227,10 +252,9 @@ class AttentionLowering:
         scores = ctx.accumulators.alloc(rows * tiles, align=1)
         row = job.batch * op.k_len + key
         k_panel = self._head_panel(job, self.k)
-        k = ctx.read(self.k, row, row + keys, k_panel, k_panel + self.depth)
+        k = self._read("k", job, number, k_panel)
         ctx.builder.matmul_kt(job.q, job.row0, rows, panel, self.depth * c.k_tiles_per_panel, tiles, scores, k, row,
                               k_panel, keys)
-        ctx.release(k)
         if number == len(self.visible(job)) - 1:
             ctx.release(job.q)
         return scores
@@ -288,13 +312,12 @@ class AttentionLowering:
             job.context = ctx.accumulators.alloc(rows * tiles, align=1)
         row = job.batch * op.k_len + key
         panel = self._head_panel(job, self.v)
-        v = ctx.read(self.v, row, row + keys, panel, panel + self.panels)
+        v = self._read("v", job, number, panel)
         for first, last, start in self.visible_panels(job, key, key_panels):
             skipped = first * c.panel
             ctx.builder.matmul_v(probabilities, start, rows - start, first, (last - first) * c.k_tiles_per_panel, tiles,
                                  job.context, rows, v, row + skipped, panel, min(keys - skipped, (last - first) * c.panel),
                                  number > 0 or first > 0, number > 0 and first == 0, job.state)
-        ctx.release(v)
         ctx.release(probabilities)
         if number < len(self.visible(job)) - 1:
             return

@@ -55,5 +55,5 @@ class _CachedAttention(AttentionLowering):
     def visible_panels(self, job, key, panels):
         return [(0, panels, 0)]
 
-    def block_keys(self, job, number):
-        return self.blocks[number]
+    def visible_end(self, row1, job, number):
+        return self.blocks[number][1]
