@@ -163,7 +163,7 @@ class VectorEngine(wiring.Component):
             row_unit.first_row.eq(job.state_base), row_unit.root.eq(row_sums.finished),
             row_unit.row_sum.eq(row_sums.row_sum), row_unit.row_squares.eq(row_sums.row_squares),
             row_unit.features.eq(job.features), row_unit.rms.eq(job.rms), row_unit.eps.eq(job.eps),
-            row_unit.divide.eq(row_unit.idle & wants_division & ~softmax.sum_read.enable),
+            row_unit.divide.eq(row_unit.ready & wants_division & ~softmax.sum_read.enable),
             row_unit.row_total.eq(state.sum_read.value), row_unit.mult.eq(preparer.division_mult),
             row_unit.shift.eq(preparer.division_shift),
             state.sum_read.enable.eq(softmax.sum_read.enable | row_unit.divide),

@@ -20,11 +20,13 @@ _QUOTIENT = 18
 
 
 class RowUnit(wiring.Component):
-    """One row at a time, bit by bit and step by step; formulas in ``sim/README.md``.
+    """Rows bit by bit and step by step; formulas in ``sim/README.md``.
 
     - reciprocal square root for NORM, 17 cycles: V = D * S2 - S1 * S1 + eps, its leading bits, a table of 192 roots, one
       Newton step;
-    - reciprocal of a softmax row's sum, 18 cycles: leading bits, restoring division (two bits a cycle), times M.
+    - reciprocal of a softmax row's sum, 18 cycles: leading bits, restoring division (two bits a cycle), times M. A row's
+      leading bits are found while the one before is divided, and that is multiplied while the next one is divided, so a row
+      takes 9 cycles.
 
     Parameters
     ----------
@@ -38,8 +40,11 @@ class RowUnit(wiring.Component):
     root, row_sum, row_squares, features, rms, eps : In
         ``root`` starts with the others, which stay until ``idle``.
     divide, row_total, mult, shift : In
-        ``divide`` starts; sum l, multiplier M and shift s are taken in the cycle after it.
+        ``divide`` starts, only with ``ready``; sum l is taken in the cycle after it, multiplier M and shift s stay until
+        ``idle``.
     norm_write, division_write : Out(StateWrite)
+    ready : Out(1)
+        A division may start.
     idle : Out(1)
     """
 
@@ -50,7 +55,7 @@ class RowUnit(wiring.Component):
             "eps": In(_VARIANCE),
             "divide": In(1), "row_total": In(SUM), "mult": In(signed(18)), "shift": In(6),
             "norm_write": Out(StateWrite(rows, NormState)), "division_write": Out(StateWrite(rows, DivisionState)),
-            "idle": Out(1),
+            "ready": Out(1), "idle": Out(1),
         })
 
     def elaborate(self, platform):
@@ -59,6 +64,8 @@ class RowUnit(wiring.Component):
         m.d.comb += [self.norm_write.row.eq(row), self.division_write.row.eq(row)]
         with m.If(self.load):
             m.d.sync += row.eq(self.first_row)
+        with m.Elif(self.norm_write.enable | self.division_write.enable):
+            m.d.sync += row.eq(row + 1)
 
         # The multiplier: unsigned up to 32 by 18 bits, or 18 by 18 signed; two cycles from operands to product.
         wide = Signal(signed(33), reset_less=True)
@@ -117,14 +124,22 @@ class RowUnit(wiring.Component):
         remainder = Signal(SUM, reset_less=True)
         quotient = Signal(_QUOTIENT, reset_less=True)
         numerator = Signal(_QUOTIENT, reset_less=True)
-        count = Signal(range(_QUOTIENT // 2))
+        divisor = Signal(SUM, reset_less=True)
+        steps = Signal(range(_QUOTIENT // 2 + 1))       # still to do
+        divided_places, written_places = Signal.like(places), Signal.like(places)
+        written_any = Signal(reset_less=True)
+        finishing, may_start, start_division = Signal(), Signal(), Signal()
+        # Behind the last step: factors, product, write.
+        finished = Signal(3)
+        m.d.comb += [finishing.eq(steps == 1), may_start.eq((steps == 0) | finishing)]
+        m.d.sync += finished.eq((finished << 1) | finishing)
         rest, bits = remainder, []
         for bit in range(2):
             doubled = Signal(SUM + 1, name=f"doubled_{bit}")
             difference = Signal(signed(SUM + 2), name=f"difference_{bit}")
             after = Signal(SUM, name=f"remainder_{bit}")
             m.d.comb += [
-                doubled.eq(Cat(numerator[-1 - bit], rest)), difference.eq(doubled - leading),
+                doubled.eq(Cat(numerator[-1 - bit], rest)), difference.eq(doubled - divisor),
                 after.eq(Mux(difference < 0, doubled, difference)),
             ]
             rest = after
@@ -133,13 +148,25 @@ class RowUnit(wiring.Component):
         m.d.comb += [
             divided.eq((product + (1 << 15)) >> 16),
             # S is s + b with b = 31 - places, and kept less one; a row without keys has 0 and 1.
-            self.division_write.value.mult.eq(Mux(leading[-1], divided, 0)),
-            self.division_write.value.shift.eq(Mux(leading[-1], self.shift + 30 - places, 0)),
+            self.division_write.value.mult.eq(Mux(written_any, divided, 0)),
+            self.division_write.value.shift.eq(Mux(written_any, self.shift + 30 - written_places, 0)),
+            self.division_write.enable.eq(finished[2]),
         ]
+        with m.If(start_division):
+            m.d.sync += [divisor.eq(leading), divided_places.eq(places), steps.eq(_QUOTIENT // 2),
+                         remainder.eq((1 << 47 - _QUOTIENT) + leading[_QUOTIENT + 1:]), numerator.eq(leading[1:])]
+        with m.Elif(steps != 0):
+            m.d.sync += [remainder.eq(rest), numerator.eq(numerator << 2), steps.eq(steps - 1)]
+        with m.If(steps != 0):
+            m.d.sync += quotient.eq(Cat(bits[1], bits[0], quotient))
+        with m.If(finishing):
+            m.d.sync += [written_places.eq(divided_places), written_any.eq(divisor[-1])]
+        with m.If(finished[0]):
+            m.d.sync += multiply(self.mult, quotient)
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.idle.eq(1)
+                m.d.comb += [self.ready.eq(1), self.idle.eq((steps == 0) & ~finished.any())]
                 with m.If(self.root):
                     m.d.sync += [dividing.eq(0), *multiply(self.row_squares[:32], self.features)]
                     m.next = "SQUARES_HIGH"
@@ -198,25 +225,10 @@ class RowUnit(wiring.Component):
                 m.next = "ROOT"
             with m.State("ROOT"):
                 m.d.comb += self.norm_write.enable.eq(1)
-                m.d.sync += row.eq(row + 1)
                 m.next = "IDLE"
 
             with m.State("DIVIDE_START"):
-                m.d.sync += [remainder.eq((1 << 47 - _QUOTIENT) + leading[_QUOTIENT + 1:]),
-                             numerator.eq(leading[1:]), count.eq(0)]
-                m.next = "DIVIDE"
-            with m.State("DIVIDE"):
-                m.d.sync += [remainder.eq(rest), numerator.eq(numerator << 2), quotient.eq(Cat(bits[1], bits[0], quotient)),
-                             count.eq(count + 1)]
-                with m.If(count == _QUOTIENT // 2 - 1):
-                    m.next = "MULTIPLY"
-            with m.State("MULTIPLY"):
-                m.d.sync += multiply(self.mult, quotient)
-                m.next = "MULTIPLY_WAIT"
-            with m.State("MULTIPLY_WAIT"):
-                m.next = "QUOTIENT"
-            with m.State("QUOTIENT"):
-                m.d.comb += self.division_write.enable.eq(1)
-                m.d.sync += row.eq(row + 1)
-                m.next = "IDLE"
+                m.d.comb += start_division.eq(may_start)
+                with m.If(may_start):
+                    m.next = "IDLE"
         return m

@@ -397,6 +397,39 @@ async def row_sums(dut, rate):
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
+async def row_unit_divides_one_row_after_the_other(dut):
+    """Divisions started as soon as they may be, some later: results in order, nine cycles apart where nothing waits."""
+    part = Part(dut, "row_unit")
+    random = part.random
+    await part.start("load", "root", "divide")
+    count, mult, shift = 60, random.getrandbits(17), random.randint(1, 32)
+    part.set(load=1, first_row=3)
+    await RisingEdge(dut.clk)
+    part.set(load=0, mult=mult, shift=shift)
+    totals, found, times, cycle, total = [], [], [], 0, None
+    while len(found) < count:
+        part.set(row_total=part.noise("row_total") if total is None else total)
+        total = None
+        await FallingEdge(dut.clk)
+        if part.get("division_write_enable"):
+            found.append((part.get("division_write_row"), part.get("division_write_value")))
+            times.append(cycle)
+        starts = part.get("ready") and len(totals) < count and (len(totals) < 30 or part.chance(0.1))
+        part.set(divide=int(bool(starts)))
+        if starts:
+            total = random.choice((0, 1, (1 << 32) - 1, 1 << random.randrange(32), random.getrandbits(32)))
+            totals.append(total)
+        assert not (part.get("idle") and len(found) < len(totals) - bool(starts))
+        await RisingEdge(dut.clk)
+        cycle += 1
+    for number, (row, value) in enumerate(found):
+        divided = numerics.softmax_division(totals[number], mult, shift)
+        assert row == 3 + number
+        assert value == bits(DivisionState, mult=int(divided[0]), shift=int(divided[1]) - 1), number
+    assert {later - before for before, later in zip(times[:25], times[1:26])} == {9}
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
 async def row_unit(dut):
     """Reciprocal square roots of rows' statistics and reciprocals of softmax sums, in random order."""
     part = Part(dut, "row_unit")

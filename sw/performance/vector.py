@@ -10,8 +10,8 @@ _LAUNCH, _TAKEN_OVER, _THROUGH = 3, 8, 10
 _AGAIN = 6
 #: From the last result until the next instruction is taken.
 _NEXT = 3
-#: Row unit: cycles for a root, for a division.
-_ROOT, _DIVISION = 16, 18
+#: Row unit: cycles for a root, for a division, and between divisions.
+_ROOT, _DIVISION, _DIVISION_PACE = 16, 18, 9
 #: Stages of softmax behind the score, and of its sum.
 _SOFTMAX = 16
 
@@ -84,7 +84,7 @@ class VectorEngine:
     def _softmax(self, f, ready):
         groups = f["tiles"] * self.config.groups_per_tile
         ready += self._lines() + 1 + (2 if f["last"] else 0)
-        pace = max(groups, _DIVISION) if f["last"] else groups
+        pace = max(groups, _DIVISION_PACE) if f["last"] else groups
         # Items of eight rows and two blocks are on their way, so issue runs ahead of division.
         last = ready + f["rows"] * groups - 1
         result = ready + groups + _THROUGH + _SOFTMAX + (f["rows"] - 1) * pace + (_DIVISION if f["last"] else 0)

@@ -96,17 +96,26 @@ class AttentionLowering:
             else:
                 fixed += 2 * row
         # Keys and values of the next block load while those of this one are used, if there is room for both.
+        fitting = []
         for copies in (2, 1):
             limit = min(rows, (ctx.heap.largest() - fixed - copies * block) // words, round_up(self.op.q_len, g))
             if limit >= g:
-                break
-        else:
+                fitting.append((self._block_cost(limit // g * g, block, copies), -(limit // g * g)))
+        if not fitting:
             raise OutOfScratchpad(self.op.out)
-        limit = limit // g * g
+        limit = -min(fitting)[1]
         if self.op.causal:
             unit = round_up(c.rows, g)
             return min((size for size in (*range(unit, limit, unit), limit)), key=self._causal_cost)
         return limit
+
+    def _block_cost(self, rows, words, copies):
+        """Cycles for each row that a block of keys and values, ``words`` words from memory, takes at least."""
+        c = self.ctx.config
+        tiles = self.block_panels * c.tiles_per_panel * self.depth * c.k_tiles_per_panel
+        array = _JOBS * (max(rows, c.cols) + max(rows, c.rows)) * tiles
+        load = words * c.word_bytes / c.data_bytes
+        return (max(array, load) if copies > 1 else array + load) / (_JOBS * min(rows, self.op.q_len))
 
     def _causal_cost(self, size):
         """Cycles that the array or the bus takes at least for a head in strips of ``size`` rows: short ones compute less

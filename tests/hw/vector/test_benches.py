@@ -14,7 +14,7 @@ CONFIG = Config(rows=4, cols=8, vector_lanes=2, scratchpad_kib=16, accumulator_k
 
 
 @pytest.mark.parametrize(("harness", "bench", "count"), [(VectorHarness, "bench_vector", 4),
-                                                         (VectorPartsHarness, "bench_vector_parts", 12)])
+                                                         (VectorPartsHarness, "bench_vector_parts", 13)])
 def test_vector_benches(harness, bench, count):
     sources = {"harness.v": convert(harness(CONFIG), "harness") + wrapper.VERILOG}
     passed = run_benches(sources, "harness", f"weft.sim.cocotb.{bench}",
