@@ -24,11 +24,11 @@ CONFIGS = {"base": Config.named("base"), "8x8": Config(rows=8, cols=8), "8x16": 
 POINTS = 0.05
 #: Rows of the table, and shapes near them.
 SWEEPS = {
-    "GEMM 128x768x768": ("gemm", [(64, 512, 512), (96, 384, 512), (160, 512, 256)]),
-    "GEMM 128x256x256": ("gemm", [(128, 192, 256), (96, 256, 192)]),
-    "attention, 12 heads, 512 tokens, d = 64": ("attention", [(2, 384, 64), (2, 256, 128)]),
-    "causal attention, 12 heads, 512 tokens, d = 64": ("causal", [(2, 384, 64), (2, 256, 128)]),
-    "attention, 12 heads, 128 tokens, d = 32": ("attention", [(6, 128, 32), (4, 160, 32), (4, 96, 64)]),
+    "GEMM 128x768x768": ("gemm", [(64, 384, 384), (160, 256, 384)]),
+    "GEMM 128x256x256": ("gemm", [(128, 192, 256)]),
+    "attention, 12 heads, 512 tokens, d = 64": ("attention", [(2, 384, 64)]),
+    "causal attention, 12 heads, 512 tokens, d = 64": ("causal", [(2, 384, 64)]),
+    "attention, 12 heads, 128 tokens, d = 32": ("attention", [(12, 128, 32), (8, 128, 64)]),
 }
 CASES = [(row, kind, shape, name) for (row, (kind, shapes)), name in itertools.product(SWEEPS.items(), CONFIGS)
          for shape in shapes]
