@@ -24,12 +24,13 @@ class ThreadCounters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        state = Signal(ThreadState)
-        m.d.sync += state.eq(self.state)
+        # Named for the profiler, which reads it beside the counters.
+        counted_state = Signal(ThreadState)
+        m.d.sync += counted_state.eq(self.state)
         with m.If(self.clear):
             m.d.sync += self.cycles.eq(0)
         with m.Elif(self.running):
-            with m.Switch(state):
+            with m.Switch(counted_state):
                 for number, counted in enumerate(_COUNTED):
                     with m.Case(counted):
                         m.d.sync += self.cycles[number].eq(self.cycles[number] + 1)

@@ -7,9 +7,12 @@ from pathlib import Path
 from weft.hw.errors import ConfigError
 from weft.sim.verilator import build_library
 
+from . import recording
+
 __all__ = ["Library", "sources_of"]
 
 _LOOP = Path(__file__).with_name("loop.cpp")
+_RECORDER = Path(__file__).with_name("profile.hpp")
 #: Name of the top module.
 TOP = "weft"
 
@@ -46,9 +49,9 @@ def sources_of(config, verilog_dir=None):
 
 
 @cache
-def _load(path):
+def _load(path, profile):
     library = ctypes.CDLL(str(path))
-    for name, (result, arguments) in _FUNCTIONS.items():
+    for name, (result, arguments) in (_FUNCTIONS | (recording.FUNCTIONS if profile else {})).items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
@@ -58,13 +61,17 @@ class Library:
     """The functions of ``loop.cpp`` around one accelerator's Verilog.
 
     ``optimize``: "speed" (programs of many cycles) or "build" (many configurations, few cycles each); ``flags``: more
-    Verilator options.
+    Verilator options; ``profile``: a build that records (`recording`).
     """
 
-    def __init__(self, config, verilog_dir=None, optimize="speed", flags=()):
+    def __init__(self, config, verilog_dir=None, optimize="speed", flags=(), profile=False):
         self.config = config
-        self.path = build_library(sources_of(config, verilog_dir), TOP, [_LOOP], flags, optimize)
-        self._library = _load(self.path)
+        sources, include = sources_of(config, verilog_dir), ()
+        if profile:
+            sources = {**sources, "profile.vlt": recording.control_file(sources)}
+            flags, include = [*flags, *recording.FLAGS], [_RECORDER]
+        self.path = build_library(sources, TOP, [_LOOP], flags, optimize, include)
+        self._library = _load(self.path, profile)
         if self._library.weft_beat_bytes() != config.data_bytes:
             raise ConfigError(f"the Verilog has data beats of {self._library.weft_beat_bytes()} bytes, the configuration "
                               f"of {config.data_bytes}")

@@ -5,6 +5,9 @@
 
 #include "Vweft.h"
 #include "verilated.h"
+#ifdef WEFT_PROFILE
+#include "profile.hpp"
+#endif
 
 #include <cstdint>
 #include <cstdio>
@@ -87,6 +90,10 @@ public:
     std::vector<uint64_t> log_address;
     std::vector<uint8_t> log_data;
     std::vector<uint64_t> log_strobe;   // two words a beat
+#ifdef WEFT_PROFILE
+    Recorder recorder;
+    VerilatedContext* signals() const { return context.get(); }
+#endif
 
     void configure(bool stress_, uint64_t seed, unsigned latency_, unsigned in_flight_) {
         stress = stress_;
@@ -245,6 +252,9 @@ private:
             moved |= write_beat();
         }
         if (moved) last_beat = cycle;
+#ifdef WEFT_PROFILE
+        recorder.sample(r, top->m_axi_wvalid && top->m_axi_wready);
+#endif
         top->clk = 1;
         top->eval();
         if (r) {
@@ -410,3 +420,38 @@ EXPORT uint64_t weft_log_size(void* s) { return static_cast<Simulation*>(s)->log
 EXPORT const uint64_t* weft_log_addresses(void* s) { return static_cast<Simulation*>(s)->log_address.data(); }
 EXPORT const uint8_t* weft_log_data(void* s) { return static_cast<Simulation*>(s)->log_data.data(); }
 EXPORT const uint64_t* weft_log_strobes(void* s) { return static_cast<Simulation*>(s)->log_strobe.data(); }
+
+#ifdef WEFT_PROFILE
+EXPORT int weft_profile_field(void* s, unsigned track, const char* scope, const char* name, unsigned shift, int delayed) {
+    auto* sim = static_cast<Simulation*>(s);
+    Recorder::Field field{{}, shift, delayed != 0, 0};
+    if (!Recorder::find(sim->signals(), scope, name, field.signal)) return 0;
+    sim->recorder.track(track).fields.push_back(field);
+    return 1;
+}
+EXPORT int weft_profile_gate(void* s, unsigned track, const char* scope, const char* name) {
+    auto* sim = static_cast<Simulation*>(s);
+    return Recorder::find(sim->signals(), scope, name, sim->recorder.track(track).gate);
+}
+EXPORT int weft_profile_running(void* s, const char* scope, const char* name) {
+    auto* sim = static_cast<Simulation*>(s);
+    return Recorder::find(sim->signals(), scope, name, sim->recorder.running);
+}
+EXPORT uint64_t weft_profile_size(void* s, unsigned track) {
+    return static_cast<Simulation*>(s)->recorder.track(track).starts.size();
+}
+EXPORT const uint64_t* weft_profile_starts(void* s, unsigned track) {
+    return static_cast<Simulation*>(s)->recorder.track(track).starts.data();
+}
+EXPORT const uint64_t* weft_profile_values(void* s, unsigned track) {
+    return static_cast<Simulation*>(s)->recorder.track(track).values.data();
+}
+EXPORT uint64_t weft_profile_interval() { return Recorder::kInterval; }
+EXPORT uint64_t weft_profile_intervals(void* s) { return static_cast<Simulation*>(s)->recorder.read_beats.size(); }
+EXPORT const uint64_t* weft_profile_read_beats(void* s) {
+    return static_cast<Simulation*>(s)->recorder.read_beats.data();
+}
+EXPORT const uint64_t* weft_profile_write_beats(void* s) {
+    return static_cast<Simulation*>(s)->recorder.write_beats.data();
+}
+#endif

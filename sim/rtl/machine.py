@@ -12,6 +12,8 @@ from weft.hw.interfaces import ThreadState
 from weft.hw.isa import ErrorCause
 from weft.hw.memory.wrapper import COLLISION_NOISE
 
+from . import recording
+from .recording import Recording
 from .library import Library
 
 __all__ = ["RtlMachine", "RtlResult", "RtlLog", "BASE"]
@@ -45,23 +47,26 @@ class RtlLog:
 class RtlResult:
     """``outputs``: uint8[bytes] by output buffer; ``buffers``: the same of every buffer but constants; ``store_log``;
     ``stats``: cycles, dram_read_bytes, dram_write_bytes, engines ``{thread: {state: cycles}}``, seconds,
-    cpu_seconds (of the thread that simulates), sim_khz (by cpu_seconds)."""
+    cpu_seconds (of the thread that simulates), sim_khz (by cpu_seconds); ``recording``:
+    `weft.sim.rtl.recording.Recording` of a machine that profiles, else None."""
     outputs: dict
     buffers: dict
     store_log: RtlLog
     stats: dict
+    recording: Recording | None = None
 
 
 class RtlMachine:
     """The RTL of a configuration, from our generator or from a folder of Verilog files.
 
     One simulation is made for each run, so that runs do not influence each other; several can run in threads.
-    ``noise``: memories return noise where the accelerator may not rely on them (`weft.hw.memory.wrapper`).
+    ``noise``: memories return noise where the accelerator may not rely on them (`weft.hw.memory.wrapper`); ``profile``: runs
+    are recorded, which takes a build of its own.
     """
 
-    def __init__(self, config, verilog_dir=None, optimize="speed", noise=False):
-        self.config = config
-        self.library = Library(config, verilog_dir, optimize, [f"-D{COLLISION_NOISE}"] if noise else [])
+    def __init__(self, config, verilog_dir=None, optimize="speed", noise=False, profile=False):
+        self.config, self.profile = config, profile
+        self.library = Library(config, verilog_dir, optimize, [f"-D{COLLISION_NOISE}"] if noise else [], profile)
 
     def run(self, image, inputs, memory="reference", seed=0, registers=None, progress=None, errors=None,
             limit_cycles=None):
@@ -82,6 +87,8 @@ class RtlMachine:
             raise InputError(f"memory must be 'reference' or 'stress', not {memory!r}")
         run = _Run(self.library, image, inputs, memory == "stress", seed)
         try:
+            if self.profile:
+                recording.attach(run.call)
             if errors is not None:
                 run.call("errors", *errors)
             return run.execute(image.registers if registers is None else registers, progress, limit_cycles)
@@ -169,7 +176,10 @@ class _Run:
         self._check_guards()
         stats = self._stats(seconds, cpu_seconds, self.call("cycle") - started)
         buffers = {b.name: self.data[b.offset:b.offset + b.bytes].copy() for b in image.buffers if b.kind != "constant"}
-        return RtlResult({b.name: buffers[b.name] for b in image.buffers if b.kind == "output"}, buffers, self._log(), stats)
+        profile = (recording.recorded(self.call, self.library.profile_interval(), stats["cycles"])
+                   if hasattr(self.library, "profile_interval") else None)
+        return RtlResult({b.name: buffers[b.name] for b in image.buffers if b.kind == "output"}, buffers, self._log(), stats,
+                         profile)
 
     def _source(self, pc):
         sources = self.image.sources
