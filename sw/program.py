@@ -19,9 +19,11 @@ _GOLDEN_BATCH = 16
 
 @dataclass(frozen=True)
 class Result:
-    """Outputs of a run, float32 arrays in the order of the exported graph's outputs, and its `Stats`."""
+    """Outputs of a run, float32 arrays in the order of the exported graph's outputs, its `Stats`, and from a machine that
+    profiles its `weft.sim.rtl.recording.Recording`."""
     outputs: list
     stats: Stats
+    recording: object = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Program:
     ``image``: what lies in the accelerator's memory (`weft.hw.image.Image`); ``host``: what runs before and after
     (`weft.quantize.host.HostProgram`); ``tensors``, ``results``: accelerator inputs and outputs
     (`weft.lower.HostTensor`); ``macs``; ``compulsory_bytes``: traffic that no schedule avoids; ``assets``: named bytes
-    that travel with the program, such as a tokenizer; ``probes``: which instruction computes what (`weft.lower.probes.Probes`).
+    that travel with the program, such as a tokenizer; ``probes``: which instruction computes what (`weft.lower.probes.Probes`);
+    ``layer_macs``: MACs by the names in ``image.sources``.
     """
     image: Image
     host: object
@@ -49,11 +52,13 @@ class Program:
     compulsory_bytes: int
     probes: object
     assets: dict = field(default_factory=dict)
+    layer_macs: dict = field(default_factory=dict)
 
     @classmethod
     def from_lowered(cls, lowered, host, macs):
         """The program of a `weft.lower.Lowered`."""
-        return cls(lowered.image, host, lowered.inputs, lowered.outputs, macs, lowered.compulsory_bytes, lowered.probes)
+        return cls(lowered.image, host, lowered.inputs, lowered.outputs, macs, lowered.compulsory_bytes, lowered.probes,
+                   layer_macs=lowered.layer_macs)
 
     def __post_init__(self):
         self._golden = self._rtl = None
@@ -99,7 +104,7 @@ class Program:
             "kind": "model", "isa": isa.VERSION, "config": self.config.to_dict(),
             "inputs": [asdict(t) for t in self.tensors], "outputs": [asdict(t) for t in self.results],
             "macs": int(self.macs), "compulsory_bytes": int(self.compulsory_bytes), "host": self.host.description,
-            "probes": self.probes.description,
+            "probes": self.probes.description, "layer_macs": self.layer_macs,
         }
         tensors = {"constant": self.image.constant, "sources": sources}
         tensors |= {f"probe.{name}": array for name, array in self.probes.arrays.items()}
@@ -119,7 +124,7 @@ class Program:
                    HostProgram.from_description(d["host"], named(tensors, "host.")),
                    [HostTensor(**t) for t in d["inputs"]], [HostTensor(**t) for t in d["outputs"]],
                    d["macs"], d["compulsory_bytes"], Probes.from_description(d["probes"], named(tensors, "probe.")),
-                   {n: a.tobytes() for n, a in named(tensors, "asset.").items()})
+                   {n: a.tobytes() for n, a in named(tensors, "asset.").items()}, d["layer_macs"])
 
     # Running.
 
@@ -206,14 +211,15 @@ class Program:
         self._golden_machine().run(stacked, observe=collector.add)
         return collector.values
 
-    def verify(self, args=(), kwargs=None, memory="reference", seed=0, progress=None):
+    def verify(self, args=(), kwargs=None, memory="reference", seed=0, progress=None, machine=None):
         """Runs RTL and golden model and compares every byte written, in order; returns the RTL's `Result`.
 
+        ``machine``: a `weft.sim.rtl.RtlMachine` to use instead of the program's.
         Raises Mismatch naming the first differing tensor, index and instruction.
         """
         from weft.sim.compare import compare
 
         inputs, state = self._pack(args, kwargs)
-        rtl = self.prepare().run(self.image, inputs, memory=memory, seed=seed, progress=progress)
+        rtl = (machine or self.prepare()).run(self.image, inputs, memory=memory, seed=seed, progress=progress)
         compare(self.image, self._golden_machine().run(inputs), rtl)
-        return Result(self._unpack(inputs, rtl.outputs, state), self._stats(rtl))
+        return Result(self._unpack(inputs, rtl.outputs, state), self._stats(rtl), rtl.recording)

@@ -86,6 +86,11 @@ class QOp:
     origin: Origin = Origin()
 
     @property
+    def layer(self):
+        """What its instructions are named by: the module it came from, else the exported node, else its tensor."""
+        return self.origin.module or self.origin.node or self.out
+
+    @property
     def reads(self):
         return ()
 
@@ -343,6 +348,15 @@ class QGraph:
     def macs(self):
         """Multiply-accumulates of linear layers and attention at the exported shapes."""
         return sum(op.origin.macs for op in self.ops)
+
+    @property
+    def layer_macs(self):
+        """The same by layer (`QOp.layer`), of layers that have any."""
+        found = {}
+        for op in self.ops:
+            if op.origin.macs:
+                found[op.layer] = found.get(op.layer, 0) + int(op.origin.macs)
+        return found
 
     def producer(self, name):
         """The operation that writes tensor ``name``."""

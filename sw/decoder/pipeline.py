@@ -42,7 +42,8 @@ def compile_decoder(model, *, config, max_length, calibration, quantization=None
     return DecoderProgram({name: Step(one.image, one.inputs[0], one.outputs[0], one.probes if name == "prefill" else None)
                            for name, one in lowered.items()},
                           max_length, vocabulary, scale, zero, steps.macs_per_row, steps.macs_per_key,
-                          steps.weight_bytes, steps.row_bytes, steps.cache_row_bytes)
+                          steps.weight_bytes, steps.row_bytes, steps.cache_row_bytes,
+                          layer_macs=steps.layer_macs)
 
 
 def causal_graph(model, max_length):

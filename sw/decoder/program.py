@@ -40,7 +40,7 @@ class DecoderProgram:
     ``steps``: `Step` by name: "prefill" takes many tokens, "decode" as few as the memory port allows, one unless
     it is wider than a scratchpad word. ``max_length``: positions; ``vocabulary``: token ids are below it;
     ``scale`` (float64[1] or [features]) and ``zero`` of the logits. ``macs_per_row``, ``macs_per_key``,
-    ``weight_bytes``, ``row_bytes``, ``cache_row_bytes``: work and traffic, see `weft.decoder.Steps`. ``stop``: token
+    ``weight_bytes``, ``row_bytes``, ``cache_row_bytes``, ``layer_macs``: work and traffic, see `weft.decoder.Steps`. ``stop``: token
     ids that end a text. ``assets``: named bytes that travel with the program, such as a tokenizer.
     """
     steps: dict
@@ -55,6 +55,7 @@ class DecoderProgram:
     cache_row_bytes: int
     stop: tuple = ()
     assets: dict = field(default_factory=dict)
+    layer_macs: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self._rtl, self._golden = None, {}
@@ -130,7 +131,8 @@ class DecoderProgram:
         tensors |= {f"asset.{name}": np.frombuffer(bytes(data), np.uint8) for name, data in self.assets.items()}
         values = {n: int(getattr(self, n)) for n in ("max_length", "vocabulary", "zero", *_COUNTS)}
         write_container(path, {"kind": "decoder", "isa": isa.VERSION, "config": self.config.to_dict(), "steps": steps,
-                               "stop": [int(n) for n in self.stop], **values}, tensors)
+                               "stop": [int(n) for n in self.stop], "layer_macs": self.layer_macs, **values},
+                        tensors)
 
     @classmethod
     def from_container(cls, description, tensors, config):
@@ -147,4 +149,4 @@ class DecoderProgram:
             steps[step["name"]] = Step(image, HostTensor(**step["ids"]), HostTensor(**step["logits"]), probes)
         return cls(steps, d["max_length"], d["vocabulary"], tensors["logits.scale"], d["zero"],
                    *(d[name] for name in _COUNTS), tuple(d["stop"]),
-                   {n: a.tobytes() for n, a in named(tensors, "asset.").items()})
+                   {n: a.tobytes() for n, a in named(tensors, "asset.").items()}, d["layer_macs"])

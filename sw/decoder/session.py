@@ -1,6 +1,7 @@
 """Running a decoder: tokens go in, logits come out, the cache stays in the accelerator's memory."""
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,21 +17,34 @@ __all__ = ["BACKENDS", "Session"]
 BACKENDS = ("rtl", "golden", "verify")
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run of the accelerator: ``name`` in ``program.steps``, its ``count`` new tokens from ``position`` on, and the
+    `weft.sim.rtl.recording.Recording` of a machine that profiles (else None)."""
+    name: str
+    count: int
+    position: int
+    recording: object
+
+
 class Session:
     """One text that grows.
 
     ``backend``: "rtl", "golden", or "verify" (both; `weft.Mismatch` names the first difference). ``memory``, ``seed``:
     of the RTL, as in `weft.Program.run`. ``progress``: called with the cycles simulated so far. ``backend`` may be
-    changed between steps, since all compute the same bits.
+    changed between steps, since all compute the same bits. ``machine``: a `weft.sim.rtl.RtlMachine` to use instead of the
+    program's.
 
-    ``stats``: `weft.stats.Stats` of the last run of the accelerator; ``runs``: those of all runs since the text began.
+    Of the last run of the accelerator: ``stats``, `weft.stats.Stats`; ``last``, `Run`. ``runs``: the stats of all runs
+    since the text began.
     """
 
-    def __init__(self, program, backend="rtl", memory="reference", seed=0, progress=None):
+    def __init__(self, program, backend="rtl", memory="reference", seed=0, progress=None, machine=None):
         if backend not in BACKENDS:
             raise InputError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
         self.program, self.backend = program, backend
-        self.stats = None
+        self.stats = self.last = None
+        self._machine = machine
         self._options = {"memory": memory, "seed": seed, "progress": progress}
         self.reset()
 
@@ -123,7 +137,7 @@ class Session:
         registers = {POSITION: position}
         began, golden, rtl = time.perf_counter(), None, None
         if self.backend != "golden":
-            rtl = program.prepare().run(step.image, inputs, registers=registers, **self._options)
+            rtl = (self._machine or program.prepare()).run(step.image, inputs, registers=registers, **self._options)
         if self.backend != "rtl":
             golden = program.golden(name).run(inputs, registers, observe)
         if self.backend == "verify":
@@ -132,6 +146,7 @@ class Session:
             compare(step.image, golden, rtl)
         self.stats = self._figures(step, fresh, position + ids.size - fresh, rtl, time.perf_counter() - began)
         self.runs.append(self.stats)
+        self.last = Run(name, fresh, position + ids.size - fresh, rtl and rtl.recording)
         result = rtl or golden
         self._caches = {b.name: result.buffers[b.name].copy() for b in step.image.buffers if b.kind == "state"}
         integers = unpack_output(program.config, step.logits, result.outputs[step.logits.name])[:ids.size]

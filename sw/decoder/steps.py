@@ -113,6 +113,19 @@ class Steps:
         return compulsory_bytes(self.graph(1, 1)) - self.weight_bytes
 
     @property
+    def layer_macs(self):
+        """``{layer: [for each row, for each pair of a row and a key]}`` of the two above, of layers that have any."""
+        found = {}
+        for op in self._graph.ops:
+            row, key = op.origin.macs // self.length, 0
+            if isinstance(op, qgraph.Attention):
+                row, key = 0, 2 * op.heads * op.head_dim
+            if row or key:
+                have = found.setdefault(op.layer, [0, 0])
+                have[0], have[1] = have[0] + row, have[1] + key
+        return found
+
+    @property
     def cache_row_bytes(self):
         """Bytes of keys and values that each position adds."""
         return sum(2 * op.kv_heads * op.head_dim for op in self._graph.ops if isinstance(op, qgraph.Attention))

@@ -1,6 +1,6 @@
 """From a quantized graph to the memory image of a program."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -55,13 +55,15 @@ class HostTensor:
 
 @dataclass
 class Lowered:
-    """Result of `lower`: the image, its inputs and outputs, the compulsory memory traffic in bytes, and which instruction
-    computes what (`weft.lower.probes.Probes`; in a program that runs at a position, rows count from there)."""
+    """Result of `lower`: the image, its inputs and outputs, the compulsory memory traffic in bytes, which instruction
+    computes what (`weft.lower.probes.Probes`; in a program that runs at a position, rows count from there), and the MACs
+    by layer (empty of such a program)."""
     image: Image
     inputs: list
     outputs: list
     compulsory_bytes: int
     probes: Probes
+    layer_macs: dict = field(default_factory=dict)
 
 
 class _Ids:
@@ -178,7 +180,7 @@ class Lowering:
         for number, op in enumerate(self.graph.ops):
             if isinstance(op, (qgraph.Input, qgraph.Constant)):
                 continue
-            ctx.builder.source = op.origin.module or op.origin.node or op.out
+            ctx.builder.source = op.layer
             cost = placement_cost(c, [(places[n], self.tensors[n].words) for n in op.reads if n in places])
             for name in op.writes:
                 if name in self.residents:
@@ -288,4 +290,5 @@ def lower(graph, config):
     lowering, scheduled = best(attempt)
     made = assemble(config, lowering.memory, {"": scheduled})
     probes = Probes.of_program(lowering.graph, lowering.channels, [item.result for item in scheduled])
-    return Lowered(made.images[""], *lowering.host_tensors(made.first), compulsory_bytes(lowering.graph), probes)
+    return Lowered(made.images[""], *lowering.host_tensors(made.first), compulsory_bytes(lowering.graph), probes,
+                   graph.layer_macs)

@@ -43,13 +43,12 @@ class LayerFigures:
 class Profile:
     """A run on the RTL whose every written byte was equal to the golden model's.
 
-    ``title``: what ran; ``stats``: `weft.stats.Stats`; ``compared_bytes``; ``recording``; ``code``; by thread: ``slices``, ``states``
+    ``title``: what ran; ``stats``: `weft.stats.Stats`; ``recording``; ``code``; by thread: ``slices``, ``states``
     (`Runs`), ``released``; ``blame``; ``layers``: `LayerFigures` in the order in which they are first reached.
     """
     title: str
     config: object
     stats: object
-    compared_bytes: int
     recording: object
     code: Code
     slices: dict
@@ -64,15 +63,15 @@ class Profile:
         return self.stats.dram_read_bytes - sum(layer.read_bytes for layer in self.layers)
 
 
-def take_apart(title, image, rtl, stats, compared_bytes, layer_macs):
-    """The `Profile` of a run; ``rtl``: a `weft.sim.rtl.RtlResult` with a recording; ``layer_macs``: by layer."""
-    recording, code = rtl.recording, Code(image)
+def take_apart(title, image, recording, stats, layer_macs):
+    """The `Profile` of a recorded run of an image; ``layer_macs``: the model's MACs by layer."""
+    code = Code(image)
     by_thread = {thread: slices(recording, code, thread) for thread in THREADS}
     states = {thread: runs(recording, thread) for thread in THREADS}
     released = {thread: releases(recording, code, by_thread, states[thread]) for thread in THREADS}
     found = blame(recording, code, by_thread, states, released)
     layers = _layers(image.config, recording, code, by_thread, found, layer_macs)
-    return Profile(title, image.config, stats, compared_bytes, recording, code, by_thread, states, released, found, layers)
+    return Profile(title, image.config, stats, recording, code, by_thread, states, released, found, layers)
 
 
 def _layers(config, recording, code, by_thread, found, layer_macs):
