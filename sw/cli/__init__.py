@@ -6,7 +6,7 @@ Each command imports what it needs when it runs, so that `weft generate` never l
 import click
 
 from weft import __version__
-from weft.cli import benches, hardware, programs
+from weft.cli import benches, hardware, profiles, programs
 from weft.entry import run
 
 __all__ = ["cli", "main"]
@@ -19,7 +19,8 @@ def cli():
 
 
 for command in (hardware.generate, programs.compile_command, programs.run, programs.verify, programs.accuracy,
-                programs.predict, programs.disassemble, hardware.info, hardware.regress, benches.bench):
+                programs.predict, profiles.profile, programs.disassemble, hardware.info, hardware.regress,
+                benches.bench):
     cli.add_command(command)
 
 
