@@ -41,8 +41,8 @@ class Program:
     ``image``: what lies in the accelerator's memory (`weft.hw.image.Image`); ``host``: what runs before and after
     (`weft.quantize.host.HostProgram`); ``tensors``, ``results``: accelerator inputs and outputs
     (`weft.lower.HostTensor`); ``macs``; ``compulsory_bytes``: traffic that no schedule avoids; ``assets``: named bytes
-    that travel with the program, such as a tokenizer; ``probes``: which instruction computes what (`weft.lower.probes.Probes`);
-    ``layer_macs``: MACs by the names in ``image.sources``.
+    that travel with the program, such as a tokenizer; ``probes``: which instruction computes what
+    (`weft.lower.probes.Probes`); ``layer_macs``: MACs by the names in ``image.sources``.
     """
     image: Image
     host: object

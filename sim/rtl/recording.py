@@ -66,7 +66,7 @@ def _places():
 
 
 def control_file(sources):
-    """A Verilator control file that makes the recorded signals public, and no others; ``sources``: ``{file name: Verilog}``.
+    """A Verilator control file that makes the recorded signals public; ``sources``: ``{file name: Verilog}``.
 
     Raises RunError if the Verilog has no such instance.
     """
@@ -95,8 +95,8 @@ def _missing(place, signal):
 class Recording:
     """What happened in each cycle of a run, from 0 to ``cycles`` - 1.
 
-    ``tracks``: by name ``(starts int64[n], values int64[n])``: cycle from which on a signal has a value, or for "... signal" and
-    "passes" the cycles of events. ``interval``: cycles for which ``read_beats``, ``write_beats`` int64[intervals] count.
+    ``tracks``: by name ``(starts int64[n], values int64[n])``: cycle from which on a signal has a value, or for "... signal"
+    and "passes" the cycles of events. ``interval``: cycles for which ``read_beats``, ``write_beats`` int64[intervals] count.
 
     Tracks: each thread (state, and semaphore << 3), "* pc" (an instruction's number), "load back" (valid, pc << 1), "store
     back" (idle, pc << 1), "* signal" of each port that adds tokens (semaphore), "passes" (a tile's first row enters the

@@ -40,8 +40,8 @@ class DecoderProgram:
     ``steps``: `Step` by name: "prefill" takes many tokens, "decode" as few as the memory port allows, one unless
     it is wider than a scratchpad word. ``max_length``: positions; ``vocabulary``: token ids are below it;
     ``scale`` (float64[1] or [features]) and ``zero`` of the logits. ``macs_per_row``, ``macs_per_key``,
-    ``weight_bytes``, ``row_bytes``, ``cache_row_bytes``, ``layer_macs``: work and traffic, see `weft.decoder.Steps`. ``stop``: token
-    ids that end a text. ``assets``: named bytes that travel with the program, such as a tokenizer.
+    ``weight_bytes``, ``row_bytes``, ``cache_row_bytes``, ``layer_macs``: work and traffic, see `weft.decoder.Steps`.
+    ``stop``: token ids that end a text. ``assets``: named bytes that travel with the program, such as a tokenizer.
     """
     steps: dict
     max_length: int

@@ -91,7 +91,7 @@ def _layer_bands(profile, edges, width, top):
             yield (f'<g><title>{escape(full[layer])}\ncycles {edges[first]:,.0f} to {edges[end]:,.0f}</title>'
                    f'<rect x="{left:.1f}" y="{top}" width="{size:.1f}" height="20" class="layer{number % 2}"/>')
             # About six units a letter; what does not fit is told by the title.
-            label = _that_fits(names[layer], int((size - 6) / 6))
+            label = _that_fits(names[layer].removeprefix(blocks[layer] + "."), int((size - 6) / 6))
             if label:
                 yield _text(left + 3, top + 14, label, "tiny")
             yield "</g>"
@@ -106,12 +106,10 @@ def _block(name):
 
 
 def _that_fits(name, letters):
-    parts = name.split(".")
-    for start in range(len(parts)):
-        text = ".".join(parts[start:])
-        if len(text) <= letters:
-            return text
-    return ""
+    """As much of a name as has room, if that says anything."""
+    if len(name) <= letters:
+        return name
+    return name[:letters - 1] + "\u2026" if letters >= 6 else ""
 
 
 def _time_axis(cycles, top):
@@ -149,25 +147,28 @@ def roofline(profile, width=1000, height=470):
     roof = [place(start, start * port), place(knee, peak), place(10 ** x1, peak)]
     body.append('<polyline class="roof" points="' + " ".join(f"{x:.1f},{y:.1f}" for x, y in roof) + '"/>')
     body.append(_text(right - 4, roof[1][1] - 7, f"array: {peak:,} MACs a cycle", "roofname", "end"))
-    along = place((start * knee) ** 0.5, (start * knee) ** 0.5 * port)
-    body.append(_text(along[0] - 8, along[1] - 8, f"memory port: {port} bytes a cycle", "roofname", "end")
-                if along[0] > left + 150 else _text(along[0] + 14, along[1] + 14, f"memory port: {port} bytes a cycle", "roofname"))
+    name = f"memory port: {port} bytes a cycle"
+    along = place(start * (knee / start) ** 0.4, start * (knee / start) ** 0.4 * port)
+    body.append(_text(along[0] + 16, along[1] + 8, name, "roofname"))
     total, named = profile.recording.cycles, {}
     for layer, x, y in sorted(points, key=lambda point: -point[0].cycles):
         px, py = place(x, y)
         radius = 3.5 + 14 * (layer.cycles / total) ** 0.5
         words = (f"{layer.name}\n{y:.1f} MACs a cycle, {100 * y / peak:.1f} % of the array\n"
                  f"{layer.cycles:,} cycles, {layer.macs:,} MACs, {layer.read_bytes + layer.written_bytes:,} bytes")
-        body.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{radius:.1f}" class="point"><title>{escape(words)}</title></circle>')
+        body.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{radius:.1f}" class="point"><title>{escape(words)}</title>'
+                    "</circle>")
         named.setdefault(alike(layer.name), (px, py, radius))
     # Names keep clear of the roof: a strip along its flat part, small boxes along the slope.
     (sx, sy), (kx, ky), _ = roof
-    slope = [(sx + (kx - sx) * t / 20 - 4, sy + (ky - sy) * t / 20 - 4, sx + (kx - sx) * t / 20 + 4, sy + (ky - sy) * t / 20 + 4)
-             for t in range(21)]
-    body += _point_labels(named, (left, right, top, bottom), [(kx, ky - 20, right, ky + 2), *slope])
+    centers = [(sx + (kx - sx) * t / 20, sy + (ky - sy) * t / 20) for t in range(21)]
+    slope = [(x - 4, y - 4, x + 4, y + 4) for x, y in centers]
+    port_name = (along[0], along[1] - 6, along[0] + 20 + 6.5 * len(name), along[1] + 12)
+    body += _point_labels(named, (left, right, top, bottom), [(kx, ky - 20, right, ky + 2), *slope, port_name])
     body.append(_text((left + right) / 2, height - 8, "MACs for each byte moved between memory and scratchpad", "axisname",
                       "middle"))
-    body.append(f'<text class="axisname" text-anchor="middle" transform="translate(14 {(top + bottom) / 2:.0f}) rotate(-90)">'
+    turned = f'transform="translate(14 {(top + bottom) / 2:.0f}) rotate(-90)"'
+    body.append(f'<text class="axisname" text-anchor="middle" {turned}>'
                 "MACs a cycle</text>")
     return _svg(width, height, body, "Roofline with every layer that has products")
 
@@ -197,7 +198,8 @@ def _point_labels(named, frame, taken):
     taken = list(taken) + [(x - r, y - r, x + r, y + r) for x, y, r in named.values()]
     for name, short in zip(named, short_names(list(named))):
         x, y, radius = named[name]
-        text = short if len(short) < 34 else ".".join(short.split(".")[-2:])
+        # Layers of a block are told apart by what follows the block's number.
+        text = short.split("*.", 1)[-1]
         size = 6.2 * len(text)
         near = [(x + radius + 4, y + 4, "start"), (x - radius - 4, y + 4, "end"), (x, y + radius + 14, "middle"),
                 (x, y - radius - 6, "middle")]
@@ -210,6 +212,7 @@ def _point_labels(named, frame, taken):
             if inside and all(box[2] < o[0] or box[0] > o[2] or box[3] < o[1] or box[1] > o[3] for o in taken):
                 taken.append(box)
                 if (tx, ty, anchor) in far:
-                    yield f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{tx + (3 if tx < x else -3):.1f}" y2="{ty - 4:.1f}" class="leader"/>'
+                    end = tx + (3 if tx < x else -3)
+                    yield f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{end:.1f}" y2="{ty - 4:.1f}" class="leader"/>'
                 yield _text(tx, ty, text, "label", anchor)
                 break

@@ -19,9 +19,9 @@ _BUSY = ThreadState.BUSY.value
 class LayerFigures:
     """What one layer cost.
 
-    ``instructions``: executed; ``work``: cycles by `WORK`, whose sum over all layers is the run's; ``array_cycles``: rows that
-    entered the array; ``macs``: of the model; ``read_bytes``, ``written_bytes``: moved by its instructions; ``first``, ``last``:
-    cycles between which they ran.
+    ``instructions``: executed; ``work``: cycles by `WORK`, whose sum over all layers is the run's; ``array_cycles``: rows
+    that entered the array; ``macs``: of the model; ``read_bytes``, ``written_bytes``: moved by its instructions;
+    ``first``, ``last``: cycles between which they ran.
     """
     name: str
     instructions: int

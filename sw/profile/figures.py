@@ -74,7 +74,7 @@ class Wait:
 
 
 def longest_waits(profile):
-    """Every `Wait` of a profile, the longest together first."""
+    """Every `Wait` of a profile, those of the array first, the longest together first."""
     found = defaultdict(list)
     for thread in THREADS:
         states, released = profile.states[thread], profile.released[thread]
@@ -88,7 +88,7 @@ def longest_waits(profile):
                        alike(profile.code.layers[profile.code.layer_of[pc]]))
             found[key].append(int(lengths[n]))
     waits = [Wait(*key, len(some), sum(some), max(some)) for key, some in found.items()]
-    return sorted(waits, key=lambda wait: -wait.cycles)
+    return sorted(waits, key=lambda wait: (wait.thread != "tensor", -wait.cycles))
 
 
 def _binned(starts, ends, kinds, count, edges):

@@ -100,7 +100,7 @@ def _follow(pcs, arrivals, starts, values, cycles):
         while run < count and (values[run] != pc or ends[run] <= arrival):
             run += 1
         if run == count:
-            raise RunError(f"The recording does not show instruction {pc}, which the dispatcher handed on in cycle {arrival}")
+            raise RunError(f"The recording does not show instruction {pc}, which the dispatcher got in cycle {arrival}")
         found[number] = run
     return found
 

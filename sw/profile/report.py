@@ -24,11 +24,12 @@ def report_page(name, profiles):
     """The page of `Profile`s of one program file, as text."""
     config = profiles[0].config
     body = [f"<h1>{escape(name)}</h1>",
-            f'<p class="sub">Profile on the RTL of a {config.rows} x {config.cols} array (configuration {escape(config.name)}) '
-            f"with the reference memory: {config.data_bytes} bytes a beat, 64 cycles latency. Every byte that the accelerator "
-            "wrote was compared with the golden model and equal.</p>"]
+            f'<p class="sub">Profile on the RTL of a {config.rows} x {config.cols} array (configuration '
+            f"{escape(config.name)}) with the reference memory: {config.data_bytes} bytes a beat, 64 cycles latency. Every "
+            "byte that the accelerator wrote was compared with the golden model and equal.</p>"]
     if len(profiles) > 1:
-        body.append("<nav>" + "".join(f'<a href="#run{n}">{escape(p.title)}</a>' for n, p in enumerate(profiles)) + "</nav>")
+        links = (f'<a href="#run{number}">{escape(profile.title)}</a>' for number, profile in enumerate(profiles))
+        body.append(f"<nav>{''.join(links)}</nav>")
     for number, profile in enumerate(profiles):
         if len(profiles) > 1:
             body.append(f'<h2 id="run{number}">{escape(profile.title)}</h2>')
@@ -68,12 +69,19 @@ def _tiles(profile):
         (f"{100 * stats.utilization:.1f} %", f"of {peak:,} multipliers do the model's MACs"),
         (f"{stats.cycles / max(stats.roofline_cycles, 1):.2f} x", f"roofline, {stats.roofline_cycles:,} cycles"),
         (f"{100 * array / stats.cycles:.1f} %", "of cycles bring a row into the array"),
-        (f"{stats.macs:,}", "MACs of the model"),
+        (_large(stats.macs), "MACs of the model"),
         (_bytes(stats.dram_read_bytes), f"read, {100 * stats.dram_read_bytes / beats:.0f} % of the port's cycles"),
         (_bytes(stats.dram_write_bytes), f"written, {100 * stats.dram_write_bytes / beats:.0f} % of the port's cycles"),
     ]
     return '<div class="tiles">' + "".join(f'<div class="tile"><b>{value}</b><span>{escape(words)}</span></div>'
                                            for value, words in figures) + "</div>"
+
+
+def _large(count):
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count}"
 
 
 def _bytes(count):
@@ -90,8 +98,12 @@ def _legend(kind, names):
 
 def _bar(kind, parts, whole, names, unit="cycles"):
     """A stacked bar; its length is the parts' share of ``whole``."""
-    pieces = [f'<i class="{kind}-{name}" style="width:{100 * count / whole:.3g}%" title="{escape(names[name])}: {count:,} {unit}, '
-              f'{100 * count / whole:.1f} %"></i>' for name, count in parts.items() if count and 1000 * count >= whole * 0.5]
+    pieces = []
+    for name, count in parts.items():
+        share = 100 * count / whole
+        if share >= 0.05:
+            words = f"{escape(names[name])}: {count:,} {unit}, {share:.1f} %"
+            pieces.append(f'<i class="{kind}-{name}" style="width:{share:.3g}%" title="{words}"></i>')
     return f'<div class="bar">{"".join(pieces)}</div>'
 
 
@@ -113,7 +125,7 @@ _HEAD = ('<tr><th>layer</th>{count}<th>cycles spent on it</th><th class="n">cycl
 def _layers(profile):
     stats, peak = profile.stats, profile.config.rows * profile.config.cols
     yield "<h3>Layers</h3>"
-    yield ('<p class="note">The cycles of all layers add up to the run\'s. Utilization is the layer\'s MACs in its cycles, of '
+    yield ("<p class=\"note\">The cycles of all layers add up to the run's. Utilization is the layer's MACs in its cycles, of "
            "what the array could do. Traffic is what the layer's own loads and stores move, whenever they do.</p>")
     yield _legend("w", _WORK_NAMES)
     yield _legend("b", {"read": "bytes read", "written": "bytes written"})
@@ -148,7 +160,7 @@ def _row(layer, most, traffic, cycles, peak, count=""):
 
 
 def _fetched(profile, traffic, count=""):
-    return (f'<tr><td class="name">(fetching instructions)</td>{count}<td></td><td></td><td></td><td></td><td class="chart">'
+    return (f'<tr><td class="name">(fetching instructions)</td>{count}{4 * "<td></td>"}<td class="chart">'
             f'{_bar("b", {"read": profile.fetched_bytes}, traffic, {"read": "read"}, "bytes")}</td>'
             f'<td class="n">{_bytes(profile.fetched_bytes)}</td><td></td></tr>')
 
@@ -156,8 +168,8 @@ def _fetched(profile, traffic, count=""):
 def _stalls(profile):
     cycles = profile.stats.cycles
     yield "<h3>Stalls by engine</h3>"
-    yield ('<p class="note">From the accelerator\'s own counters. A token says that another engine has finished something; a '
-           "load engine that waits for tokens is ahead and waits for room.</p>")
+    yield ("<p class=\"note\">From the accelerator's own counters. A token says that another engine has finished something; "
+           "a load engine that waits for tokens is ahead and waits for room.</p>")
     order = [*CAUSES[1:], CAUSES[0]]
     yield _legend("s", {cause: _CAUSE_NAMES[cause] for cause in order})
     yield '<div class="card"><table><tr><th>engine</th><th>share of all cycles</th>' + "".join(
@@ -173,14 +185,16 @@ def _stalls(profile):
     if not waits:
         return
     yield "<h3>Longest waits</h3>"
-    yield (f'<p class="note">Who stands still, and what ended it: the engine and the instruction that gave the token. The '
-           f"{min(_WAITS, len(waits))} longest of {len(waits)}, those of like layers together.</p>")
-    yield ('<div class="card"><table><tr><th>engine</th><th>waits for</th><th>of layer</th><th></th><th class="n">cycles</th>'
-           '<th class="n">of all</th><th class="n">times</th><th class="n">longest</th></tr>')
+    yield ('<p class="note">Who stands still, and what ended it: the engine and the instruction that gave the token, those '
+           "of like layers together. First the array's waits, which cost cycles; the others mostly wait because the array "
+           f"is busy. {min(_WAITS, len(waits))} of {len(waits)} are shown.</p>")
+    yield ('<div class="card"><table><tr><th>engine</th><th>waits for</th><th>of layer</th><th></th>'
+           '<th class="n">cycles</th><th class="n">of all</th><th class="n">times</th><th class="n">longest</th></tr>')
+    most = max(wait.cycles for wait in waits)
     for wait in waits[:_WAITS]:
         what = f"{wait.giver}: {wait.instruction}" if wait.giver else _CAUSE_NAMES[wait.cause].removeprefix("waits for ")
-        yield (f'<tr><td>{wait.thread}</td><td>{escape(what)}</td><td class="name">{escape(wait.layer)}</td><td class="chart">'
-               f'{_bar("s", {wait.cause: wait.cycles}, max(waits[0].cycles, 1), _CAUSE_NAMES)}</td>'
+        yield (f'<tr><td>{wait.thread}</td><td>{escape(what)}</td><td class="name">{escape(wait.layer)}</td>'
+               f'<td class="chart">{_bar("s", {wait.cause: wait.cycles}, most, _CAUSE_NAMES)}</td>'
                f'<td class="n">{wait.cycles:,}</td><td class="n">{100 * wait.cycles / cycles:.1f} %</td>'
                f'<td class="n">{wait.count:,}</td><td class="n">{wait.longest:,}</td></tr>')
     yield "</table></div>"

@@ -42,8 +42,8 @@ def profile_decoder(program, prompt_ids, rtl, progress=None):
         run = session.last
         macs = {layer: run.count * row + (run.count * run.position + run.count * (run.count + 1) // 2) * key
                 for layer, (row, key) in program.layer_macs.items()}
-        words = f"{run.count} token{'s' * (run.count > 1)} at position {run.position}"
-        profiles.append(take_apart(f"{run.name}, {words}", program.steps[run.name].image, run.recording, session.stats, macs))
+        title = f"{run.name}, {run.count} token{'s' * (run.count > 1)} at position {run.position}"
+        profiles.append(take_apart(title, program.steps[run.name].image, run.recording, session.stats, macs))
         return logits
 
     start = max(0, ids.size - chunk) // unit * unit
