@@ -21,6 +21,11 @@ _ARROW_CYCLES = 8
 _ROWS = ("dispatch", *THREADS)
 
 
+def _row(process, name):
+    """Thread number of a row: Perfetto takes number 0 for the idle thread, and numbers for the whole trace's."""
+    return 10 * process + _ROWS.index(name)
+
+
 def trace_events(profiles):
     """The trace of `Profile`s, each a process of its own, as a JSON object."""
     events = []
@@ -32,9 +37,10 @@ def trace_events(profiles):
 
 def _process(profile, process):
     yield {"ph": "M", "pid": process, "name": "process_name", "args": {"name": profile.title}}
-    for row, name in enumerate(_ROWS):
+    for number, name in enumerate(_ROWS):
+        row = _row(process, name)
         yield {"ph": "M", "pid": process, "tid": row, "name": "thread_name", "args": {"name": name}}
-        yield {"ph": "M", "pid": process, "tid": row, "name": "thread_sort_index", "args": {"sort_index": row}}
+        yield {"ph": "M", "pid": process, "tid": row, "name": "thread_sort_index", "args": {"sort_index": number}}
     yield from _dispatch(profile, process)
     for thread in THREADS:
         yield from _instructions(profile, process, thread)
@@ -43,7 +49,7 @@ def _process(profile, process):
 
 
 def _slice(process, row, category, name, start, end, args):
-    return {"ph": "X", "pid": process, "tid": row, "cat": category, "name": name, "ts": int(start), "dur": int(end - start),
+    return {"ph": "X", "pid": process, "tid": _row(process, row), "cat": category, "name": name, "ts": int(start), "dur": int(end - start),
             "args": args}
 
 
@@ -56,7 +62,7 @@ def _dispatch(profile, process):
         args = {"instruction": pc}
         if instruction.engine == 0:     # the others show their fields where they run
             args |= {name: value for name, value in fields.items() if value}
-        yield _slice(process, 0, "dispatch", code.text(pc), start, end, args)
+        yield _slice(process, "dispatch", "dispatch", code.text(pc), start, end, args)
 
 
 def _instructions(profile, process, thread):
@@ -67,7 +73,7 @@ def _instructions(profile, process, thread):
         args = {"instruction": pc, "layer": code.layers[code.layer_of[pc]],
                 **{name: value for name, value in fields.items() if value}}
         args |= {f"{CAUSES[state]} cycles": count for state, count in _within(states, start, end)}
-        yield _slice(process, _ROWS.index(thread), instruction.mnemonic, code.text(pc), start, end, args)
+        yield _slice(process, thread, instruction.mnemonic, code.text(pc), start, end, args)
 
 
 def _within(states, start, end):
@@ -82,7 +88,7 @@ def _stalls(profile, process, thread):
     """Every stretch in which the thread stands still, cut where its instructions begin and end, and the arrows."""
     code, mine, states, released = (profile.code, profile.slices[thread], profile.states[thread],
                                     profile.released[thread])
-    row, edges = _ROWS.index(thread), np.unique(np.concatenate([mine.starts, mine.ends]))
+    edges = np.unique(np.concatenate([mine.starts, mine.ends]))
     for number in np.flatnonzero((states.states != _BUSY) & (states.states != _IDLE)).tolist():
         start, end, state = int(states.starts[number]), int(states.ends[number]), int(states.states[number])
         name, args, giver = CAUSES[state].replace("_", " "), {}, int(released.threads[number])
@@ -94,14 +100,14 @@ def _stalls(profile, process, thread):
             args |= {"given by": THREADS[giver], "instruction": pc, "in cycle": int(released.cycles[number])}
         cuts = edges[np.searchsorted(edges, start, "right"):np.searchsorted(edges, end, "left")].tolist()
         for left, right in zip([start, *cuts], [*cuts, end]):
-            yield _slice(process, row, CAUSES[state], name, left, right, args)
+            yield _slice(process, thread, CAUSES[state], name, left, right, args)
         if giver >= 0 and end - start >= _ARROW_CYCLES:
             flow = {"cat": "token", "name": f"semaphore {args['semaphore']}", "pid": process,
                     "id": (process * len(THREADS) + THREADS.index(thread)) << 24 | number}
             given_by = profile.slices[THREADS[giver]]
             at = min(int(released.cycles[number]), int(given_by.ends[released.slices[number]]) - 1)
-            yield {"ph": "s", "tid": _ROWS.index(THREADS[giver]), "ts": at, **flow}
-            yield {"ph": "f", "bp": "e", "tid": row, "ts": end - 1, **flow}
+            yield {"ph": "s", "tid": _row(process, THREADS[giver]), "ts": at, **flow}
+            yield {"ph": "f", "bp": "e", "tid": _row(process, thread), "ts": end - 1, **flow}
 
 
 def _counters(profile, process):

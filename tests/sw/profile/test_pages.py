@@ -66,10 +66,11 @@ def test_arrows_begin_and_end_in_slices(trace):
 
 def test_the_trace_shows_every_instruction_and_stall(trace, profile):
     instructions, stalls = defaultdict(set), defaultdict(int)
+    rows = {event["tid"]: event["args"]["name"] for event in trace["traceEvents"] if event["name"] == "thread_name"}
     for event in trace["traceEvents"]:
         if event["ph"] != "X" or event["cat"] == "dispatch":
             continue
-        thread = ["dispatch", *THREADS][event["tid"]]
+        thread = rows[event["tid"]]
         if event["cat"].startswith(("wait", "drain")):
             stalls[thread, event["cat"]] += event["dur"]
         else:
@@ -188,6 +189,8 @@ def test_a_decoder_shows_two_runs(quick, text_model_folder, tmp_path, capsys):
     assert "prefill, 8 tokens at position 4" in page and "decode, 1 token at position 12" in page
     events = json.loads((tmp_path / "out" / "trace.json").read_text())["traceEvents"]
     assert {event["pid"] for event in events} == {1, 2}
+    rows = {(event["pid"], event["tid"]) for event in events if "tid" in event}
+    assert len({row for _, row in rows}) == len(rows) == 12 and min(rows)[1] > 0
     # Of the versions of the code, what ran is shown, and nothing else: the branch skips instructions.
     shown = {event["args"]["instruction"] for event in events if event["pid"] == 2 and event.get("cat") == "dispatch"}
     assert len(shown) < weft.load(file).steps["decode"].image.instructions
