@@ -201,12 +201,11 @@ def _point_labels(named, frame, taken):
         # Layers of a block are told apart by what follows the block's number.
         text = short.split("*.", 1)[-1]
         size = 6.2 * len(text)
-        near = [(x + radius + 4, y + 4, "start"), (x - radius - 4, y + 4, "end"), (x, y + radius + 14, "middle"),
-                (x, y - radius - 6, "middle")]
+        near = [(x + radius + 4, y + 4, "start"), (x - radius - 4, y + 4, "end")]
         far = [(x + side * (radius + 18), y + down, "start" if side > 0 else "end")
-               for down in range(24, 220, 16) for side in (1, -1)]
+               for side in (1, -1) for down in range(24, 220, 16)]
         for tx, ty, anchor in near + far:
-            begin = tx - {"start": 0, "middle": size / 2, "end": size}[anchor]
+            begin = tx if anchor == "start" else tx - size
             box = (begin, ty - 11, begin + size, ty + 3)
             inside = box[0] >= left and box[2] <= right and box[1] >= top and box[3] <= bottom
             if inside and all(box[2] < o[0] or box[0] > o[2] or box[3] < o[1] or box[1] > o[3] for o in taken):

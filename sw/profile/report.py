@@ -53,8 +53,8 @@ def _run(profile):
     yield f'<div class="card wide">{timeline(profile)}</div>'
     yield "<h3>Roofline</h3>"
     yield ('<p class="note">A circle is a layer, its area grows with its cycles. Above the sloped line lie layers whose '
-           "weights were loaded while others computed. Point at a circle for its figures; names are those of the longest "
-           "layers, with * for the number of the block.</p>")
+           "weights were loaded while others computed. Point at a circle for its figures. Layers of equal name in "
+           "different blocks are named once, without the block.</p>")
     yield f'<div class="card roofline">{roofline(profile)}</div>'
     yield from _layers(profile)
     yield from _stalls(profile)
