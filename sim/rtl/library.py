@@ -49,7 +49,7 @@ def sources_of(config, verilog_dir=None):
 
 
 @cache
-def _load(path, profile):
+def _load(path, profile=False):
     library = ctypes.CDLL(str(path))
     for name, (result, arguments) in (_FUNCTIONS | (recording.FUNCTIONS if profile else {})).items():
         function = getattr(library, name)

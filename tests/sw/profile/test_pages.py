@@ -3,6 +3,7 @@
 import json
 import re
 from collections import defaultdict
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,8 +14,10 @@ from weft import workloads
 from weft.cli import main
 from weft.hw.control.register_map import THREADS
 from weft.profile.figures import activity, alike, bus_activity, groups, longest_waits, short_names, work_activity
+from weft.profile.instructions import Slices
 from weft.profile.report import report_page
 from weft.profile.runs import random_inputs
+from weft.profile.stalls import Released, Runs
 from weft.profile.trace import trace_events
 
 
@@ -62,6 +65,16 @@ def test_arrows_begin_and_end_in_slices(trace):
     for event in trace["traceEvents"]:
         if event["ph"] in "sf":
             assert any(start <= event["ts"] < end for start, end in spans[event["tid"]]), event
+
+
+def test_a_stall_across_instructions_is_cut_between_them(profile):
+    slices = dict.fromkeys(THREADS, Slices(*np.zeros((3, 0), np.int64)))
+    states = dict.fromkeys(THREADS, Runs(*(np.array([n]) for n in (0, 60, 0, 0))))
+    nobody = dict.fromkeys(THREADS, Released(*np.full((3, 3), -1)))
+    slices["vector"] = Slices(np.array([0, 1]), np.array([10, 30]), np.array([30, 50]))
+    states["vector"] = Runs(*(np.array(n) for n in ([0, 20, 40], [20, 40, 60], [0, 3, 0], [0, 0, 0])))
+    events = trace_events([replace(profile, slices=slices, states=states, released=nobody)])["traceEvents"]
+    assert [(e["ts"], e["dur"]) for e in events if e.get("cat") == "wait_memory"] == [(20, 10), (30, 10)]
 
 
 def test_the_trace_shows_every_instruction_and_stall(trace, profile):

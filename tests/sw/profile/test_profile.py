@@ -52,11 +52,14 @@ def test_rows_of_the_array_are_those_of_the_products(profile):
     rows = sum(layer.array_cycles for layer in profile.layers)
     # Busy are also the few cycles in which an instruction's first rows are read.
     assert rows <= busy < 1.1 * rows + 100
-    tensor = profile.slices["tensor"]
+    tensor, passes, done = profile.slices["tensor"], profile.recording.tracks["passes"][0], 0
     for pc, start, end in zip(tensor.pcs.tolist(), tensor.starts, tensor.ends):
-        instruction, fields = profile.code[pc]
+        _, fields = profile.code[pc]
         if "k_tiles" in fields:
-            assert end - start >= fields["rows"] * fields["k_tiles"] * fields["n_tiles"], pc
+            mine = passes[done:done + fields["k_tiles"] * fields["n_tiles"]]
+            assert start <= mine[0] and end == mine[-1] + fields["rows"], pc
+            done += len(mine)
+    assert done == len(passes) > 0
 
 
 def test_waits_are_ended_by_who_gives_that_token(profile):
@@ -87,6 +90,8 @@ def test_layers_add_up_to_the_run(profile):
     assert 0 <= profile.fetched_bytes - 32 * profile.code.image.instructions <= 1024 + 128
     attention = next(layer for layer in layers if layer.name == "attention")
     assert attention.work["vector"] > 0 and attention.work["tensor"] > 0
+    # What the array waited for weights is the weight loader's, or that of whom it waits for in turn.
+    assert sum(layer.work["tensor"] for layer in layers) == stats.engines["tensor"]["busy"] + stats.engines["tensor"]["drain"]
 
 
 def test_the_bus_is_counted(profile):
