@@ -17,6 +17,8 @@ __all__ = ["trace_events"]
 _TOKEN, _BUSY, _IDLE = (ThreadState[name].value for name in ("WAIT_TOKEN", "BUSY", "IDLE"))
 #: Waits for tokens of at least so many cycles get an arrow from the instruction that gave the token.
 _ARROW_CYCLES = 8
+#: Values of a counter over a run, at most.
+_COUNTED = 1 << 15
 #: Rows from top to bottom; "dispatch" shows the instruction that the dispatcher has at hand.
 _ROWS = ("dispatch", *THREADS)
 
@@ -111,10 +113,12 @@ def _stalls(profile, process, thread):
 
 
 def _counters(profile, process):
-    """Bus activity: beats in each interval, given where they change."""
+    """Bus activity: beats in each interval, given where they change; intervals of long runs are joined."""
     recording = profile.recording
+    joined = -(-len(recording.read_beats) // _COUNTED)
+    interval = joined * recording.interval
     for name, beats in (("read beats", recording.read_beats), ("write beats", recording.write_beats)):
-        changes = np.flatnonzero(np.append(True, np.diff(beats) != 0)) if len(beats) else ()
-        for number in changes:
-            yield {"ph": "C", "pid": process, "name": f"{name} in {recording.interval} cycles",
-                   "ts": int(number * recording.interval), "args": {"beats": int(beats[number])}}
+        sums = np.add.reduceat(beats, np.arange(0, len(beats), joined)) if len(beats) else beats
+        for number in np.flatnonzero(np.append(True, np.diff(sums) != 0)[:len(sums)]):
+            yield {"ph": "C", "pid": process, "name": f"{name} in {interval} cycles", "ts": int(number * interval),
+                   "args": {"beats": int(sums[number])}}

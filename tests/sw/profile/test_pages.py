@@ -67,6 +67,21 @@ def test_arrows_begin_and_end_in_slices(trace):
             assert any(start <= event["ts"] < end for start, end in spans[event["tid"]]), event
 
 
+def test_counters_of_long_runs_are_coarser(profile, monkeypatch):
+    from weft.profile import trace as module
+
+    monkeypatch.setattr(module, "_COUNTED", 5)
+    counts = [e for e in trace_events([profile])["traceEvents"] if e["ph"] == "C"]
+    intervals = len(profile.recording.write_beats)
+    step = -(-intervals // 5) * profile.recording.interval
+    assert step > profile.recording.interval
+    assert {e["name"] for e in counts} == {f"read beats in {step} cycles", f"write beats in {step} cycles"}
+    times, values = zip(*((e["ts"], e["args"]["beats"]) for e in counts if e["name"].startswith("write")))
+    assert all(time % step == 0 for time in times)
+    lasts = np.diff([*times, -(-profile.stats.cycles // step) * step]) // step
+    assert (lasts * values).sum() == profile.recording.write_beats.sum()
+
+
 def test_a_stall_across_instructions_is_cut_between_them(profile):
     slices = dict.fromkeys(THREADS, Slices(*np.zeros((3, 0), np.int64)))
     states = dict.fromkeys(THREADS, Runs(*(np.array([n]) for n in (0, 60, 0, 0))))
