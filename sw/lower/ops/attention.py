@@ -201,8 +201,17 @@ class AttentionLowering:
         wanted = row + key, row + end, panel
         if name not in self.held or self.held[name][0] != wanted:
             if name in self.held:
-                ctx.release(self.held[name][1])
-            self.held[name] = wanted, ctx.read(tensor, *wanted[:2], panel, panel + panels)
+                ctx.release(self.held.pop(name)[1])
+            try:
+                view = ctx.read(tensor, *wanted[:2], panel, panel + panels)
+            except OutOfScratchpad:
+                # No room for both: the other one, whose products are emitted, is read again when its turn comes.
+                if not self.held:
+                    raise
+                for other in list(self.held):
+                    ctx.release(self.held.pop(other)[1])
+                view = ctx.read(tensor, *wanted[:2], panel, panel + panels)
+            self.held[name] = wanted, view
         return self.held[name][1]
 
     def visible(self, job):
