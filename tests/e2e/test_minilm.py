@@ -90,5 +90,5 @@ def test_one_sentence_on_large():
     program = text.compile_folder(text.minilm_folder(), 32, weft.Config.named("large"))
     program._rtl = RtlMachine(program.config, optimize="build")
     result = program.verify(*text.encode(program, SENTENCES[3]))
-    # Cycles do not depend on the data; 0.840 was measured.
+    # Cycles do not depend on the data; at least 0.840 was measured.
     assert result.stats.utilization > 0.83
