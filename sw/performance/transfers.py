@@ -91,6 +91,7 @@ class ReadPort(_Channel):
         self.free = max(self.free, cycle + self.lead) + beats
         waiting = min(max(0, self.free - beats - cycle - self.lead), self.in_flight * _BURST_BEATS)
         self.beats += beats
+        self._ends.append(self.free)
         return cycle + self.lead + waiting + beats
 
 

@@ -61,7 +61,7 @@ def layer(rows, features, hidden, seed=0):
 def images():
     """``(name, configuration, image)`` of the programs."""
     for name, config in CONFIGS.items():
-        for shape in ((1, 96, 128), (24, 24, 24), (40, 64, 100), (130, 48, 40)):
+        for shape in ((1, 96, 128), (24, 64, 48), (40, 64, 100), (130, 48, 40)):
             yield f"gemm {shape} {name}", name, workloads.gemm(*shape, config)[0].image
         for shape in ((2, 40, 12), (3, 64, 24)):
             yield f"attention {shape} {name}", name, workloads.attention(*shape, config)[0].image
