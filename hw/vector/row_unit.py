@@ -126,7 +126,8 @@ class RowUnit(wiring.Component):
         numerator = Signal(_QUOTIENT, reset_less=True)
         divisor = Signal(SUM, reset_less=True)
         steps = Signal(range(_QUOTIENT // 2 + 1))       # still to do
-        divided_places, written_places = Signal.like(places), Signal.like(places)
+        divided_places = Signal.like(places)
+        written_places = Signal.like(places)
         written_any = Signal(reset_less=True)
         finishing, may_start, start_division = Signal(), Signal(), Signal()
         # Behind the last step: factors, product, write.
