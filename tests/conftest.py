@@ -12,7 +12,7 @@ def pytest_collection_modifyitems(config, items):
         return
     skip = pytest.mark.skip(reason="takes minutes; run with --large")
     for item in items:
-        if "large" in item.keywords:
+        if item.get_closest_marker("large"):
             item.add_marker(skip)
 
 
