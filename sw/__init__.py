@@ -7,7 +7,7 @@ so that `weft generate` never imports torch, and `import weft` neither NumPy nor
 from importlib import import_module
 
 __all__ = [
-    "Config", "compile", "compile_decoder", "load", "accuracy_report",
+    "Config", "compile", "compile_decoder", "load", "accuracy_report", "circulant", "distill", "sparsify", "nn",
     "Program", "Result", "DecoderProgram", "Session", "AccuracyReport",
     "WeftError", "ConfigError", "CompileError", "ProgramError", "InputError", "RunError", "Mismatch",
     "__version__",
@@ -23,6 +23,9 @@ _HOMES = {
     "load": "weft.api",
     "accuracy_report": "weft.fidelity",
     "AccuracyReport": "weft.fidelity",
+    "circulant": "weft.nn.conversion",
+    "distill": "weft.nn.distillation",
+    "sparsify": "weft.nn.pruning",
     "Program": "weft.program",
     "Result": "weft.program",
     "DecoderProgram": "weft.decoder",
@@ -39,6 +42,8 @@ _HOMES = {
 
 def __getattr__(name):
     """Load a public name from the module that defines it (PEP 562)."""
+    if name == "nn":  # a package, which `import weft.nn` sets as an attribute too
+        return import_module("weft.nn")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

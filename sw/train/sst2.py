@@ -23,6 +23,9 @@ LEARNING_RATE = 5e-5
 # Tokens that a sentence is cut to; the longest sentence of SST-2 has 67.
 LONGEST = 128
 
+# Sentences from which pruning learns what the layers' inputs look like.
+CALIBRATION = 256
+
 
 def read_sentences(path):
     """Sentences and labels of a TSV file: `(list of str, int64[sentences])`; a first line without a label is a header.
@@ -130,9 +133,11 @@ def train(model, tokenizer, sentences, labels, epochs, seed, steps=None):
               help="Local Hugging Face folder to start from (default: all-MiniLM-L6-v2).")
 @click.option("--epochs", default=3, show_default=True, type=click.IntRange(min=1), help="Passes over the sentences.")
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after so many batches of 32.")
+@click.option("--sparsity", type=click.Choice(["2:4", "1:4"]),
+              help="Prune the linear layers of the model first; what was pruned stays zero.")
 @seed_option
 @out_option("build/sst2")
-def main(data, model_dir, epochs, steps, seed, out):
+def main(data, model_dir, epochs, steps, sparsity, seed, out):
     """Fine-tune a sentence model as a classifier; prints its accuracy on the sentences of dev.tsv."""
     sentences, labels = read_sentences(data / "train.tsv")
     dev_sentences, dev_labels = read_sentences(data / "dev.tsv")
@@ -146,7 +151,19 @@ def main(data, model_dir, epochs, steps, seed, out):
     model, tokenizer = load_classifier(model_dir)
     click.echo(f"{len(labels):,} sentences to train on, {len(dev_labels):,} to test on; "
                f"{parameters(model):,} parameters")
-    train(model, tokenizer, sentences, labels, epochs, seed, steps)
+
+    def finetune(model):
+        train(model, tokenizer, sentences, labels, epochs, seed, steps)
+
+    if sparsity is None:
+        finetune(model)
+    else:
+        from weft.nn.pruning import sparsify
+
+        dense = accuracy(model, tokenizer, dev_sentences, dev_labels)
+        click.echo(f"accuracy before pruning: dev {dense:.4f}")
+        calibration = [((), inputs) for _, inputs in batches(tokenizer, sentences, range(min(CALIBRATION, len(sentences))), 1)]
+        sparsify(model, sparsity, calibration=calibration, finetune=finetune, inplace=True)
     save(model, out, torch.float32)
     shutil.copy(model_dir / "tokenizer.json", out / "tokenizer.json")
     click.echo(f"accuracy: dev {accuracy(model, tokenizer, dev_sentences, dev_labels):.4f}")

@@ -1,0 +1,6 @@
+"""PyTorch layers and training helpers for compressed models; needs torch, which `weft` itself imports only when used."""
+
+from weft.nn.block_circulant import BlockCirculantLinear
+from weft.nn.pruning import keep_zeros
+
+__all__ = ["BlockCirculantLinear", "keep_zeros"]

@@ -1,0 +1,39 @@
+"""`weft.circulant`: exchange linear layers of a model for block-circulant ones."""
+
+from weft.hw.errors import CompileError
+from weft.nn.block_circulant import BlockCirculantLinear
+from weft.nn.layers import linear_layers, matrix, replaced, working_copy
+
+__all__ = ["circulant"]
+
+
+def circulant(model, block=8, *, modules, inplace=False):
+    """Replaces linear layers by `weft.nn.BlockCirculantLinear`, next to them in least squares.
+
+    A trained dense matrix is far from block-circulant (a relative error of about ``sqrt(1 - 1 / block)``): the result is a
+    starting point for training, for instance by `weft.distill` from the model.
+
+    Parameters
+    ----------
+    model: `torch.nn.Module`; left as it is unless ``inplace``.
+    block: size of the circulant blocks, which must divide inputs and outputs of each layer.
+    modules: pattern of module paths (`fnmatch`, such as "*.mlp.*"), or several; `nn.Linear` and transformers' Conv1D
+        count.
+
+    Returns the model. Raises CompileError for a pattern that matches no linear layer, and for sizes that ``block`` does
+    not divide.
+    """
+    model = working_copy(model, inplace)
+    layers = linear_layers(model, modules)
+    for path, layer in layers.items():
+        outputs, inputs = matrix(layer).shape
+        if inputs % block or outputs % block:
+            raise CompileError(f"layer {path} with {inputs} inputs and {outputs} outputs cannot be cut into circulant blocks "
+                               f"of {block}; both sizes must be multiples of it")
+    # A layer that is reachable by several paths stays one layer.
+    new = {}
+    for path, layer in layers.items():
+        if id(layer) not in new:
+            new[id(layer)] = BlockCirculantLinear.from_linear(layer, block)
+        replaced(model, path, new[id(layer)])
+    return model
