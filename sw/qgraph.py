@@ -145,6 +145,9 @@ class Linear(QOp):
     so ``rescale.dtype`` is int8 there. ``residual``: an int16 tensor added to the unclamped rescaled value, then
     clamped to int16. At most one of the two. Where ``wide`` is not 0, the first ``wide`` channels (those with rare large
     values) use ``wide_table`` instead of ``table``.
+
+    ``compressed``: another form of the same weights (`weft.weights.GroupedWeights` or `CirculantWeights`), whose
+    ``expand()`` equals ``weight``; None where there is none. What zeros allow is asked of ``weight`` itself.
     """
 
     x: str
@@ -154,6 +157,7 @@ class Linear(QOp):
     residual: str | None = None
     wide: int = 0
     wide_table: np.ndarray | None = None
+    compressed: object = None
 
     @property
     def reads(self):

@@ -2,8 +2,10 @@
 
 from weft.frontend.export import export_model
 from weft.frontend.fuse import fuse
-from weft.frontend.graph import FloatGraph
+from weft.frontend.graph import FLinear, FloatGraph
 from weft.frontend.translate import is_known, translate
+from weft.frontend.unused import remove_unused
+from weft.weights import circulant_block
 
 __all__ = ["FloatGraph", "import_model"]
 
@@ -14,4 +16,8 @@ def import_model(model, args=(), kwargs=None):
     ``model`` is any ``torch.nn.Module`` that ``torch.export`` takes; it is exported in eval mode without gradients
     and left as it was. Raises `CompileError` naming operator and module where something is not supported.
     """
-    return fuse(translate(export_model(model, args, kwargs, is_known)))
+    graph = remove_unused(fuse(translate(export_model(model, args, kwargs, is_known))))
+    for op in graph.ops:
+        if isinstance(op, FLinear):
+            op.circulant = circulant_block(op.weight)
+    return graph

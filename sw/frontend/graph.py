@@ -88,6 +88,8 @@ class FLinear(FOp):
 
     ``given``: the form in which the model quantizes x before it. ``steps`` float64[N]: the weights of output n are
     integers in -127..127 times ``steps[n]``, which are to be kept.
+    ``circulant``: size of the circulant blocks that the weight consists of (`weft.weights.CirculantWeights`), 0 where it
+    does not.
     """
 
     x: str
@@ -95,6 +97,7 @@ class FLinear(FOp):
     bias: torch.Tensor
     given: Given | None = None
     steps: torch.Tensor | None = None
+    circulant: int = 0
     _reads = ("x",)
 
 

@@ -15,6 +15,7 @@ from weft.frontend.concatenate import concatenate
 from weft.frontend.convolution import convolution
 from weft.frontend.pooling import mean_rows
 from weft.frontend.views import Act, Const, Host, Probs, Scores, Stat
+from weft.nn.block_circulant import expand
 
 __all__ = ["HANDLERS", "SUPPORTED"]
 
@@ -38,6 +39,13 @@ def _linear(builder, node, x, weight, bias=None):
                        bias=bias.expand(weight.shape[0]).contiguous(), given=x.given, steps=steps,
                        macs=prod(x.shape) * weight.shape[0])
     return builder.result(out, (*x.shape[:-1], weight.shape[0]), rows)
+
+
+def _block_circulant(builder, node, x, generators, bias=None):
+    """`weft.nn.BlockCirculantLinear`, by its operator; what is circulant is found in the matrix, whoever made it."""
+    if not isinstance(generators, Const):
+        return None
+    return _linear(builder, node, x, Const(expand(generators.tensor), generators.name), bias)
 
 
 def _addmm(builder, node, bias, x, weight, *, beta=1, alpha=1):
@@ -188,7 +196,7 @@ def _unsqueezed(act, dim):
 
 
 HANDLERS = {
-    "linear": _linear, "addmm": _addmm, "matmul": _matmul, "mm": _matmul, "bmm": _matmul,
+    "linear": _linear, "block_circulant_linear": _block_circulant, "addmm": _addmm, "matmul": _matmul, "mm": _matmul, "bmm": _matmul,
     "scaled_dot_product_attention": _sdpa, "softmax": _softmax, "_softmax": _softmax,
     "conv1d": _conv, "conv2d": _conv, "conv3d": _conv, "convolution": _convolution,
     "cat": _cat, "concat": _cat, "stack": _stack,

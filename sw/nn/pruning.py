@@ -19,7 +19,7 @@ SALIENCIES = ("hessian", "activation", "magnitude")
 def best_of(scores, n, m):
     """Bool [N, K]: the ``n`` largest of each ``m`` neighbours along K; the first of equal ones."""
     groups = scores.reshape(len(scores), -1, m)
-    order = groups.argsort(-1, descending=True, stable=True)
+    order = groups.argsort(dim=-1, descending=True, stable=True)
     return torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, order[..., :n], True).reshape(scores.shape)
 
 

@@ -7,6 +7,7 @@ from weft import qgraph as qg
 from weft.frontend import graph as fg
 from weft.hw.errors import CompileError
 from weft.quantize import integers
+from weft.quantize.formats import layer_weights
 
 __all__ = ["build"]
 
@@ -226,10 +227,11 @@ class _Build:
         real = self.plan.observed[self.plan.root(op.x)].rows.astype(np.float64)
         seen = integers.quantize_array(real, scale, source.dtype, source.zero).astype(np.float64) - source.zero
         if op.steps is None:
-            q, step = integers.quantize_weights(weight * scale, bias, (seen**2).mean(0) + 1e-6)
+            q, step, compressed = layer_weights(weight * scale, bias, seen, self.plan.choices(op).weights, op.circulant)
         else:
             steps = op.steps.numpy()
             q, step = np.floor(weight / steps[:, None] + 0.5).astype(np.int8), steps * scale[0]
+            compressed = None
         # A model that comes quantized was trained or calibrated with the error in it.
         if self.plan.choices(op).correct_bias and op.steps is None and op.given is None:
             bias = bias - (seen.mean(0) @ (q * step[:, None]).T - real.mean(0) @ weight.T)
@@ -238,7 +240,7 @@ class _Build:
         rescale = integers.linear_rescale(step / target.scale, integer_bias, target.dtype, target.zero)
         name = self.new(out, form)
         self.out.ops.append(qg.Linear(out=name, origin=op.origin, x=self.form(op.x, self.plan.source(op)), weight=q,
-                                      rescale=rescale, **extra))
+                                      rescale=rescale, compressed=compressed, **extra))
 
     def FAttention(self, op):
         roles = [(name, (role, op.out)) for role, name in zip("qkv", (op.q, op.k, op.v))]

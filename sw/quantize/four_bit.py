@@ -1,0 +1,90 @@
+"""4-bit weights with 4-bit scales for groups of inputs, chosen for the least error of the layer's results.
+
+The integers expand exactly to int8: ``weight8[n, k] = value[n, k] * scale[n, k // group]``, times one real step for each
+output channel. Values follow GPTQ (Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
+Transformers", 2023); a group's scale is the one of the fifteen with the least cost at the time its columns are rounded.
+"""
+
+import re
+
+import numpy as np
+import torch
+
+from weft.compensation import compensate
+from weft.hw.errors import CompileError
+from weft.weights import GroupedWeights
+
+__all__ = ["GROUPS", "group_of", "quantize_four_bit"]
+
+GROUPS = range(16, 129)
+"""Sizes that a group of inputs with one scale may have."""
+
+_LEAST, _MOST, _SCALES = -8, 7, 15
+
+# Ratios of a channel's step to the one with which the largest weight is the largest value at the largest scale.
+_RATIOS = (1.25, 1.0, 0.9, 0.8, 0.7)
+
+
+def group_of(name):
+    """The group of a quantization called "w4gN", None for another name; CompileError where N is out of range."""
+    match = re.fullmatch(r"w4g(\d+)", name)
+    if match is None:
+        return None
+    group = int(match[1])
+    if group not in GROUPS:
+        raise CompileError(f"4-bit weights take groups of {GROUPS[0]} to {GROUPS[-1]} inputs, not {group}")
+    return group
+
+
+def _rounded(columns, unit):
+    """``columns`` in multiples of ``unit``, clamped to 4 bits, as real values."""
+    return torch.clamp(torch.floor(columns / unit + 0.5), _LEAST, _MOST) * unit
+
+
+def _best_scales(columns, step, cost):
+    """Scale float64[N] in 1..15 of each row of ``columns`` [N, width]; ``cost`` [width] weighs squared errors."""
+    best = torch.full((len(columns),), torch.inf, dtype=columns.dtype)
+    scales = torch.ones(len(columns), dtype=columns.dtype)
+    for scale in range(1, _SCALES + 1):
+        error = (_rounded(columns, step[:, None] * scale) - columns).square() @ cost
+        better = error < best
+        best[better], scales[better] = error[better], scale
+    return scales, best
+
+
+def _steps(weight, floor, energy, group):
+    """Step float64[N] of each channel: the one of a few with the least error if every weight were rounded by itself."""
+    largest = (weight.abs().amax(1) / (_MOST * _SCALES)).clamp_min(floor)
+    best, chosen = torch.full_like(largest, torch.inf), largest
+    for ratio in _RATIOS:
+        step = (largest * ratio).clamp_min(floor)
+        error = sum(_best_scales(columns, step, cost)[1]
+                    for columns, cost in zip(weight.split(group, 1), energy.split(group)))
+        better = error < best
+        best, chosen = torch.where(better, error, best), torch.where(better, step, chosen)
+    return chosen
+
+
+def quantize_four_bit(weight, bias, inputs, group, damping=0.01):
+    """``(GroupedWeights, step float64[N])`` for ``weight`` float64[N, K] whose real values are ``step * integer``.
+
+    ``bias`` float64[N], in whose units the integers must fit 2**30; ``inputs`` [rows, K]: typical inputs of the layer in the
+    units that the weights multiply, zero point subtracted; ``group``: neighbouring inputs with one scale.
+    """
+    weight = torch.from_numpy(np.ascontiguousarray(weight, np.float64))
+    floor = torch.from_numpy(np.maximum(np.abs(np.asarray(bias, np.float64)) / 2.0**29, 1e-30))
+    inputs = torch.from_numpy(np.ascontiguousarray(inputs, np.float64))
+    moments = inputs.t() @ inputs
+    step = _steps(weight, floor, moments.diagonal() / max(len(inputs), 1) + 1e-6, group)
+    scales = torch.empty(len(weight), -(-weight.shape[1] // group), dtype=weight.dtype)
+
+    def choose(start, columns, deviation):
+        scale = _best_scales(columns, step, deviation**-2)[0]
+        scales[:, start // group] = scale
+        unit = step * scale
+        return lambda k, column: _rounded(column, unit)
+
+    real = compensate(weight, moments, group, choose, damping)
+    units = (scales * step[:, None]).repeat_interleave(group, 1)[:, :weight.shape[1]]
+    values = torch.round(real / units).to(torch.int8).numpy()
+    return GroupedWeights(values, scales.to(torch.uint8).numpy(), group), step.numpy()
