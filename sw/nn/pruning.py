@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from weft.compensation import compensate
 from weft.hw.errors import CompileError
@@ -114,18 +115,18 @@ def _prune(model, layers, n, m, batches, saliency):
 def keep_zeros(model, modules=None):
     """While active, weights of linear layers that are zero now stay zero, whatever optimizer trains the model.
 
-    Masks are applied again after every step of any `torch.optim.Optimizer` and at the end. Parameters keep their names
+    They are set to zero again after every step of any `torch.optim.Optimizer` and at the end. Parameters keep their names
     and stay ordinary ones. ``modules``: a pattern or several of module paths; by default every linear layer.
     """
     chosen = own_linear_layers(model) if modules is None else linear_layers(model, modules)
-    masks = [(layer.weight, layer.weight.detach() != 0) for layer in chosen.values()]
+    zeros = [(layer.weight, layer.weight.detach() == 0) for layer in chosen.values()]
 
     @torch.no_grad()
     def apply(*args):
-        for weight, mask in masks:
-            weight.mul_(mask)
+        for weight, zero in zeros:
+            weight.masked_fill_(zero, 0)
 
-    handle = torch.optim.optimizer.register_optimizer_step_post_hook(apply)
+    handle = register_optimizer_step_post_hook(apply)
     try:
         yield model
     finally:

@@ -4,7 +4,7 @@ import numpy as np
 
 from weft.quantize import integers
 from weft.quantize.four_bit import group_of, quantize_four_bit
-from weft.weights import CirculantWeights
+from weft.weights import CirculantWeights, circulant_block
 
 __all__ = ["layer_weights"]
 
@@ -17,11 +17,11 @@ def layer_weights(weight, bias, seen, name, circulant=0):
     of blocks has one step, and generators are int8 whatever the format.
     """
     group = group_of(name)
-    if group and not circulant:
+    if group is not None and not circulant:
         form, step = quantize_four_bit(weight, bias, seen, group)
         return form.expand(), step, form
     energy = (seen**2).mean(0) + 1e-6
-    if not circulant:
+    if not circulant or not circulant_block(weight, (circulant,)):
         return *integers.quantize_weights(weight, bias, energy), None
     # Each generator meets every input of its block once, so the blocks' first columns are quantized in their stead.
     generators = CirculantWeights.of(weight, circulant).generators

@@ -45,8 +45,9 @@ def test_every_form_of_batches(data):
 
 def test_hidden_states_are_compared_by_path():
     student, teacher = pair()
-    weft.distill(student, teacher, [X], epochs=1500, learning_rate=2e-2, hidden="first", progress=False)
-    assert torch.allclose(student.first(X), teacher.first(X), atol=0.05)
+    weft.distill(student, teacher, [X], epochs=300, learning_rate=5e-2, hidden="first",
+                 hidden_weight=10.0, progress=False)
+    assert torch.allclose(student.first(X), teacher.first(X), atol=0.1)
 
 
 def test_kl_and_functions_as_losses():

@@ -81,7 +81,7 @@ def test_a_tied_weight_is_left_alone_unless_named():
 
 
 @pytest.mark.parametrize("optimizer", [
-    lambda p: torch.optim.SGD(p, 0.1, momentum=0.9), lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1)])
+    lambda p: torch.optim.SGD(p, 0.02, momentum=0.9), lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1)])
 def test_finetuning_keeps_the_zeros(optimizer):
     losses = []
 
