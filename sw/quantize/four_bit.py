@@ -2,7 +2,7 @@
 
 The integers expand exactly to int8: ``weight8[n, k] = value[n, k] * scale[n, k // group]``, times one real step for each
 output channel. Values follow GPTQ (Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
-Transformers", 2023); a group's scale is the one of the fifteen with the least cost at the time its columns are rounded.
+Transformers", 2023); a group's scale is one with little cost at the time its columns are rounded.
 """
 
 import re
@@ -22,7 +22,10 @@ GROUPS = range(16, 129)
 _LEAST, _MOST, _SCALES = -8, 7, 15
 
 # Ratios of a channel's step to the one with which the largest weight is the largest value at the largest scale.
-_RATIOS = (1.25, 1.0, 0.9, 0.8, 0.7)
+_RATIOS = (1.2, 1.0, 0.85)
+
+# Shares of a group's largest weight that the largest value may stand for.
+_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6)
 
 
 def group_of(name):
@@ -42,13 +45,17 @@ def _rounded(columns, unit):
 
 
 def _best_scales(columns, step, cost):
-    """Scale float64[N] in 1..15 of each row of ``columns`` [N, width]; ``cost`` [width] weighs squared errors."""
-    best = torch.full((len(columns),), torch.inf, dtype=columns.dtype)
-    scales = torch.ones(len(columns), dtype=columns.dtype)
-    for scale in range(1, _SCALES + 1):
-        error = (_rounded(columns, step[:, None] * scale) - columns).square() @ cost
+    """``(scale, error)`` float64[N] of each row of ``columns`` [N, width]: the scale of a few with the least error.
+
+    ``cost`` [width] weighs squared errors.
+    """
+    fitting = columns.abs().amax(1) / (_MOST * step)
+    best, scales = torch.full_like(fitting, torch.inf), torch.ones_like(fitting)
+    for share in _SHARES:
+        scale = torch.round(fitting * share).clamp(1, _SCALES)
+        error = (_rounded(columns, (step * scale)[:, None]) - columns).square() @ cost
         better = error < best
-        best[better], scales[better] = error[better], scale
+        best, scales = torch.where(better, error, best), torch.where(better, scale, scales)
     return scales, best
 
 
@@ -65,11 +72,12 @@ def _steps(weight, floor, energy, group):
     return chosen
 
 
-def quantize_four_bit(weight, bias, inputs, group, damping=0.01):
+def quantize_four_bit(weight, bias, inputs, group, damping=0.1):
     """``(GroupedWeights, step float64[N])`` for ``weight`` float64[N, K] whose real values are ``step * integer``.
 
     ``bias`` float64[N], in whose units the integers must fit 2**30; ``inputs`` [rows, K]: typical inputs of the layer in the
-    units that the weights multiply, zero point subtracted; ``group``: neighbouring inputs with one scale.
+    units that the weights multiply, zero point subtracted; ``group``: neighbouring inputs with one scale. ``damping``: as in
+    `weft.compensation.compensate`; much, because calibration sees few rows.
     """
     weight = torch.from_numpy(np.ascontiguousarray(weight, np.float64))
     floor = torch.from_numpy(np.maximum(np.abs(np.asarray(bias, np.float64)) / 2.0**29, 1e-30))

@@ -160,8 +160,6 @@ def main(data, model_dir, epochs, steps, sparsity, seed, out):
     else:
         from weft.nn.pruning import sparsify
 
-        dense = accuracy(model, tokenizer, dev_sentences, dev_labels)
-        click.echo(f"accuracy before pruning: dev {dense:.4f}")
         calibration = [((), inputs) for _, inputs in batches(tokenizer, sentences, range(min(CALIBRATION, len(sentences))), 1)]
         sparsify(model, sparsity, calibration=calibration, finetune=finetune, inplace=True)
     save(model, out, torch.float32)
