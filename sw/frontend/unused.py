@@ -36,7 +36,7 @@ class _Constants:
         match op:
             case fg.FLinear():
                 moving = (op.weight != 0) & ~fixed[0]
-                return ~moving.any(1), op.bias + op.weight @ value[0]
+                return ~moving.any(1), op.bias + op.weight @ _read(op, value[0])
             case fg.FUnary():
                 return fixed[0], op.function(value[0])
             case fg.FAffine():
@@ -58,6 +58,11 @@ class _Constants:
                     v_fixed = v_fixed & (v_value == 0)
                 return (_query_heads(op, v_fixed), _query_heads(op, v_value))
         return None
+
+
+def _read(op, value):
+    """Constant features as linear layer ``op`` reads them."""
+    return value if op.given is None else op.given.apply(value)
 
 
 def _query_heads(op, v):
@@ -163,10 +168,11 @@ def _cut(graph, op, kept, constants):
     match op:
         case fg.FLinear():
             rows, columns = keep[op.out], keep[op.x]
-            bias = op.bias + op.weight[:, ~columns] @ constants.value[op.x][~columns]
+            bias = op.bias + op.weight[:, ~columns] @ _read(op, constants.value[op.x])[~columns]
             weight = op.weight[rows][:, columns]
             share = weight.numel() / max(op.weight.numel(), 1)
-            return replace(op, weight=weight.contiguous(), bias=bias[rows], origin=_scaled(op.origin, share))
+            return replace(op, weight=weight.contiguous(), bias=bias[rows], origin=_scaled(op.origin, share),
+                           steps=None if op.steps is None else op.steps[rows])
         case fg.FAttention():
             groups = kept._groups(op.out, op.kv_heads)
             share = float(groups.float().mean())

@@ -31,6 +31,11 @@ class Observed:
         """The same for some of the features."""
         return Observed(self.low[features], self.high[features], self.rows[:, features])
 
+    def shared(self, block):
+        """The same with the extremes of ``block`` neighbouring features for each of them."""
+        low, high = self.low.reshape(-1, block).min(1), self.high.reshape(-1, block).max(1)
+        return Observed(low.repeat(block), high.repeat(block), self.rows)
+
 
 def float_inputs(graph, program, args, kwargs):
     """Float graph inputs (name -> torch tensor) for a user's arguments, through the host program's steps."""

@@ -3,21 +3,21 @@
 import numpy as np
 
 from weft.quantize import integers
-from weft.quantize.four_bit import group_of, quantize_four_bit
+from weft.quantize.four_bit import quantize_four_bit
 from weft.weights import CirculantWeights, circulant_block
 
 __all__ = ["layer_weights"]
 
 
 def layer_weights(weight, bias, seen, name, circulant=0):
-    """``(int8[N, K], step float64[N], compressed form or None)`` of a layer's weights in the format ``name``.
+    """``(int8[N, K], step float64[N], compressed form or None)`` of a layer's weights in the format ``name`` (`WEIGHT_FORMATS`).
 
     ``weight`` float64[N, K] absorbs the scales of its input; ``bias`` float64[N]; ``seen`` [rows, K]: typical integer inputs,
     zero point subtracted; ``circulant``: size of the circulant blocks that the weight consists of, 0 where it does not. A row
     of blocks has one step, and generators are int8 whatever the format.
     """
-    group = group_of(name)
-    if group is not None and not circulant:
+    if name.startswith("w4g") and not circulant:
+        group = int(name.removeprefix("w4g"))
         form, step = quantize_four_bit(weight, bias, seen, group)
         return form.expand(), step, form
     energy = (seen**2).mean(0) + 1e-6

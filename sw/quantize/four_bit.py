@@ -5,19 +5,13 @@ output channel. Values follow GPTQ (Frantar et al., "GPTQ: Accurate Post-Trainin
 Transformers", 2023); a group's scale is one with little cost at the time its columns are rounded.
 """
 
-import re
-
 import numpy as np
 import torch
 
 from weft.compensation import compensate
-from weft.hw.errors import CompileError
 from weft.weights import GroupedWeights
 
-__all__ = ["GROUPS", "group_of", "quantize_four_bit"]
-
-GROUPS = range(16, 129)
-"""Sizes that a group of inputs with one scale may have."""
+__all__ = ["quantize_four_bit"]
 
 _LEAST, _MOST, _SCALES = -8, 7, 15
 
@@ -26,17 +20,6 @@ _RATIOS = (1.2, 1.0, 0.85)
 
 # Shares of a group's largest weight that the largest value may stand for.
 _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6)
-
-
-def group_of(name):
-    """The group of a quantization called "w4gN", None for another name; CompileError where N is out of range."""
-    match = re.fullmatch(r"w4g(\d+)", name)
-    if match is None:
-        return None
-    group = int(match[1])
-    if group not in GROUPS:
-        raise CompileError(f"4-bit weights take groups of {GROUPS[0]} to {GROUPS[-1]} inputs, not {group}")
-    return group
 
 
 def _rounded(columns, unit):

@@ -14,8 +14,9 @@ __all__ = ["CALIBRATIONS", "LayerOptions", "QuantOptions", "WEIGHT_FORMATS", "re
 #: How the range of an 8-bit tensor follows from what calibration saw of it.
 CALIBRATIONS = ("minmax", "percentile", "mse")
 
-#: Names of weight formats. "w8": int8, one scale for each output channel.
-WEIGHT_FORMATS = ("w8",)
+#: Names of weight formats. "w8": int8, one scale for each output channel. "w4gN": 4 bits, and 4 bits more for each group of N
+#: inputs, 16 to 128.
+WEIGHT_FORMATS = ("w8", *(f"w4g{group}" for group in range(16, 129)))
 
 
 def _is_number(value, least, most):
@@ -48,9 +49,10 @@ class LayerOptions:
     correct_bias: bool = True
 
     def __post_init__(self):
-        for name, known in (("weights", WEIGHT_FORMATS), ("calibration", CALIBRATIONS)):
-            if getattr(self, name) not in known:
-                self._refuse(name, " or ".join(map(repr, known)))
+        if self.weights not in WEIGHT_FORMATS:
+            self._refuse("weights", "'w8' or 'w4gN' with groups of N = 16 to 128 inputs")
+        if self.calibration not in CALIBRATIONS:
+            self._refuse("calibration", " or ".join(map(repr, CALIBRATIONS)))
         if not _is_number(self.percentile, 50, 100):
             self._refuse("percentile", "a number from 50 to 100")
         if self.migration != "search" and not _is_number(self.migration, 0, 1):

@@ -4,10 +4,13 @@ The neurons of an activation function are interchangeable: the layers around it 
 largest results come first, and the first ones share a second table. Costs nothing at run time.
 """
 
+from math import lcm
+
 import numpy as np
 import torch
 
 from weft.frontend import graph as fg
+from weft.weights import pattern_of
 
 __all__ = ["sort_neurons"]
 
@@ -20,6 +23,12 @@ def _wide(peak, block):
     noise = counts * peak[0] ** 2 + (len(peak) - counts) * peak[counts] ** 2
     best = int(counts[np.argmin(noise)])
     return best if noise.min() < 0.5 * len(peak) * peak[0] ** 2 else 0
+
+
+def _together(producer, readers):
+    """Neurons that must stay neighbours in their order: blocks of circulant weights, groups of sparse ones."""
+    sizes = [producer.circulant, *(r.circulant or (4 if pattern_of(r.weight).name != "dense" else 1) for r in readers)]
+    return lcm(*(size or 1 for size in sizes))
 
 
 def sort_neurons(graph, plan, block):
@@ -35,15 +44,20 @@ def sort_neurons(graph, plan, block):
         if graph.is_output(op.out) or not readers or not all(
                 isinstance(r, fg.FLinear) and r.given is None and r.steps is None for r in readers):
             continue
-        peak = plan.observed[op.out].peak
-        order = np.argsort(-peak, kind="stable")
-        wide = _wide(peak[order], block)
+        producer, peak = plan.writers[op.x], plan.observed[op.out].peak
+        together = _together(producer, readers)
+        if len(peak) % together:
+            continue
+        # Groups of neighbours move as a whole.
+        groups = np.argsort(-peak.reshape(-1, together).max(1), kind="stable")
+        order = (groups[:, None] * together + np.arange(together)).reshape(-1)
+        peak = peak.reshape(-1, together).max(1).repeat(together)[order]
+        wide = _wide(peak, lcm(block, together))
         if not wide:
             continue
         # Only the wide ones move to the front; the others keep their order.
         order = np.concatenate([order[:wide], np.sort(order[wide:])])
         index = torch.from_numpy(order)
-        producer = plan.writers[op.x]
         producer.weight, producer.bias = producer.weight[index], producer.bias[index]
         producer.steps = None if producer.steps is None else producer.steps[index]
         for reader in readers:

@@ -6,6 +6,7 @@ attention) (int8 operands of one attention).
 """
 
 from dataclasses import dataclass, replace
+from math import lcm
 
 import numpy as np
 import torch
@@ -31,6 +32,16 @@ class Form:
 def _is_relu(op):
     grid = torch.linspace(-4, 4, 65)
     return bool(torch.equal(op.function(grid), torch.relu(grid)))
+
+
+def _circulant(layers):
+    """Neighbouring features that must have one scale, so that weights of circulant blocks stay such when they absorb it."""
+    return lcm(*(layer.circulant or 1 for layer in layers))
+
+
+def _shared(scale, block):
+    """``scale`` with the largest of each ``block`` for all of it."""
+    return scale.reshape(-1, block).max(1).repeat(block)
 
 
 def layer_options(graph, options):
@@ -241,9 +252,10 @@ class Plan:
         layers = self._layers(name)
         options = self._shared_choices(layers)
         weights = [layer.weight.numpy() for layer in layers]
-        if isinstance(op, fg.FUnary):
-            return Form(migrated_scale(seen, weights, options, 0, 255), 0, "uint8")
-        return Form(migrated_scale(seen, weights, options), 0, "int8")
+        block = _circulant(layers)
+        block = block if len(seen.peak) % block == 0 else len(seen.peak)
+        low, high, kind = (0, 255, "uint8") if isinstance(op, fg.FUnary) else (-127, 127, "int8")
+        return Form(_shared(migrated_scale(seen.shared(block), weights, options, low, high), block), 0, kind)
 
     def _layers(self, name):
         """The linear layers that read ``name`` or rows of it in the form that is chosen here."""
@@ -278,7 +290,10 @@ class Plan:
             layers, options = self._layers(op.out), self.choices(op)
             if self.result(op) == "linear":
                 weights = [layer.weight.numpy() for layer in layers]
-                values = value_scales(v, self.observed[op.out], weights, op, self._absorbable(options, layers))
+                block = _circulant(layers)
+                block = block if op.head_dim % block == 0 else None     # None: one for all features
+                values = value_scales(v.shared(block or len(v.peak)), self.observed[op.out], weights, op, self._absorbable(options, layers))
+                values = tuple(_shared(scale, block or len(scale)) for scale in values)
             else:
                 step = self.result(op)[1].scale
                 values = np.full(len(v.peak), max(float(v.peak.max()) / 127, step)), np.array([step])

@@ -57,9 +57,9 @@ def scale(graph, module):
     ({"*": {"percentile": 1}}, "percentile must be a number from 50"),
     ({"*": {"correct_bias": 1}}, "correct_bias must be true or false"),
     ({"*": {"strength": 1}}, "no choice 'strength'; there are weights, calibration"),
-    ({"*": "w3"}, "weights must be 'w8', not 'w3', for '\\*'"),
+    ({"*": "w3"}, "weights must be 'w8' or 'w4gN'.*, not 'w3', for '\\*'"),
     ({"*": 4}, "a mapping of fields or the name of a weight format, not 4"),
-    ("int8", "weights must be 'w8', not 'int8'"),
+    ("int8", "weights must be 'w8' or 'w4gN'.*, not 'int8'"),
     (3, "must be a mapping from module path patterns .* not int"),
 ])
 def test_unknown_names_and_values_are_refused(value, message):
