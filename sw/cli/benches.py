@@ -63,6 +63,22 @@ def mha(heads, seq, embed, head_dim, config_name, json_output):
 
 
 @bench.command()
+@click.option("--seq", required=True, type=size, help="Tokens.")
+@click.option("--width", required=True, type=size, help="Features of a token.")
+@click.option("--inner", required=True, type=size, help="Neurons.")
+@click.option("--pruned", default=0.0, show_default=True, type=click.FloatRange(0, 1),
+              help="Share of the neurons whose weights are zero.")
+@config_option
+@json_option
+def ffn(seq, width, inner, pruned, config_name, json_output):
+    """A feed-forward block as a compiled model, some of its neurons pruned away; random weights."""
+    from weft.bench import bench_ffn
+
+    _measure(f"feed-forward block {width}-{inner}-{width}, {seq} tokens", bench_ffn, (seq, width, inner), config_name,
+             json_output, pruned=pruned)
+
+
+@bench.command()
 @click.argument("name", metavar="NAME|DIR")
 @click.option("--seq", type=size, help="Tokens; of a decoding bench those before the one that is measured.  [default: "
                                        "the model's usual number; needed for a folder]")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import weft
-from weft.bench import MODELS, bench_attention, bench_gemm, bench_mha, bench_model
+from weft.bench import MODELS, bench_attention, bench_ffn, bench_gemm, bench_mha, bench_model
 from weft.bench.figures import no_words
 from weft.hw.errors import InputError
 from weft.sim.golden import GoldenMachine
@@ -100,3 +100,9 @@ def test_random_models_have_the_sizes_of_their_names_and_weights_of_trained_ones
         assert (one == two).all(), name
         assert one.std() > 0.01 or "token" in name or "position" in name, name
     assert np.isfinite(model(pixel_values=zoo.random_images((1, 3, 224, 224))).logits.detach().numpy()).all()
+
+
+def test_pruned_neurons_cost_no_cycles():
+    dense, pruned = (bench_ffn(24, 16, 128, TINY, pruned=share) for share in (0.0, 0.5))
+    assert dense["exact"] and pruned["exact"] and pruned["macs"] * 2 == dense["macs"] == 2 * 24 * 16 * 128
+    assert dense["cycles"] > 1.75 * pruned["cycles"]

@@ -69,6 +69,13 @@ def test_circulant_layers_stay_circulant(block, heads):
     assert snr(graph, model) > 27
 
 
+def test_a_dense_layer_beside_a_circulant_one_changes_nothing():
+    model = Block(lambda name, k, n: BlockCirculantLinear(k, n, 8) if name in ("q", "o") else nn.Linear(k, n))
+    graph, layers = quantized(model)
+    assert [name for name, op in layers.items() if op.compressed is not None] == ["q", "o"]
+    assert snr(graph, model) > 27
+
+
 def test_wide_neurons_move_in_blocks():
     model = Block(lambda name, k, n: BlockCirculantLinear(k, n, 8) if name in ("up", "down") else nn.Linear(k, n))
     with torch.no_grad():
