@@ -7,7 +7,7 @@ so that `weft generate` never imports torch, and `import weft` neither NumPy nor
 from importlib import import_module
 
 __all__ = [
-    "Config", "compile", "compile_decoder", "load", "accuracy_report", "circulant", "distill", "sparsify", "nn",
+    "Config", "compile", "compile_decoder", "load", "accuracy_report", "circulant", "distill", "sparsify",
     "Program", "Result", "DecoderProgram", "Session", "AccuracyReport",
     "WeftError", "ConfigError", "CompileError", "ProgramError", "InputError", "RunError", "Mismatch",
     "__version__",
@@ -42,7 +42,7 @@ _HOMES = {
 
 def __getattr__(name):
     """Load a public name from the module that defines it (PEP 562)."""
-    if name == "nn":  # a package, which `import weft.nn` sets as an attribute too
+    if name == "nn":  # a package, so no public name of this one, but `weft.nn.BlockCirculantLinear` reads best
         return import_module("weft.nn")
     home = _HOMES.get(name)
     if home is None:

@@ -1,10 +1,12 @@
-"""`weft.circulant`: exchange linear layers of a model for block-circulant ones."""
+"""`weft.circulant`: exchange linear layers of a model for block-circulant ones; and back into ordinary layers."""
+
+import torch
 
 from weft.hw.errors import CompileError
 from weft.nn.block_circulant import BlockCirculantLinear
 from weft.nn.layers import linear_layers, matrix, replaced, working_copy
 
-__all__ = ["circulant"]
+__all__ = ["circulant", "expanded"]
 
 
 def circulant(model, block=8, *, modules, inplace=False):
@@ -35,5 +37,26 @@ def circulant(model, block=8, *, modules, inplace=False):
     for path, layer in layers.items():
         if id(layer) not in new:
             new[id(layer)] = BlockCirculantLinear.from_linear(layer, block)
+        replaced(model, path, new[id(layer)])
+    return model
+
+
+@torch.no_grad()
+def expanded(model, inplace=False):
+    """The model with ``nn.Linear`` layers of the same matrices in the place of block-circulant ones.
+
+    That is an ordinary model, for saving and loading without Weft; the compiler finds the blocks in its weights again.
+    """
+    model = working_copy(model, inplace)
+    new = {}
+    for path, layer in [(path, module) for path, module in model.named_modules(remove_duplicate=False)
+                        if isinstance(module, BlockCirculantLinear)]:
+        if id(layer) not in new:
+            weight = layer.dense_weight()
+            new[id(layer)] = torch.nn.Linear(layer.in_features, layer.out_features, layer.bias is not None,
+                                             device=weight.device, dtype=weight.dtype).train(layer.training)
+            new[id(layer)].weight.copy_(weight)
+            if layer.bias is not None:
+                new[id(layer)].bias.copy_(layer.bias)
         replaced(model, path, new[id(layer)])
     return model

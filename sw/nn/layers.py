@@ -36,7 +36,7 @@ def linear_layers(model, modules):
 
     Raises CompileError for a pattern that matches no linear layer.
     """
-    layers = {path: module for path, module in model.named_modules() if is_linear(module)}
+    layers = {path: module for path, module in model.named_modules(remove_duplicate=False) if is_linear(module)}
     chosen = {}
     for pattern in as_patterns(modules):
         found = {path: layer for path, layer in layers.items() if fnmatchcase(path, pattern)}

@@ -13,7 +13,7 @@ from weft.entry import run
 from weft.hw.errors import InputError
 from weft.train.command import out_option, output_folder, parameters, read_text, save, seed_option
 
-__all__ = ["CONTEXT", "configuration", "loss", "main", "split", "train"]
+__all__ = ["CONTEXT", "configuration", "loss", "main", "split", "train", "with_circulant_layers"]
 
 # Characters of a training window; the longest text that the model knows.
 CONTEXT = 256
@@ -37,6 +37,20 @@ def split(ids):
     """`(ids to train on, ids held out)` of a text's ids: the last tenth is held out."""
     cut = round(len(ids) * (1 - HELD_OUT))
     return ids[:cut], ids[cut:]
+
+
+def with_circulant_layers(model, block):
+    """Exchange the feed-forward layers of a fresh model, in place, for ones of circulant blocks with weights as large."""
+    import torch
+
+    from weft.nn import BlockCirculantLinear
+    from weft.nn.conversion import circulant
+
+    circulant(model, block, modules="*.mlp.*_proj", inplace=True)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, BlockCirculantLinear):
+                module.generators.mul_(block**0.5)      # a mean of `block` independent weights is that much smaller
 
 
 def loss(model, ids, batch=32):
@@ -92,9 +106,11 @@ def train(model, ids, steps, seed):
 @click.option("--data", required=True, type=Path, metavar="FILE", help="Plain text in UTF-8, for instance a megabyte.")
 @click.option("--steps", default=4000, show_default=True, type=click.IntRange(min=1),
               help=f"Training steps of {BATCH} windows of {CONTEXT} characters.")
+@click.option("--circulant", "block", type=click.IntRange(min=2), metavar="B",
+              help="Make the feed-forward layers of circulant blocks of this size; their matrices are written as any others.")
 @seed_option
 @out_option("build/shakespeare")
-def main(data, steps, seed, out):
+def main(data, steps, block, seed, out):
     """Train a small Llama on the characters of a text; prints the perplexity on its last tenth."""
     text = read_text(data)
     if len(text) * HELD_OUT < CONTEXT + 1:
@@ -111,9 +127,15 @@ def main(data, steps, seed, out):
     known, rest = split(ids)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(configuration(tokenizer.get_vocab_size()))
+    if block is not None:
+        with_circulant_layers(model, block)
     click.echo(f"{len(text):,} characters, {tokenizer.get_vocab_size()} different ones, {len(rest):,} held out; "
                f"{parameters(model):,} parameters")
     train(model, known, steps, seed)
+    if block is not None:
+        from weft.nn import expanded
+
+        expanded(model, inplace=True)
     save(model, out, torch.float16)
     tokenizer.save(str(out / "tokenizer.json"))
     # What is measured is what was written: weights rounded to float16.

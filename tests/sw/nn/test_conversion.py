@@ -6,7 +6,8 @@ from torch import nn
 
 import weft
 from weft import CompileError
-from weft.nn import BlockCirculantLinear
+from weft.nn import BlockCirculantLinear, expanded
+from weft.weights import circulant_block
 
 
 class Net(nn.Module):
@@ -48,6 +49,17 @@ def test_a_layer_used_twice_stays_one():
     model.append(model[0])
     made = weft.circulant(model, block=4, modules=["0", "2"])
     assert made[0] is made[2]
+
+
+def test_back_to_ordinary_layers():
+    model = weft.circulant(Net(), block=8, modules=["mlp.*", "attn.q"])
+    dense = expanded(model)
+    assert set(kinds(dense).values()) == {"Linear"} and dense.state_dict().keys() == Net().state_dict().keys()
+    assert kinds(model)["mlp.0"] == "BlockCirculantLinear"
+    x = torch.randn(3, 16)
+    assert torch.allclose(dense(x), model(x), atol=1e-5)
+    assert circulant_block(dense.half().mlp[0].weight) == 8
+    assert expanded(model, inplace=True) is model and set(kinds(model).values()) == {"Linear"}
 
 
 def test_conv1d_of_gpt2():

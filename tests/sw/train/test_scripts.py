@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from weft.entry import run
 from weft.hw.errors import InputError
 from weft.train import digits, shakespeare, sst2
+from weft.weights import circulant_block, pattern_of
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,21 @@ def test_a_text_is_learnt_and_written_as_a_folder(tmp_path):
     assert written >= {"config.json", "model.safetensors", "tokenizer.json"}
 
 
+def test_a_model_with_circulant_layers_is_written_as_any_other(tmp_path):
+    from transformers import LlamaForCausalLM
+
+    text = tmp_path / "text.txt"
+    text.write_text("the cat and a dog " * 300)
+    invoke(shakespeare.main, "--data", text, "--steps", 2, "--circulant", 4, "--out", tmp_path / "out")
+    model = LlamaForCausalLM.from_pretrained(tmp_path / "out", dtype="float32")
+    blocks = {path.split(".")[-1]: circulant_block(module.weight) for path, module in model.named_modules()
+              if isinstance(module, torch.nn.Linear)}
+    assert blocks == {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 0, "lm_head": 0,
+                      "gate_proj": 4, "up_proj": 4, "down_proj": 4}
+    weight = model.model.layers[0].mlp.up_proj.weight
+    assert 0.9 < weight.std() / model.model.layers[0].self_attn.q_proj.weight.std() < 1.1
+
+
 def test_the_loss_is_the_mean_over_windows_of_the_same_length():
     class Uniform(torch.nn.Module):
         """Gives five characters the same probability."""
@@ -84,6 +100,11 @@ def test_a_small_classifier_is_trained_from_a_folder(tmp_path):
     assert "80 sentences" in output and 0 <= float(output.split("dev ")[-1]) <= 1
     model, _ = sst2.load_classifier(tmp_path / "out")
     assert model.config.num_labels == 2 and (tmp_path / "out" / "tokenizer.json").is_file()
+    invoke(sst2.main, "--data", tmp_path, "--model", tmp_path / "out", "--steps", 2, "--sparsity", "2:4", "--out",
+           tmp_path / "sparse")
+    model, _ = sst2.load_classifier(tmp_path / "sparse")
+    patterns = {pattern_of(module.weight).name for module in model.modules() if isinstance(module, torch.nn.Linear)}
+    assert patterns == {"2:4"}
 
 
 def test_sentences_are_read_as_they_are(tmp_path):
