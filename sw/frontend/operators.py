@@ -196,7 +196,8 @@ def _unsqueezed(act, dim):
 
 
 HANDLERS = {
-    "linear": _linear, "block_circulant_linear": _block_circulant, "addmm": _addmm, "matmul": _matmul, "mm": _matmul, "bmm": _matmul,
+    "linear": _linear, "block_circulant_linear": _block_circulant, "addmm": _addmm,
+    "matmul": _matmul, "mm": _matmul, "bmm": _matmul,
     "scaled_dot_product_attention": _sdpa, "softmax": _softmax, "_softmax": _softmax,
     "conv1d": _conv, "conv2d": _conv, "conv3d": _conv, "convolution": _convolution,
     "cat": _cat, "concat": _cat, "stack": _stack,

@@ -30,8 +30,8 @@ def circulant(model, block=8, *, modules, inplace=False):
     for path, layer in layers.items():
         outputs, inputs = matrix(layer).shape
         if inputs % block or outputs % block:
-            raise CompileError(f"layer {path} with {inputs} inputs and {outputs} outputs cannot be cut into circulant blocks "
-                               f"of {block}; both sizes must be multiples of it")
+            raise CompileError(f"layer {path} with {inputs} inputs and {outputs} outputs cannot be cut into circulant "
+                               f"blocks of {block}; both sizes must be multiples of it")
     # A layer that is reachable by several paths stays one layer.
     new = {}
     for path, layer in layers.items():

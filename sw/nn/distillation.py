@@ -41,7 +41,8 @@ def divergence(temperature):
     def loss(student, teacher):
         p = torch.log_softmax(teacher / temperature, -1)
         q = torch.log_softmax(student / temperature, -1)
-        return torch.nn.functional.kl_div(q, p, log_target=True, reduction="sum") / (p.numel() / p.shape[-1]) * temperature**2
+        total = torch.nn.functional.kl_div(q, p, log_target=True, reduction="sum")
+        return total / (p.numel() / p.shape[-1]) * temperature**2
     return loss
 
 

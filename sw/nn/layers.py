@@ -8,7 +8,8 @@ import torch
 
 from weft.hw.errors import CompileError
 
-__all__ = ["as_patterns", "is_linear", "linear_layers", "own_linear_layers", "matrix", "replaced", "set_matrix", "working_copy"]
+__all__ = ["as_patterns", "is_linear", "linear_layers", "own_linear_layers", "matrix", "replaced", "set_matrix",
+           "working_copy"]
 
 
 def _conv1d():

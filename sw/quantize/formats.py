@@ -10,11 +10,12 @@ __all__ = ["layer_weights"]
 
 
 def layer_weights(weight, bias, seen, name, circulant=0):
-    """``(int8[N, K], step float64[N], compressed form or None)`` of a layer's weights in the format ``name`` (`WEIGHT_FORMATS`).
+    """``(int8[N, K], step float64[N], compressed form or None)`` of a layer's weights in the format ``name``.
 
-    ``weight`` float64[N, K] absorbs the scales of its input; ``bias`` float64[N]; ``seen`` [rows, K]: typical integer inputs,
-    zero point subtracted; ``circulant``: size of the circulant blocks that the weight consists of, 0 where it does not. A row
-    of blocks has one step, and generators are int8 whatever the format.
+    ``weight`` float64[N, K] absorbs the scales of its input; ``bias`` float64[N]; ``seen`` [rows, K]: typical integer
+    inputs, zero point subtracted; ``name`` is one of `weft.quantize.options.WEIGHT_FORMATS`; ``circulant``: size of the
+    circulant blocks that the weight consists of, 0 where it does not. A row of blocks has one step, and generators are
+    int8 whatever the format.
     """
     if name.startswith("w4g") and not circulant:
         group = int(name.removeprefix("w4g"))

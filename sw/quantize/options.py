@@ -14,8 +14,8 @@ __all__ = ["CALIBRATIONS", "LayerOptions", "QuantOptions", "WEIGHT_FORMATS", "re
 #: How the range of an 8-bit tensor follows from what calibration saw of it.
 CALIBRATIONS = ("minmax", "percentile", "mse")
 
-#: Names of weight formats. "w8": int8, one scale for each output channel. "w4gN": 4 bits, and 4 bits more for each group of N
-#: inputs, 16 to 128.
+#: Names of weight formats. "w8": int8, one scale for each output channel. "w4gN": 4 bits, and 4 bits more for each group
+#: of N inputs, 16 to 128.
 WEIGHT_FORMATS = ("w8", *(f"w4g{group}" for group in range(16, 129)))
 
 

@@ -292,7 +292,8 @@ class Plan:
                 weights = [layer.weight.numpy() for layer in layers]
                 block = _circulant(layers)
                 block = block if op.head_dim % block == 0 else None     # None: one for all features
-                values = value_scales(v.shared(block or len(v.peak)), self.observed[op.out], weights, op, self._absorbable(options, layers))
+                values = value_scales(v.shared(block or len(v.peak)), self.observed[op.out], weights, op,
+                                      self._absorbable(options, layers))
                 values = tuple(_shared(scale, block or len(scale)) for scale in values)
             else:
                 step = self.result(op)[1].scale

@@ -107,7 +107,7 @@ def train(model, ids, steps, seed):
 @click.option("--steps", default=4000, show_default=True, type=click.IntRange(min=1),
               help=f"Training steps of {BATCH} windows of {CONTEXT} characters.")
 @click.option("--circulant", "block", type=click.IntRange(min=2), metavar="B",
-              help="Make the feed-forward layers of circulant blocks of this size; their matrices are written as any others.")
+              help="Make the feed-forward layers of circulant blocks of this size; they are written as any others.")
 @seed_option
 @out_option("build/shakespeare")
 def main(data, steps, block, seed, out):

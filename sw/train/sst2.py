@@ -160,7 +160,8 @@ def main(data, model_dir, epochs, steps, sparsity, seed, out):
     else:
         from weft.nn.pruning import sparsify
 
-        calibration = [((), inputs) for _, inputs in batches(tokenizer, sentences, range(min(CALIBRATION, len(sentences))), 1)]
+        some = range(min(CALIBRATION, len(sentences)))
+        calibration = [((), inputs) for _, inputs in batches(tokenizer, sentences, some, 1)]
         sparsify(model, sparsity, calibration=calibration, finetune=finetune, inplace=True)
     save(model, out, torch.float32)
     shutil.copy(model_dir / "tokenizer.json", out / "tokenizer.json")

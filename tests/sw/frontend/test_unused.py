@@ -31,7 +31,8 @@ class Block(nn.Module):
         return x.unflatten(-1, (heads, -1)).transpose(-2, -3)
 
     def forward(self, x):
-        q, k, v = self.split(self.q(x), self.heads), self.split(self.k(x), self.kv_heads), self.split(self.v(x), self.kv_heads)
+        q = self.split(self.q(x), self.heads)
+        k, v = (self.split(layer(x), self.kv_heads) for layer in (self.k, self.v))
         y = nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=self.heads != self.kv_heads)
         x = self.norm(x + self.o(y.transpose(-2, -3).flatten(-2)))
         hidden = self.activation(self.up(x))
