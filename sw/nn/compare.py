@@ -12,18 +12,18 @@ from weft.nn.pruning import PATTERNS, SALIENCIES, sparsify
 __all__ = ["compare", "main"]
 
 
-def compare(data, patterns=tuple(PATTERNS), saliencies=SALIENCIES, limit=None):
+def compare(data, patterns=tuple(PATTERNS), saliencies=SALIENCIES, every=1):
     """Yields ``(pattern, saliency, Spearman correlation)`` of the float model's cosines with the scores in file ``data``.
 
     The first is the dense model, ``("dense", "", correlation)``. All linear layers are pruned, with the sentences that ship
-    for calibration. ``limit``: only the first pairs.
+    for calibration. ``every``: only each n-th pair.
     """
     from dataclasses import replace
 
     from weft.accuracy import read_pairs, spearman
     from weft.text import calibration_sentences, load_folder, minilm_folder
 
-    left, right, scores = (column[:limit] for column in read_pairs(data))
+    left, right, scores = (column[::every] for column in read_pairs(data))
     dense = load_folder(minilm_folder(), head=False)
     batches = [((), dense.inputs(text)) for text in calibration_sentences()]
 
@@ -41,10 +41,10 @@ def compare(data, patterns=tuple(PATTERNS), saliencies=SALIENCIES, limit=None):
 @click.command()
 @click.option("--stsb", required=True, type=Path, metavar="FILE", help="Lines 'sentence,sentence,score'.")
 @click.option("--saliency", "saliencies", multiple=True, type=click.Choice(SALIENCIES), help="Only these.")
-@click.option("--limit", type=click.IntRange(min=2), help="Only so many pairs.")
-def main(stsb, saliencies, limit):
+@click.option("--every", default=1, show_default=True, type=click.IntRange(min=1), help="Only each n-th pair.")
+def main(stsb, saliencies, every):
     """Print the correlation of a sentence model's cosines with scores, dense and pruned in several ways."""
-    for pattern, saliency, value in compare(stsb, saliencies=saliencies or SALIENCIES, limit=limit):
+    for pattern, saliency, value in compare(stsb, saliencies=saliencies or SALIENCIES, every=every):
         click.echo(f"{pattern:<6}{saliency:<12}{value:.4f}")
 
 
