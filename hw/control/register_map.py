@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from .. import isa
 
-__all__ = ["MAGIC", "ADDRESS_BITS", "THREADS", "THREAD_STRIDE", "Bits", "Register", "REGISTER_MAP", "BY_NAME", "offset",
-           "markdown_table"]
+__all__ = ["MAGIC", "ADDRESS_BITS", "BASE_ALIGNMENT", "THREADS", "THREAD_STRIDE", "Bits", "Register", "REGISTER_MAP", "BY_NAME",
+           "offset", "markdown_table"]
 
 #: Value of ``ID``: "WEFT", first letter in the lowest byte.
 MAGIC = int.from_bytes(b"WEFT", "little")
 #: Width of the AXI4-Lite address: a window of 4 KiB.
 ADDRESS_BITS = 12
+#: What BASE is a multiple of.
+BASE_ALIGNMENT = 4096
 #: Threads in the order of their register blocks.
 THREADS = ("load", "weights", "tensor", "vector", "store")
 #: Bytes between the register blocks of two threads.
@@ -87,7 +89,7 @@ REGISTER_MAP = (
     Register("ERROR_PC", 0x018, "R", "number of the instruction that caused the error (for ABORTED: the next one to be "
              "dispatched); its address is base + program + 32 * number"),
     Register("PC", 0x01C, "R", "number of the next instruction to be dispatched"),
-    Register("BASE_LO", 0x020, "RW", "first byte of the program's memory, a multiple of 4096"),
+    Register("BASE_LO", 0x020, "RW", f"first byte of the program's memory, a multiple of {BASE_ALIGNMENT}"),
     Register("BASE_HI", 0x024, "RW", ""),
     Register("PROGRAM_LO", 0x028, "RW", "first instruction, bytes from the base, a multiple of 128"),
     Register("PROGRAM_HI", 0x02C, "RW", ""),

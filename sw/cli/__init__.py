@@ -19,8 +19,8 @@ def cli():
 
 
 for command in (hardware.generate, programs.compile_command, programs.run, programs.verify, programs.accuracy,
-                programs.predict, profiles.profile, programs.disassemble, hardware.info, hardware.regress,
-                benches.bench):
+                programs.predict, profiles.profile, programs.disassemble, programs.export, hardware.info,
+                hardware.regress, benches.bench):
     cli.add_command(command)
 
 

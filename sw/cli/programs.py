@@ -1,4 +1,4 @@
-"""Commands about programs: compile, run, verify, predict, accuracy, disassemble."""
+"""Commands about programs: compile, run, verify, predict, accuracy, disassemble, export."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,7 @@ from weft.files import check_writable, whole_file
 from weft.hw.errors import InputError
 from weft.progress import step
 
-__all__ = ["accuracy", "compile_command", "disassemble", "predict", "run", "verify"]
+__all__ = ["accuracy", "compile_command", "disassemble", "export", "predict", "run", "verify"]
 
 program_argument = click.argument("program_file", metavar="PROGRAM", type=click.Path(path_type=Path))
 
@@ -161,6 +161,24 @@ def disassemble(program_file):
 
     for line in weft.load(program_file).disassemble():
         click.echo(line)
+
+
+@click.command()
+@program_argument
+@click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path),
+              help="Folder for program.bin, weft.h, weft.c and weft_registers.h.")
+def export(program_file, out_dir):
+    """Write a program for a host without an operating system, with the driver in C that runs it; prints what the host
+    writes and reads."""
+    import weft
+    from weft.export import export_program, exported_tensors
+
+    program = weft.load(program_file)
+    for path in export_program(program, out_dir):
+        click.echo(f"{path}  {path.stat().st_size:,} bytes")
+    for number, t in enumerate(exported_tensors(program)):
+        click.echo(f"{t['program']} {t['role']}  tensor {number}: {t['name']}  {t['kind']} {t['type']} "
+                   f"[{t['rows']}, {t['features']}]")
 
 
 @click.command()
