@@ -1,11 +1,13 @@
 """Verilog of the accelerator, and ``weft.json`` beside it, which says what the Verilog is."""
 
+import errno
 import gc
 import json
 import os
 import re
 import tempfile
 from collections import Counter
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -20,9 +22,11 @@ from .clocked import join_registers
 from .config import Config
 from .control.register_map import REGISTER_MAP
 from .memory import wrapper
+from .memory.listing import list_memories
 from .rtlil import Instance, merge_modules
 
-__all__ = ["TOP", "LINT_WAIVERS", "convert", "to_verilog", "describe", "generate"]
+__all__ = ["TOP", "LINT_WAIVERS", "convert", "to_verilog", "describe", "file_texts",
+           "write_files", "generate"]
 
 #: Name of the top module.
 TOP = "weft"
@@ -134,25 +138,9 @@ def to_verilog(config):
 
 def _memories(text):
     """Every instance of the memory wrapper in the Verilog: width, depth, lane, and how many there are."""
-    modules = {}        # module -> Counter of what it instantiates
-    memories = {}       # module -> its own memories
-    for name, body in re.findall(r"^module (\w+)(.*?)^endmodule", text, re.M | re.S):
-        modules[name] = Counter(re.findall(r"^  (\w+) (?:#\(.*?\) )?\w+ \($", body, re.M | re.S))
-        memories[name] = [tuple(int(re.search(rf"\.{parameter}\(32'd(\d+)\)", found)[1])
-                                for parameter in ("WIDTH", "DEPTH", "LANE"))
-                          for found in re.findall(rf"^  {wrapper.MODULE} #\((.*?)\) ", body, re.M | re.S)]
-    total = Counter()
-
-    def visit(name, times):
-        for memory in memories.get(name, ()):
-            total[memory] += times
-        for child, count in modules.get(name, {}).items():
-            if child in modules and child != wrapper.MODULE:
-                visit(child, times * count)
-
-    visit(TOP, 1)
-    return [{"width": width, "depth": depth, "lane": lane, "count": count}
-            for (width, depth, lane), count in sorted(total.items(), reverse=True)]
+    total = Counter(memory for _, memory in list_memories(text, TOP))
+    return [{"width": memory.width, "depth": memory.depth, "lane": memory.lane, "count": count}
+            for memory, count in sorted(total.items(), reverse=True)]
 
 
 def describe(config):
@@ -180,17 +168,26 @@ def describe(config):
     }
 
 
-def _write(path, text):
-    """Writes a file so that nobody ever sees half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def write_files(out_dir, texts):
+    """Writes ``{file name: text}`` into a folder, which is made if need be; nobody ever sees half of a file, and where one
+    cannot be written, none is. Returns their paths; raises OSError."""
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        temporaries = {}
+        for name, text in texts.items():
+            path = folder / name
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{path} is a folder")
+            handle, temporary = tempfile.mkstemp(dir=folder, prefix=name)
+            stack.callback(Path(temporary).unlink, missing_ok=True)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(temporary, 0o644)
+            temporaries[path] = temporary
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
+    return list(temporaries)
 
 
 def generate(config, out_dir):
@@ -201,10 +198,10 @@ def generate(config, out_dir):
     list of Path
         The files written.
     """
+    return write_files(out_dir, file_texts(config))
+
+
+def file_texts(config):
+    """``{file name: text}`` of ``weft.v`` and ``weft.json``."""
     config = Config.load(config)
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    verilog, description = folder / f"{TOP}.v", folder / f"{TOP}.json"
-    _write(verilog, to_verilog(config))
-    _write(description, json.dumps(describe(config), indent=2) + "\n")
-    return [verilog, description]
+    return {f"{TOP}.v": to_verilog(config), f"{TOP}.json": json.dumps(describe(config), indent=2) + "\n"}

@@ -19,15 +19,18 @@ __all__ = ["generate", "info", "regress"]
 @config_option
 @click.option("--out", "out_dir", required=True, type=click.Path(file_okay=False, path_type=Path),
               help="Folder for weft.v and weft.json.")
-def generate(config_name, out_dir):
-    """Write the accelerator's Verilog, and a JSON file of its ports, memories and parameters."""
+@click.option("--flow", default="plain", show_default=True, metavar="FLOW",
+              help="What else is written: plain nothing; fusesoc, vivado, quartus, openroad what these tools need.")
+@click.option("--clock-mhz", type=float, help="Clock of the flow's constraints.  [default: 100]")
+def generate(config_name, out_dir, flow, clock_mhz):
+    """Write the accelerator's Verilog, a JSON file of its ports, memories and parameters, and what a tool flow needs."""
     config = load_config(config_name)
     check_writable(out_dir / "weft.v")
     with step(f"generating {config.rows}x{config.cols}"):
-        from weft.hw.verilog import generate as write_verilog
+        from weft.hw.flows import generate_flow
 
         try:
-            written = write_verilog(config, out_dir)
+            written = generate_flow(config, out_dir, flow, clock_mhz)
         except OSError as error:
             raise InputError(f"cannot write into {out_dir}: {error.strerror}") from None
     for path in written:
