@@ -98,8 +98,9 @@ export MACRO_PLACE_HALO = 10 10
 """
 
 _SDC_DELAYS = """\
-# Ports: registers on both sides, a fifth of the period for the way.
-set_input_delay {delay} -clock clk [all_inputs -no_clocks]
+# Times are in ns; a library in ps (asap7) needs a thousand times that. Ports have registers on both sides, and a fifth of
+# the period for the way.
+set_input_delay {delay} -clock clk [lsearch -inline -all -not -exact [all_inputs] [get_ports clk]]
 set_output_delay {delay} -clock clk [all_outputs]
 """
 

@@ -91,6 +91,7 @@ def test_a_wrong_configuration_is_one_sentence_and_status_2(tmp_path, capsys, te
     (["run", "no.weft", "--text", "a"], ["no.weft"]),
     (["verify", "no.weft", "--text", "a"], ["no.weft"]),
     (["disassemble", "no.weft"], ["no.weft"]),
+    (["export", "no.weft", "--out", "out"], ["no.weft"]),
     (["compile", "--model", "nowhere", "--seq", "8", "--out", "x.weft"], ["nowhere"]),
     (["compile", "--model", "nowhere", "--seq", "0", "--out", "x.weft"], ["--seq"]),
     (["regress", "--config", "tiny", "--verilog", "nowhere"], ["nowhere"]),

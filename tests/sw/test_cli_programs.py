@@ -223,3 +223,17 @@ def test_accuracy_of_a_decoder(decoder_file, text_model_folder, capsys):
     assert status == 0 and out.splitlines()[0].startswith("layer") and "CachedAttention" in out
     ratios = [float(line.split()[-2]) for line in out.splitlines()[1:] if "exact" not in line]
     assert ratios == sorted(ratios)
+
+
+def test_export_writes_the_program_and_the_driver(program_file, tmp_path, capsys):
+    status, out, _ = weft_command("export", program_file, "--out", tmp_path / "firmware", capsys=capsys)
+    assert status == 0
+    assert {p.name for p in (tmp_path / "firmware").iterdir()} == {"program.bin", "weft.h", "weft.c", "weft_registers.h"}
+    program = weft.load(program_file)
+    data = (tmp_path / "firmware" / "program.bin").read_bytes()
+    assert data.startswith(b"WEFTPROG") and data.endswith(program.image.constant.tobytes())
+    tensors = [line for line in out.splitlines() if line.startswith("model ")]
+    assert len(tensors) == len(program.tensors) + len(program.results) and "ids int32 [7, 1]" in tensors[0]
+    (tmp_path / "file").write_text("in the way")
+    status, _, err = weft_command("export", program_file, "--out", tmp_path / "file", capsys=capsys)
+    assert status == 2 and len(err.strip().splitlines()) == 1 and "cannot write" in err

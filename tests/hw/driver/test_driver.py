@@ -190,8 +190,12 @@ def test_a_decoder_continues(host, text_model_folder, tmp_path):
                      ("start", 1, len(ids) - 1), ("wait", 1_000_000), ("unpack", 3, 1, tmp_path / f"second{turn}")]
         session = program.session("golden")
         wanted.append((session.step(ids[:-1]), session.step(ids[-1:])))
+    commands += [("memory", tmp_path / "used"), "clear", ("memory", tmp_path / "cleared")]
     assert not any(statuses(host(export.export_bytes(program), *commands)))
     assert decode.rows == 1
+    used, cleared = (np.fromfile(tmp_path / name, np.uint8) for name in ("used", "cleared"))
+    states = [slice(b.offset, b.offset + b.bytes) for b in decode.image.buffers if b.kind == "state"]
+    assert states and all(used[s].any() and not cleared[s].any() for s in states)
     for turn, (first, second) in enumerate(wanted):
         for name, floats, tensor in ((f"first{turn}", first, prefill.logits), (f"second{turn}", second, decode.logits)):
             integers = np.fromfile(tmp_path / name, tensor.dtype).reshape(-1, tensor.features).astype(np.int64)
