@@ -76,9 +76,9 @@ def test_neurons(zero_rows, unread, zero_gate, gated, biased, activation):
         dead |= zero_rows
     else:
         dead |= zero_rows & zero_gate
-        if not biased:
-            dead |= zero_gate                       # times 0
-            dead |= zero_rows if activation is not torch.sigmoid else set()
+        # What is always 0 makes the product 0: a pruned neuron whose bias the activation takes to 0, a pruned gate without.
+        constant = activation(model.up.bias)
+        dead |= {n for n in zero_rows if constant[n] == 0} | {n for n in zero_gate if model.gate.bias[n] == 0}
     graph = check(model, (X,))
     left = max(24 - len(dead), 1)
     shapes = linear_shapes(graph)
