@@ -62,11 +62,16 @@ class Config:
     bursts_in_flight: int = 16
     #: Width of the AXI4 address.
     address_bits: int = 40
+    #: Takes streamed weights of 4 bits with a 4-bit scale for each group of inputs (``w_format`` of MATMUL).
+    four_bit: bool = False
 
     def __post_init__(self):
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            if f.type is bool:
+                if not isinstance(value, bool):
+                    raise ConfigError(f"{f.name} must be true or false, not {value!r}")
+            elif value is not None and (not isinstance(value, int) or isinstance(value, bool)):
                 raise ConfigError(f"{f.name} must be a whole number, not {value!r}")
         for name in ("rows", "cols"):
             if not 4 <= getattr(self, name) <= 64:
@@ -185,6 +190,18 @@ class Config:
         lower = range(self.rows - 1, self.weight_steps - 1, -1)
         return tuple(row for pair in zip_longest(upper, lower) for row in pair if row is not None)
 
+    # Layout of 4-bit weights: two rows, one of each half of the array, share a slot; a row of scales takes half a slot.
+
+    @cached_property
+    def four_bit_tile_words(self):
+        """Scratchpad words of one streamed tile of 4-bit weights, without scales."""
+        return ceil(self.weight_steps / self.weight_rows_per_word)
+
+    @cached_property
+    def scale_rows_per_word(self):
+        """Rows of ``cols`` scales of 4-bit weights in one word."""
+        return 2 * self.weight_rows_per_word
+
     # Memories.
 
     @cached_property
@@ -297,8 +314,10 @@ class Config:
 
     @cached_property
     def fingerprint(self):
-        """32-bit identity of every parameter; the hardware reports it and a program is bound to it."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
+        """32-bit identity of every parameter; the hardware reports it and a program is bound to it.
+
+        Options that are off do not count: hardware and programs stay the same when Weft gets a new one."""
+        text = json.dumps({name: value for name, value in self.to_dict().items() if value is not False}, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 

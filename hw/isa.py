@@ -19,7 +19,7 @@ __all__ = ["VERSION", "INSTRUCTION_BYTES", "INSTRUCTION_BITS", "SEMAPHORES", "SE
            "encode_program", "decode", "disassemble", "markdown_table"]
 
 #: Version of this instruction set; programs and hardware must agree.
-VERSION = 2
+VERSION = 3
 INSTRUCTION_BYTES = 32
 INSTRUCTION_BITS = 8 * INSTRUCTION_BYTES
 #: Token counters; number 0 means "none".
@@ -67,12 +67,16 @@ class ErrorCause(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """One field of an instruction: name, width in bits, meaning; signed fields are two's complement, counts at least 1."""
+    """One field of an instruction: name, width in bits, meaning; signed fields are two's complement, counts at least 1.
+
+    ``option``: name of the option (a parameter of `weft.hw.config.Config`) without which the field must be zero.
+    """
     name: str
     width: int
     doc: str
     signed: bool = False
     count: bool = False
+    option: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,16 @@ class Instruction:
         """Whether it may go round a ring: ``ring_start`` is less than ``ring_slots``, unless that is 0 (no ring)."""
         return "ring_slots" in self.fields
 
-    def violation(self, values):
+    def width_in(self, config):
+        """Bits up to the last field that means something in a configuration; all others are zero there."""
+        return 8 + sum(f.width for f in self.field_list if not f.option or getattr(config, f.option))
+
+    @cached_property
+    def has_formats(self):
+        """Whether ``w_format`` says how weights lie in memory; other weights than int8 take ``k_outer`` 0."""
+        return "w_format" in self.fields
+
+    def violation(self, values, config):
         """What is illegal in the fields' values, a sentence that names field and value, or None.
 
         The accelerator stops at such an instruction with `ErrorCause.ILLEGAL_INSTRUCTION`, as it does at an unknown opcode.
@@ -124,6 +137,11 @@ class Instruction:
                 return f"{name} must be at least 1, not {values[name]}"
         if self.has_ring and 0 < values["ring_slots"] <= values["ring_start"]:
             return f"ring_start is {values['ring_start']}, the ring has {values['ring_slots']} slots"
+        for f in self.field_list:
+            if f.option and values[f.name] and not getattr(config, f.option):
+                return f"{f.name} is {values[f.name]}, the configuration is without {f.option}"
+        if self.has_formats and values["w_format"] and values["k_outer"]:
+            return f"k_outer must be 0 where w_format is {values['w_format']}"
         return None
 
 
@@ -254,7 +272,10 @@ _LIST = (
         Field("ring_slots", 6, "slots (chunks) of the ring; 0: no ring, all chunks are contiguous"),
         Field("ring_start", 6, "slot of the first chunk"),
         *_token("w_wait", "consumed before each chunk's first tile is read"),
-        *_token("w_signal", "added when each chunk's last tile has been read"))),
+        *_token("w_signal", "added when each chunk's last tile has been read"),
+        Field("w_format", 1, "1: 4-bit weights with scales (needs k_outer 0); 0: int8", option="four_bit"),
+        Field("w_group", 6, "K tiles that share a row of scales; 0: each half of a tile has its own", option="four_bit"),
+        Field("s_base", 20, "word of N tile 0's rows of scales", option="four_bit"))),
     Instruction("MATMUL_KT", 0x22, "scores: the stationary tile is K transposed (tile rows = features, columns = keys)",
                 (*_MATMUL, *_KV)),
     Instruction("MATMUL_V", 0x23, "context: the stationary tile is V (tile rows = keys, columns = features)",
@@ -334,6 +355,8 @@ BY_OPCODE = {i.opcode: i for i in _LIST}
 
 for _i in _LIST:
     assert _i.width <= INSTRUCTION_BITS, (_i.mnemonic, _i.width)
+    # What a configuration lacks lies beyond what it has.
+    assert [bool(f.option) for f in _i.field_list] == sorted(bool(f.option) for f in _i.field_list), _i.mnemonic
 
 
 def encode(mnemonic, /, **values):
@@ -406,7 +429,7 @@ def markdown_table():
             lines += ["| bits | field | meaning |", "|---|---|---|"]
             for f in i.field_list:
                 low = i.offsets[f.name]
-                doc = f.doc + " (signed)" * f.signed + " (at least 1)" * f.count
+                doc = f.doc + " (signed)" * f.signed + " (at least 1)" * f.count + f" (with `{f.option}`)" * bool(f.option)
                 lines.append(f"| {low + f.width - 1}:{low} | `{f.name}` | {doc} |")
             lines.append("")
     return "\n".join(lines)

@@ -66,12 +66,14 @@ class ScalarRegisters(wiring.Component):
         return m
 
 
-def _legal(instruction, word):
+def _legal(config, instruction, word):
     """The rules of `isa.Instruction.violation`, and zeros beyond the fields: an engine counts down to the last."""
     fields = data.View(instruction_layout(instruction.mnemonic), word)
-    rules = [~word[instruction.width:].any(), *(fields[name].any() for name in instruction.counts)]
+    rules = [~word[instruction.width_in(config):].any(), *(fields[name].any() for name in instruction.counts)]
     if instruction.has_ring:
         rules.append((fields.ring_start < fields.ring_slots) | ~fields.ring_slots.any())
+    if instruction.has_formats and config.four_bit:
+        rules.append(~(fields.w_format & fields.k_outer))
     return Cat(rules).all()
 
 
@@ -86,7 +88,8 @@ class Dispatch(wiring.Component):
     Two cycles for an instruction, two more for each register added, four for CALC and BRANCH.
     """
 
-    def __init__(self):
+    def __init__(self, config):
+        self.config = config
         super().__init__({
             "i": In(stream.Signature(FETCHED)),
             **{name: Out(InstructionStream()) for name in ("load", "tensor", "vector", "store")},
@@ -109,7 +112,7 @@ class Dispatch(wiring.Component):
         with m.Switch(opcode):
             for number, instruction in isa.BY_OPCODE.items():
                 with m.Case(number):
-                    m.d.comb += legal.eq(_legal(instruction, word))
+                    m.d.comb += legal.eq(_legal(self.config, instruction, word))
 
         # Uses at equal places in the word are one case of the register adder.
         uses = {}       # (register offset, field offset, field width, rule) -> opcodes

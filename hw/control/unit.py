@@ -57,7 +57,7 @@ class ControlUnit(wiring.Component):
         m.submodules.run = run = RunControl()
         m.submodules.scalars = scalars = ScalarRegisters()
         m.submodules.fetch = fetch = until_start(Fetch(config))
-        m.submodules.dispatch = dispatch = until_start(Dispatch())
+        m.submodules.dispatch = dispatch = until_start(Dispatch(config))
         m.submodules.tokens = tokens = until_start(TokenCounters(WAITS, SIGNALS))
 
         statuses = {name: getattr(self, f"status_{name}") for name in THREADS}

@@ -1,11 +1,12 @@
 """Back of the weight loader: shifts the lines of a tile into the array's shadow weights."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..interfaces import TokenSignal
 from .array import WeightLoad
+from .decompressor import FourBitDecompressor
 from .weight_lines import weight_tile_layout
 from .weight_tiles import TileKind, sub_shape
 
@@ -17,7 +18,8 @@ class WeightShifter(wiring.Component):
 
     A step's words are chosen in one cycle and their bytes in the next, when they go to the array. A step of streamed
     weights takes two rows, from two words of one line or two slots of a word; only where each row is a word and the tile
-    begins with the upper word of a line, its rows lie in different lines and come one after the other.
+    begins with the upper word of a line, its rows lie in different lines and come one after the other. A step of 4-bit
+    weights takes one slot, and a word of scales a cycle of its own.
 
     Parameters
     ----------
@@ -59,13 +61,14 @@ class WeightShifter(wiring.Component):
         full = Signal()
         streamed, left, zero, fire, last = Signal(), Signal(), Signal(), Signal(), Signal()
         takes, first_only, second, single = Signal(), Signal(), Signal(), Signal()
+        offered = self.tiles.valid & ~tile.scales if config.four_bit else self.tiles.valid
         m.d.comb += [
             streamed.eq(tile.kind == TileKind.STREAM),
             left.eq(tile.kind == TileKind.KEYS),
             zero.eq(step < tile.zeros),
             last.eq(step == Mux(left, config.cols - 1, Mux(streamed, config.weight_steps, config.rows) - 1)),
             single.eq((config.rows % 2) & last),        # the upper half has a row more
-            takes.eq(self.tiles.valid & (zero | self.lines.valid) & (~full | self.swap)),
+            takes.eq(offered & (zero | self.lines.valid) & (~full | self.swap)),
             fire.eq(takes & ~first_only),
             self.tiles.ready.eq(fire & last),
             self.starved.eq(self.tiles.valid & ~zero & ~self.lines.valid & (~full | self.swap)),
@@ -90,7 +93,7 @@ class WeightShifter(wiring.Component):
         if slots == 1:
             # Rows in different lines: the first one is held.
             held = Signal(word_bits, reset_less=True)
-            apart = streamed & tile.odd
+            apart = streamed & tile.odd & ~tile.four_bit if config.four_bit else streamed & tile.odd
             m.d.comb += first_only.eq(apart & ~second & ~single)
             with m.If(takes):
                 m.d.sync += second.eq(first_only)
@@ -103,6 +106,9 @@ class WeightShifter(wiring.Component):
             first_word, other_word = word, word
             following = place + 2
             ends_line = Mux(streamed, place[1:].all(), ~upper)
+        if config.four_bit:
+            following = Mux(tile.four_bit, place + 1, following)
+            ends_line = Mux(tile.four_bit, place.all(), ends_line)
         m.d.comb += self.lines.ready.eq(takes & ~zero & ((fire & last) | ends_line))
         with m.If(takes & ~zero):
             m.d.sync += next_place.eq(Mux(streamed, following, Cat(place[:slot_bits], ~upper)))
@@ -138,6 +144,8 @@ class WeightShifter(wiring.Component):
                 self._select(m, chosen.sub, self.load.row, chosen.word, config.cols, config.tiles_per_panel)
             with m.Default():
                 self._select(m, chosen.slot, self.load.row, chosen.word, config.weight_slot_bytes, slots)
+        if config.four_bit:
+            self._expand(m, word, chosen)
         for r in range(config.rows):
             m.d.comb += self.load.column[r].eq(Mux(r < chosen.features, column[r], 0))
 
@@ -147,10 +155,28 @@ class WeightShifter(wiring.Component):
         m.d.comb += [self.w_signal.valid.eq(done), self.w_signal.id.eq(token)]
         return m
 
+    def _expand(self, m, word, chosen):
+        """Takes words of scales, and puts the decompressor's rows in the place of the chosen words' bytes."""
+        tile, config = self.tiles.payload, self.config
+        m.submodules.decompressor = decompressor = FourBitDecompressor(config)
+        number = Signal.like(tile.scale, reset_less=True)
+        four_bit, split = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [number.eq(tile.scale), four_bit.eq(tile.four_bit), split.eq(tile.split)]
+        take = self.tiles.valid & tile.scales & self.lines.valid
+        m.d.comb += [
+            decompressor.scales.eq(word), decompressor.take.eq(take),
+            decompressor.number.eq(number), decompressor.split.eq(split),
+        ]
+        with m.If(take):
+            m.d.comb += [self.tiles.ready.eq(1), self.lines.ready.eq(1)]
+        self._select(m, chosen.slot, decompressor.slot, chosen.word, config.weight_slot_bytes, config.weight_rows_per_word)
+        with m.If(four_bit):
+            m.d.comb += [self.load.row.eq(decompressor.row), self.load.lower.eq(decompressor.lower)]
+
     @staticmethod
     def _select(m, number, target, word, pitch_bytes, count):
         """Bytes from ``number * pitch_bytes`` on, for the numbers below `count`."""
-        bytes_wanted = len(target.as_value()) // 8
+        bytes_wanted = len(Value.cast(target)) // 8
 
         def part(position):
             return word[8 * position * pitch_bytes:][:8 * bytes_wanted]

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..streams import StreamBuffer
 from .reader import run_layout
-from .weight_tiles import TileKind, located_layout, sub_shape
+from .weight_tiles import TileKind, format_members, located_layout, sub_shape
 
 __all__ = ["WeightLines", "most_lines", "weight_tile_layout"]
 
@@ -28,10 +28,11 @@ def weight_tile_layout(config):
     features
         Features of its K tile (for KEYS: bytes of a word that count).
     sub, token
-        As in `located_layout`.
+        As in `located_layout`, and so are `format_members`.
     """
     return data.StructLayout({
         "kind": TileKind, "zeros": 7, "odd": 1, "features": 7, "sub": sub_shape(config), "token": 5,
+        **format_members(config),
     })
 
 
@@ -80,8 +81,11 @@ class WeightLines(wiring.Component):
             size.eq(Mux(tile.kind == TileKind.KEYS, config.cols, tile.features)),
             below_limit.eq(tile.limit - tile.key),
         ]
+        streamed_words = config.weight_tile_words
+        if config.four_bit:
+            streamed_words = Mux(tile.scales, 1, Mux(tile.four_bit, config.four_bit_tile_words, config.weight_tile_words))
         with m.If(tile.kind == TileKind.STREAM):
-            m.d.comb += [present.eq(config.weight_tile_words), result.word.eq(tile.word)]
+            m.d.comb += [present.eq(streamed_words), result.word.eq(tile.word)]
         with m.Else():
             m.d.comb += result.word.eq(tile.word + tile.key)
             with m.If(below_limit < 0):
@@ -91,7 +95,8 @@ class WeightLines(wiring.Component):
             with m.Else():
                 m.d.comb += present.eq(below_limit)
             m.d.comb += result.tile.zeros.eq(steps - present)
-        m.d.comb += [getattr(result.tile, name).eq(getattr(tile, name)) for name in ("kind", "features", "sub", "token")]
+        m.d.comb += [getattr(result.tile, name).eq(getattr(tile, name))
+                     for name in ("kind", "features", "sub", "token", *format_members(config))]
         m.d.comb += result.present.eq(present)
         m.d.comb += [second.i.valid.eq(first.o.valid), first.o.ready.eq(second.i.ready)]
 

@@ -8,7 +8,7 @@ from .. import isa
 from ..interfaces import PC_BITS, InstructionStream, TokenWait, instruction_layout
 from .walker import TileWalker
 
-__all__ = ["WeightTiles", "TileKind", "located_layout", "features_of", "sub_shape"]
+__all__ = ["WeightTiles", "TileKind", "located_layout", "features_of", "format_members", "sub_shape"]
 
 _OPCODE = {name: isa.INSTRUCTIONS[name].opcode for name in ("TENSOR_SYNC", "MATMUL_KT", "MATMUL_V")}
 _WORD_BITS = isa.INSTRUCTIONS["MATMUL"].fields["w_base"].width
@@ -32,6 +32,19 @@ def features_of(config, k_sub):
     return Array(Const(count, unsigned(7)) for count in table)[k_sub]
 
 
+def format_members(config):
+    """Members of a tile's layouts that say how streamed weights lie in memory; none if there is one way only.
+
+    four_bit
+        Rows of 4-bit values, with the scales of row ``scale`` of the word of scales taken last.
+    scales
+        No tile: the next word of scales.
+    split
+        The lower half of the tile has the scales of row ``scale + 1``.
+    """
+    return {"four_bit": 1, "scales": 1, "scale": range(config.scale_rows_per_word), "split": 1} if config.four_bit else {}
+
+
 def located_layout(config):
     """A tile and where it lies.
 
@@ -47,15 +60,19 @@ def located_layout(config):
         Number of the tile within its panel: K tile for KEYS, N tile for VALUES.
     token
         Counter to add to when the tile has been read.
+
+    Besides, `format_members`.
     """
     return data.StructLayout({
         "kind": TileKind, "word": _WORD_BITS, "key": _WORD_BITS, "limit": 16, "features": 7,
-        "sub": sub_shape(config), "token": 5,
+        "sub": sub_shape(config), "token": 5, **format_members(config),
     })
 
 
 class WeightTiles(wiring.Component):
     """Walks the tiles of each instruction, one a cycle, and consumes ``w_wait``.
+
+    Of 4-bit weights each word of scales comes before the first tile that needs it, like a tile of its own.
 
     Parameters
     ----------
@@ -116,6 +133,11 @@ class WeightTiles(wiring.Component):
             self.pc.eq(pc),
         ]
 
+        tile_words, takes_tile = config.weight_tile_words, self.tiles.ready
+        if config.four_bit:
+            tile_words = Mux(matmul.w_format & streamed, config.four_bit_tile_words, config.weight_tile_words)
+            takes_tile = self.tiles.ready & ~self._scales(m, matmul, streamed, walker)
+
         offered = self.instructions.payload
         with m.FSM(name="state") as fsm:
             with m.State("IDLE"):
@@ -144,7 +166,7 @@ class WeightTiles(wiring.Component):
                             m.next = "CHUNK_WORDS"
             # The first chunk's place in the ring: one product a cycle.
             with m.State("CHUNK_WORDS"):
-                m.d.sync += chunk_words.eq(matmul.chunk_tiles * config.weight_tile_words)
+                m.d.sync += chunk_words.eq(matmul.chunk_tiles * tile_words)
                 m.next = "SLOT_WORDS"
             with m.State("SLOT_WORDS"):
                 m.d.sync += chunk_words.eq(chunk_words * matmul.ring_start)
@@ -156,7 +178,7 @@ class WeightTiles(wiring.Component):
                 m.d.comb += [
                     self.waiting.eq(needs_token & ~self.w_wait.available),
                     self.tiles.valid.eq(~needs_token | self.w_wait.available),
-                    walker.next.eq(self.tiles.valid & self.tiles.ready),
+                    walker.next.eq(self.tiles.valid & takes_tile),
                     self.w_wait.consume.eq(walker.next & needs_token),
                 ]
                 with m.If(walker.next):
@@ -169,7 +191,7 @@ class WeightTiles(wiring.Component):
             m.d.sync += tile_in_chunk.eq(Mux(last_in_chunk, 0, tile_in_chunk + 1))
             with m.Switch(kind):
                 with m.Case(TileKind.STREAM):
-                    m.d.sync += word.eq(word + config.weight_tile_words)
+                    m.d.sync += word.eq(word + tile_words)
                     with m.If(last_in_chunk & (matmul.ring_slots != 0)):
                         m.d.sync += slot.eq(slot + 1)
                         with m.If(slot + 1 == matmul.ring_slots):
@@ -182,6 +204,39 @@ class WeightTiles(wiring.Component):
                     self._advance(m, key, walker.k_step, Mux(walker.k_panel, tail, config.rows), walker.k_wrap, 0)
                     self._advance(m, word, walker.n_panel, kv.w_panel_stride, walker.n_wrap, kv.w_base)
         return m
+
+    def _scales(self, m, matmul, streamed, walker):
+        """Counts the rows of scales: one for ``w_group`` tiles (none: two for each tile), from a new word for each N tile.
+
+        Returns a signal: the next word of scales comes before the next tile.
+        """
+        tile = self.tiles.payload
+        due, started = Signal(), Signal()
+        word = Signal(_WORD_BITS, reset_less=True)
+        tile_in_group = Signal(6)
+        row = Signal(range(self.config.scale_rows_per_word))
+        split, step = Signal(), Signal(range(3))
+        following = Signal(range(self.config.scale_rows_per_word + 2))
+        m.d.comb += [
+            due.eq(matmul.w_format & streamed & ~started),
+            split.eq(matmul.w_group == 0),
+            step.eq(Mux(split, 2, tile_in_group + 1 == matmul.w_group)),
+            following.eq(row + step),
+            tile.four_bit.eq(matmul.w_format & streamed), tile.scales.eq(due), tile.scale.eq(row), tile.split.eq(split),
+        ]
+        with m.If(due):
+            m.d.comb += [tile.word.eq(word), tile.token.eq(0)]
+        with m.If(due & self.tiles.valid & self.tiles.ready):
+            m.d.sync += [word.eq(word + 1), started.eq(1)]
+        with m.If(walker.next):
+            m.d.sync += [row.eq(following), tile_in_group.eq(Mux(step == 0, tile_in_group + 1, 0))]
+            with m.If(walker.k_last | (following == self.config.scale_rows_per_word)):
+                m.d.sync += [row.eq(0), started.eq(0)]
+            with m.If(walker.k_last):
+                m.d.sync += tile_in_group.eq(0)
+        with m.If(self.instructions.valid & self.instructions.ready):
+            m.d.sync += word.eq(data.View(instruction_layout("MATMUL"), self.instructions.payload.word).s_base)
+        return due
 
     @staticmethod
     def _advance(m, register, step, by, wrap, start):

@@ -55,7 +55,7 @@ class Bench:
         piece = min(64, CONFIG.accumulator_words)
         for base in range(0, CONFIG.accumulator_words, piece):
             f.update(rows=piece, k_tiles=1, n_tiles=1, a_base=base % 64, acc_base=base, chunk_tiles=1, accumulate=0, rescale=0,
-                     ring_start=0)
+                     ring_start=0, w_format=0)
             await self.run("MATMUL", **f)
         await self.idle()
 
@@ -174,7 +174,7 @@ async def full_rate(dut):
             fields.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=rows,
                           acc_base=5, acc_stride=rows, accumulate=0, rescale=0, w_base=HALF, w_limit=1000, w_panel_stride=2)
             if mnemonic == "MATMUL":
-                fields.update(chunk_tiles=4, ring_slots=0, ring_start=0)
+                fields.update(chunk_tiles=4, ring_slots=0, ring_start=0, w_format=0)
                 del fields["w_limit"], fields["w_panel_stride"]
             instructions, started = 5, None
             total = instructions * k_tiles * n_tiles * rows
@@ -200,6 +200,33 @@ async def full_rate(dut):
             assert finished is not None and finished - started == expected, (
                 f"{mnemonic} with {rows} rows: {finished} - {started} cycles instead of {expected}")
             await bench.check()
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms", skip=not CONFIG.four_bit)
+async def four_bit_rate(dut):
+    """A tile of 4-bit weights takes as many cycles as one of 8 bits, and a word of scales one more."""
+    bench = Bench(dut, cocotb.RANDOM_SEED)
+    await bench.start()
+    groups = 2 * CONFIG.scale_rows_per_word
+    for group in (0, 1, 2):
+        k_tiles, n_tiles = max(1, groups * group) if group else CONFIG.scale_rows_per_word, 2
+        fields = bench.product("MATMUL")[1]
+        fields.update(rows=1, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=1, acc_base=5, acc_stride=1,
+                      accumulate=0, rescale=0, w_base=HALF, chunk_tiles=k_tiles * n_tiles, ring_slots=0, ring_start=0,
+                      w_format=1, w_group=group, s_base=HALF // 2)
+        before = int(dut.row_count.value)
+        await bench.run("MATMUL", **fields)
+        started = None
+        while int(dut.row_count.value) - before < k_tiles * n_tiles:
+            await FallingEdge(dut.clk)
+            if started is None and int(dut.row_count.value) > before:
+                started = bench.cycle
+            finished = bench.cycle
+            await bench.step()
+        # The first word of scales has been taken when the first row streams.
+        expected = (k_tiles * n_tiles - 1) * max(CONFIG.weight_steps, Accumulators.LATENCY) + 2 * n_tiles - 1
+        assert finished - started <= expected, f"groups of {group}: {finished - started} cycles, at most {expected} expected"
+        await bench.check()
 
 
 async def feed(bench, count, mnemonic, fields):
@@ -229,7 +256,7 @@ async def chunks_through_a_ring(dut):
     base = HALF
     weights = bench.generator.integers(0, 256, (chunks, words, CONFIG.word_bytes), dtype=np.uint8)
     fields = bench.product("MATMUL")[1]
-    fields.update(rows=3, k_tiles=tiles, n_tiles=1, a_base=4, a_panel_stride=3, acc_base=7, accumulate=1, rescale=0,
+    fields.update(w_format=0, rows=3, k_tiles=tiles, n_tiles=1, a_base=4, a_panel_stride=3, acc_base=7, accumulate=1, rescale=0,
                   chunk_tiles=chunk_tiles, w_wait=ready, w_signal=free)
     await bench.issue("MATMUL", **fields | {"w_base": base, "ring_slots": slots, "ring_start": start})
     for chunk in range(chunks):
@@ -260,7 +287,7 @@ async def tokens_of_rows_and_accumulators(dut):
     panels, n_tiles, rows = 3, 2, 3
     for k_outer in (0, 1):
         fields = bench.product("MATMUL")[1]
-        fields.update(rows=rows, k_tiles=panels * CONFIG.k_tiles_per_panel, n_tiles=n_tiles, k_outer=k_outer, a_base=8,
+        fields.update(w_format=0, rows=rows, k_tiles=panels * CONFIG.k_tiles_per_panel, n_tiles=n_tiles, k_outer=k_outer, a_base=8,
                       a_panel_stride=4, acc_base=3, acc_stride=rows, accumulate=1, rescale=0, chunk_tiles=1,
                       ring_slots=1, ring_start=0, w_base=100,
                       a_wait=5, a_wait_each=1, a_signal=6, acc_wait=7, acc_wait_each=1, acc_signal=8, acc_signal_each=1)
@@ -305,7 +332,7 @@ async def signal_comes_after_the_write(dut):
     await bench.start()
     for trial in range(6):
         fields = bench.product("MATMUL")[1]
-        fields.update(rows=2, k_tiles=1 + trial % 2, n_tiles=1, acc_base=9, acc_stride=2, acc_signal=1 + trial,
+        fields.update(w_format=0, rows=2, k_tiles=1 + trial % 2, n_tiles=1, acc_base=9, acc_stride=2, acc_signal=1 + trial,
                       rescale=0)
         await bench.run("MATMUL", **fields)
         while not bench.counts()[1 + trial]:

@@ -42,6 +42,9 @@ class TensorModel:
         if mnemonic == "MATMUL":
             chunk, within = divmod(position, f["chunk_tiles"])
             slot = (f["ring_start"] + chunk) % f["ring_slots"] if f["ring_slots"] else chunk
+            if f["w_format"]:
+                base = f["w_base"] + (slot * f["chunk_tiles"] + within) * config.four_bit_tile_words
+                return self.four_bit_tile(f, base, n, k)
             base = f["w_base"] + (slot * f["chunk_tiles"] + within) * config.weight_tile_words
             for r in range(rows):
                 word, place = divmod(config.weight_row_order.index(r), config.weight_rows_per_word)
@@ -57,6 +60,25 @@ class TensorModel:
                 key = panel * config.panel + first + r
                 if key < f["w_limit"]:
                     tile[r] = memory[f["w_base"] + n_panel * f["w_panel_stride"] + key, n_sub * cols:][:cols]
+        return tile
+
+    def four_bit_tile(self, f, base, n, k):
+        """The tile of 4-bit weights at word ``base``."""
+        config, half = self.config, self.config.weight_slot_bytes // 2
+        per_word = config.scale_rows_per_word
+        group = f["w_group"]
+        scale_words = 1 + ((f["k_tiles"] - 1) // group if group else 2 * f["k_tiles"] - 1) // per_word
+
+        def row(word, number):
+            at = self.scratchpad[word + number // per_word, number % per_word * half:][:half].astype(np.int64)
+            return np.stack([at & 15, at >> 4], axis=-1).reshape(-1)[:config.cols]
+
+        tile = np.zeros((config.rows, config.cols), np.int64)
+        for r in range(config.rows):
+            values = row(base, config.weight_row_order.index(r))
+            lower = r >= config.weight_steps
+            scales = row(f["s_base"] + n * scale_words, k // group if group else 2 * k + lower)
+            tile[r] = np.where(values > 7, values - 16, values) * scales
         return tile
 
     def execute(self, mnemonic, **f):
@@ -117,6 +139,8 @@ def _draw(config, random, mnemonic, words):
         f["ring_start"] = random.randrange(f["ring_slots"]) if f["ring_slots"] else 0
         slots = f["ring_slots"] or -(-tiles // f["chunk_tiles"])
         f["w_base"] = place(slots * f["chunk_tiles"] * config.weight_tile_words)
+        if config.four_bit and random.random() < 0.6:
+            f.update(w_format=1, w_group=random.choice((0, 1, 1, 2, 3, 63)), k_outer=0, s_base=place(n_tiles * 2 * k_tiles))
     else:
         keys = n_tiles * config.cols if mnemonic == "MATMUL_KT" else panels * config.panel
         columns = panels if mnemonic == "MATMUL_KT" else -(-n_tiles // config.tiles_per_panel)

@@ -4,7 +4,7 @@ import numpy as np
 
 from weft.hw.isa import Element
 
-__all__ = ["element_values", "weight_tiles", "parameter_records", "score_records"]
+__all__ = ["element_values", "four_bit_weights", "weight_tiles", "parameter_records", "score_records"]
 
 _TYPES = {Element.INT8: np.int8, Element.UINT8: np.uint8, Element.INT16: np.int16}
 #: Ranges that the shifts of a program's records are drawn from.
@@ -32,6 +32,12 @@ def weight_tiles(config, rng, tiles):
     shape = tiles, config.rows, config.cols
     rows[:, :config.rows, :config.cols] = rng.integers(-limit, limit + 1, shape).astype(np.uint8)
     return data
+
+
+def four_bit_weights(config, rng, tiles, scale_words):
+    """Words uint8[words, word_bytes] of so many 4-bit tiles, and of their scales: every byte is legal."""
+    words = tiles * config.four_bit_tile_words, scale_words
+    return tuple(rng.integers(0, 256, (number, config.word_bytes), np.uint8) for number in words)
 
 
 def parameter_records(config, rng, tiles, score=False):

@@ -4,7 +4,7 @@ import numpy as np
 
 from weft.hw.isa import Element
 
-from .contents import weight_tiles
+from .contents import four_bit_weights, weight_tiles
 from .program import Address, Node
 from .transfers import Transfers
 
@@ -37,6 +37,25 @@ class Products(Transfers):
             return results, accumulate
         return self.new_results(tiles, rows, avoid), 0
 
+    def _four_bit(self, k_tiles, n_tiles):
+        """Values and scales of 4-bit weights, uint8[words, word_bytes], and their fields but for ``s_base``; or None."""
+        c = self.config
+        if not c.four_bit or self.chance(0.5):
+            return None
+        group = self.pick((0, 1, 2, 3, k_tiles, 63))
+        rows = -(-k_tiles // group) if group else 2 * k_tiles
+        scale_words = n_tiles * -(-rows // c.scale_rows_per_word)
+        return (*four_bit_weights(c, self.rng, k_tiles * n_tiles, scale_words), dict(w_format=1, w_group=group, k_outer=0))
+
+    def _weights(self, k_tiles, n_tiles, keep):
+        """Weights of some format in new words, and the fields that say which, if they are not int8."""
+        drawn = self._four_bit(k_tiles, n_tiles)
+        if drawn is None:
+            return self.new_weights(k_tiles, n_tiles, keep), {}
+        values, scales, formats = drawn
+        weights = self.load_constant(np.concatenate([values, scales]), keep)
+        return weights, formats | {"s_base": weights.base + len(values)}
+
     def draw_product(self):
         c = self.config
         a = self._moving()
@@ -48,18 +67,18 @@ class Products(Transfers):
             same = self.pick(known)
             rows, n_tiles = same.rows, same.tiles
         k_panels = -(-k_tiles // c.k_tiles_per_panel)
-        weights = self.new_weights(k_tiles, n_tiles, keep=[a])
+        weights, formats = self._weights(k_tiles, n_tiles, keep=[a])
         results, accumulate = self._results(n_tiles, rows)
         fields = self._product_fields(a, rows, k_tiles, n_tiles, results, accumulate)
         tiles = k_tiles * n_tiles
         chunk = int(self.rng.choice([d for d in range(-(-tiles // 12), tiles + 1)] + [tiles + 3]))
-        fields.update(w_base=weights.base, chunk_tiles=chunk)
+        fields.update(w_base=weights.base, chunk_tiles=chunk, **formats)
         node = Node("MATMUL", fields, [
             self.read(weights.words, "weights", "w"), self.read(a.words_of(rows, k_panels), "moving", "a")],
             parts={"w_wait": -(-tiles // chunk), "w_signal": -(-tiles // chunk), "a_wait": k_panels})
         self._align_moving(node, a, k_panels)
         self._rescale(node, rows)
-        if chunk == tiles // weights.loads and tiles % weights.loads == 0 and weights.node is not None:
+        if not formats and chunk == tiles // weights.loads and tiles % weights.loads == 0 and weights.node is not None:
             node.aligned.add((weights.node, "load", "w"))
         self._add_product(node, results)
 
@@ -93,16 +112,23 @@ class Products(Transfers):
         n_tiles = int(self.rng.integers(1, 4)) * c.tiles_per_panel
         tiles = k_tiles * n_tiles
         chunk = self.pick([d for d in (1, 2, 3, 4, 6, 8, k_tiles) if tiles % d == 0])
+        drawn, tile_words, formats, keep = self._four_bit(k_tiles, n_tiles), c.weight_tile_words, {}, [a]
+        if drawn is not None:
+            tile_words, formats = c.four_bit_tile_words, drawn[2]
         # A chunk is one run, so it is a whole number of DMA granules.
-        if chunk * c.weight_tile_words % c.dma_words:
+        size = chunk * tile_words
+        if size % c.dma_words:
             return
+        if drawn is not None:
+            scales = self.load_constant(drawn[1], keep)
+            formats["s_base"] = scales.base
+            keep.append(scales)
         slots = min(int(self.rng.integers(1, 5)), 63)
-        ring = self.allocate(slots * chunk * c.weight_tile_words, keep=[a])
+        ring = self.allocate(slots * size, keep=keep)
         results, accumulate = self._results(n_tiles, a.rows)
-        data = weight_tiles(c, self.rng, tiles)
+        data = weight_tiles(c, self.rng, tiles) if drawn is None else drawn[0]
         buffer = self.constant(data) if self.chance(0.8) else self.new_input(data)
         start = int(self.rng.integers(slots))
-        size = chunk * c.weight_tile_words
         written = self.access("scratchpad", ring, True, "load", "dma")
         # The ring belongs to both from here on; the load engine gets its slots from the tensor engine.
         self.add(Node("BARRIER", {}, control=[("BARRIER", {})]))
@@ -114,9 +140,12 @@ class Products(Transfers):
             wait=RING_FREE, wait_each=1, signal=RING_FULL, signal_each=1), [written]))
         fields = self._product_fields(a, a.rows, k_tiles, n_tiles, results, accumulate)
         fields.update(w_base=int(ring[0]), chunk_tiles=chunk, ring_slots=slots, ring_start=start, 
-                      w_wait=RING_FULL, w_signal=RING_FREE)
+                      w_wait=RING_FULL, w_signal=RING_FREE, **formats)
         k_panels = -(-k_tiles // c.k_tiles_per_panel)
         node = Node("MATMUL", fields, [self.read(a.words_of(a.rows, k_panels), "moving", "a")], {"a_wait": k_panels})
         self._align_moving(node, a, k_panels)
+        if drawn is not None:
+            # The ring has the loader's tokens; the scales are read before the last row streams.
+            node.accesses.append(self.read(scales.words, "moving", "a"))
         self._add_product(node, results)
         self.add(Node("LOAD_SYNC", {}, [written], control=[("LOAD_SYNC", dict(wait=RING_FREE, wait_count=slots))]))

@@ -173,6 +173,10 @@ class Recorder:
         if operation.mnemonic == "MATMUL":
             resolved = self.weights_of(operation)
             words = layout.weight_words(config, f, start, stop)
+            if layout.four_bit(f) and start == 0:
+                # A word of scales is read when the first of its rows is needed.
+                scales = layout.scale_words(config, f, np.arange(f.k_tiles * f.n_tiles))
+                self.scratchpad.check_read(operation, scales, self.clocks.effective[Component.WEIGHTS], int)
             addresses = self._constant_read(operation, Component.WEIGHTS, words)
             if addresses is None:
                 resolved.stage = self._event(operation, Component.WEIGHTS, "stage", start, stop,
@@ -196,7 +200,7 @@ class Recorder:
         resolved = self.stationary.get(operation.number)
         if resolved is None:
             f = operation.f
-            words = self.config.weight_tile_words if operation.mnemonic == "MATMUL" else 0
+            words = layout.tile_words(self.config, f) if operation.mnemonic == "MATMUL" else 0
             resolved = self.stationary[operation.number] = Resolved(f.k_tiles * f.n_tiles, words)
             resolved.stage = -1
         return resolved

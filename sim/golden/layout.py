@@ -6,7 +6,8 @@ scratchpad words, accumulator words or memory bytes, shaped like the loops.
 
 import numpy as np
 
-__all__ = ["dma_words", "dma_addresses", "k_features", "k_end", "moving_words", "weight_words", "stationary_words",
+__all__ = ["dma_words", "dma_addresses", "k_features", "k_end", "moving_words", "four_bit", "tile_words",
+           "weight_words", "scale_rows", "scale_words", "stationary_words",
            "accumulator_words", "panel_words", "element_bytes", "param_words", "softmax_param_words", "mask_words",
            "tile_runs", "INT16"]
 
@@ -46,13 +47,37 @@ def moving_words(config, f, k_start, k_stop):
     return f.a_base + panels * f.a_panel_stride + np.arange(f.rows)[:, None]
 
 
+def four_bit(f):
+    """Whether a product's stationary operand is 4-bit weights."""
+    return bool(getattr(f, "w_format", 0))
+
+
+def tile_words(config, f):
+    """Words that a streamed tile is read from: its own, behind them the word of its scales if it has some."""
+    return config.four_bit_tile_words + 1 if four_bit(f) else config.weight_tile_words
+
+
 def weight_words(config, f, start, stop):
-    """Words of the streamed weight tiles ``start..stop`` (positions in loop order): int64[tiles, weight_tile_words]."""
+    """Words of the streamed weight tiles ``start..stop`` (positions in loop order): int64[tiles, tile_words]."""
     t = np.arange(start, stop)
     chunk = t // f.chunk_tiles
     slot = (f.ring_start + chunk) % f.ring_slots if f.ring_slots else chunk
-    first = f.w_base + (slot * f.chunk_tiles + t % f.chunk_tiles) * config.weight_tile_words
-    return first[:, None] + np.arange(config.weight_tile_words)
+    size = config.four_bit_tile_words if four_bit(f) else config.weight_tile_words
+    first = f.w_base + (slot * f.chunk_tiles + t % f.chunk_tiles) * size
+    words = first[:, None] + np.arange(size)
+    return np.concatenate([words, scale_words(config, f, t)[:, None]], axis=1) if four_bit(f) else words
+
+
+def scale_rows(f, k):
+    """Rows of scales, among those of their N tile, of the upper and the lower half of K tiles ``k``: int64[..., 2]."""
+    return np.stack([k // f.w_group] * 2 if f.w_group else [2 * k, 2 * k + 1], axis=-1)
+
+
+def scale_words(config, f, t):
+    """Word of the rows of scales of each tile ``t``, positions in loop order (K innermost): int64[tiles]."""
+    n, k = np.divmod(t, f.k_tiles)
+    per_tile = scale_rows(f, np.int64(f.k_tiles - 1))[1] // config.scale_rows_per_word + 1
+    return f.s_base + n * per_tile + scale_rows(f, k)[:, 0] // config.scale_rows_per_word
 
 
 def stationary_words(config, mnemonic, f, n_start, n_stop, k_start, k_stop):

@@ -12,7 +12,7 @@ __all__ = ["check"]
 def check(config, operation):
     """Raises ProgramError for fields that have no meaning together, or in this configuration."""
     f, mnemonic = operation.f, operation.mnemonic
-    if violation := INSTRUCTIONS[mnemonic].violation(vars(f)):
+    if violation := INSTRUCTIONS[mnemonic].violation(vars(f), config):
         raise operation.error(violation)
     if mnemonic in ("LOAD", "STORE"):
         _check_dma(config, operation)

@@ -29,11 +29,34 @@ def exact_product(a, w, bound):
     return result
 
 
-def _tile_matrix(config, words, k_start):
-    """int8[..., K, N] from tile words uint8[..., nk, nn, tile_words, word_bytes] whose first K tile is ``k_start``."""
+def _nibbles(data):
+    """The 4-bit numbers in bytes uint8[..., n], low ones first: uint8[..., 2n]."""
+    return np.stack([data & 15, data >> 4], axis=-1).reshape(*data.shape[:-1], -1)
+
+
+def _expand_four_bit(config, f, words, k_start):
+    """int8[..., nk, nn, rows, cols] in the order of the slots, from the words of 4-bit tiles, each behind them its scales."""
+    *lead, nk, nn, _, _ = words.shape
+    half = config.weight_slot_bytes // 2
+    values = words[..., :-1, :].reshape(*lead, nk, nn, -1, half)[..., :config.rows, :]
+    values = _nibbles(values)[..., :config.cols].astype(np.int8)
+    values = np.where(values > 7, values - 16, values)
+    scales = _nibbles(words[..., -1, :].reshape(*lead, nk, nn, -1, half))[..., :config.cols].astype(np.int8)
+    rows = layout.scale_rows(f, k_start + np.arange(nk)) % config.scale_rows_per_word
+    # Slots of the upper and the lower half take turns.
+    rows = rows[:, np.arange(config.rows) % 2].reshape(*[1] * len(lead), nk, 1, config.rows, 1)
+    return values * np.take_along_axis(scales, rows, axis=-2)
+
+
+def _tile_matrix(config, f, words, k_start):
+    """int8[..., K, N] from tile words uint8[..., nk, nn, tile_words, word_bytes] whose first K tile is ``k_start``; ``f``: the
+    product's fields."""
     *lead, nk, nn, _, _ = words.shape
     slots = np.argsort(config.weight_row_order)
-    tiles = words.reshape(*lead, nk, nn, -1, config.weight_slot_bytes)[..., slots, :config.cols]
+    if layout.four_bit(f):
+        tiles = _expand_four_bit(config, f, words, k_start)[..., slots, :]
+    else:
+        tiles = words.reshape(*lead, nk, nn, -1, config.weight_slot_bytes)[..., slots, :config.cols]
     tiles = np.moveaxis(tiles, -3, -2).reshape(*lead, nk * config.rows, nn * config.cols)
     tile = k_start + np.arange(nk)
     features = np.minimum(config.rows, config.panel - tile % config.k_tiles_per_panel * config.rows)
@@ -52,13 +75,14 @@ class ConstantWeights:
         self._matrices = {}
         self._float_bytes = 0
 
-    def matrix(self, addresses, k_start):
-        """The matrix whose tile words lie at ``addresses`` (int64[nk, nn, tile_words]); K tiles count from ``k_start``."""
-        place = k_start % self.config.k_tiles_per_panel
+    def matrix(self, addresses, f, k_start):
+        """The matrix whose tile words lie at ``addresses`` (int64[nk, nn, tile_words]); K tiles count from ``k_start``; ``f``:
+        the product's fields."""
+        place = (k_start, f.w_group) if layout.four_bit(f) else (k_start % self.config.k_tiles_per_panel, None)
         key = place, addresses.shape, blake2b(np.ascontiguousarray(addresses), digest_size=16).digest()
         if key not in self._matrices:
             words = self.words[addresses // self.config.word_bytes]
-            self._matrices[key] = _ConstantMatrix(_tile_matrix(self.config, words, place))
+            self._matrices[key] = _ConstantMatrix(_tile_matrix(self.config, f, words, place[0]))
         return self._matrices[key]
 
     def keeps(self, size):
@@ -114,7 +138,7 @@ class StageTiles:
         f = self.operation.f
         if self.operation.number not in state.staged:
             state.staged[self.operation.number] = np.zeros(
-                (state.batch, f.k_tiles * f.n_tiles, state.config.weight_tile_words, state.config.word_bytes), np.uint8)
+                (state.batch, f.k_tiles * f.n_tiles, layout.tile_words(state.config, f), state.config.word_bytes), np.uint8)
         state.staged[self.operation.number][:, self.start:self.stop] = state.words(self.words)
 
 
@@ -182,7 +206,7 @@ class Product:
                           np.arange(n0, n1) * f.k_tiles + np.arange(k0, k1)[:, None])
                 addresses = resolved.addresses[places]
                 if (addresses >= 0).all():
-                    rectangle.matrix = constants.matrix(addresses, k0)
+                    rectangle.matrix = constants.matrix(addresses, f, k0)
                 else:
                     rectangle.places, rectangle.addresses = places, addresses
             self.rectangles.append(rectangle)
@@ -208,7 +232,7 @@ class Product:
             words = staged[:, rectangle.places]
             known = (addresses >= 0).all(axis=-1)
             words[:, known] = self.constants.words[addresses[known] // config.word_bytes]
-            return _tile_matrix(config, words, rectangle.k0)
+            return _tile_matrix(config, self.f, words, rectangle.k0)
         if mnemonic == "MATMUL_KT":
             per = config.k_tiles_per_panel
             panels = slice(rectangle.panel, (rectangle.k1 - 1) // per + 1)

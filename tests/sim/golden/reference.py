@@ -230,10 +230,14 @@ class Reference:
                     if t % f.chunk_tiles == 0:
                         yield from self.wait(f.w_wait)
                     slot = (f.ring_start + chunk) % f.ring_slots if f.ring_slots else chunk
-                    at = (f.w_base + (slot * f.chunk_tiles + t % f.chunk_tiles) * c.weight_tile_words) * c.word_bytes
+                    words = c.four_bit_tile_words if f.w_format else c.weight_tile_words
+                    at = (f.w_base + (slot * f.chunk_tiles + t % f.chunk_tiles) * words) * c.word_bytes
                     for r in range(size):
                         half = (c.rows + 1) // 2
                         place = 2 * (half - 1 - r) if r < half else 2 * (c.rows - 1 - r) + 1
+                        if f.w_format:
+                            tile[r] = self.four_bit_row(f, at, place, n, k)
+                            continue
                         word, part = divmod(place, c.weight_rows_per_word)
                         start = at + word * c.word_bytes + part * c.weight_slot_bytes
                         for j in range(c.cols):
@@ -256,6 +260,21 @@ class Reference:
                 if t == len(order) - 1 or f.name == "MATMUL" and (t + 1) % f.chunk_tiles == 0:
                     self.signal(f.w_signal)
                 yield 1
+
+    def four_bit_row(self, f, at, place, n, k):
+        """Row number ``place`` of the 4-bit tile at byte ``at``."""
+        c = self.c
+        row_bytes = c.weight_slot_bytes // 2
+
+        def nibble(start, number, j):
+            return self.spm[start + number * row_bytes + j // 2] >> 4 * (j % 2) & 15
+
+        # Each N tile's rows of scales begin with a word.
+        rows = -(-f.k_tiles // f.w_group) if f.w_group else 2 * f.k_tiles
+        words = -(-rows // (2 * c.weight_rows_per_word))
+        number = k // f.w_group if f.w_group else 2 * k + place % 2
+        scales = (f.s_base + n * words) * c.word_bytes
+        return [sign(nibble(at, place, j), 4) * nibble(scales, number, j) for j in range(c.cols)]
 
     def stream(self):
         c = self.c

@@ -1,5 +1,7 @@
 """Constant weights of the golden model: exact products, made once."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from weft.sim.golden import products
 
 CONFIG = weft.Config.named("tiny")
 K_TILES, N_TILES = 40, 2
+FIELDS = SimpleNamespace(w_format=0)
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def addresses(k_tiles=K_TILES):
 @pytest.mark.parametrize("budget", [0, 1 << 30])
 def test_products_are_exact_beyond_what_float32_sums_hold(weights, budget, monkeypatch):
     monkeypatch.setattr(products, "_FLOAT_BUDGET", budget)
-    matrix = weights.matrix(addresses(), 0)
+    matrix = weights.matrix(addresses(), FIELDS, 0)
     values = matrix.values.astype(np.int64)
     # Sums of products with operands of the second size pass 2^24, so they must be cut.
     for largest, parts in ((255, 1), (40_001, 2)):
@@ -39,8 +42,8 @@ def test_products_are_exact_beyond_what_float32_sums_hold(weights, budget, monke
 
 
 def test_equal_places_are_one_matrix(weights):
-    one = weights.matrix(addresses(), 0)
-    assert weights.matrix(addresses().copy(), CONFIG.k_tiles_per_panel) is one
-    assert weights.matrix(addresses(K_TILES - 1), 0) is not one
-    assert weights.matrix(addresses()[::-1], 0) is not one
-    np.testing.assert_array_equal(weights.matrix(addresses(K_TILES - 1), 0).values, one.values[:-CONFIG.rows])
+    one = weights.matrix(addresses(), FIELDS, 0)
+    assert weights.matrix(addresses().copy(), FIELDS, CONFIG.k_tiles_per_panel) is one
+    assert weights.matrix(addresses(K_TILES - 1), FIELDS, 0) is not one
+    assert weights.matrix(addresses()[::-1], FIELDS, 0) is not one
+    np.testing.assert_array_equal(weights.matrix(addresses(K_TILES - 1), FIELDS, 0).values, one.values[:-CONFIG.rows])
