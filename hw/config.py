@@ -306,11 +306,13 @@ class Config:
 
     @cached_property
     def name(self):
-        """The name among the named configurations, or rows x cols."""
+        """The name among the named configurations, or rows x cols; behind it the options that are on."""
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.type is bool}
+        found = f"{self.rows}x{self.cols}"
         for name in NAMED:
-            if Config.named(name).to_dict() == self.to_dict():
-                return name
-        return f"{self.rows}x{self.cols}"
+            if (Config.named(name).to_dict() | options) == self.to_dict():
+                found = name
+        return " ".join([found, *(name for name, on in options.items() if on)])
 
     @cached_property
     def fingerprint(self):

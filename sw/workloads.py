@@ -1,25 +1,61 @@
 """Workloads for ``weft bench``: a matrix product, attention, an attention layer, on random integers in memory."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from weft import qgraph
+from weft.hw.config import NAMED
+from weft.hw.errors import InputError
 from weft.lower import lower
+from weft.lower.layout import Channels
+from weft.lower.weights import four_bit_fits
 from weft.program import Program
 from weft.quantize.host import HostProgram
+from weft.weights import GroupedWeights
 
-__all__ = ["attention", "gemm", "mha"]
+__all__ = ["attention", "gemm", "mha", "with_option"]
 
-#: Spread of uniform int8 values, and the one that results have: most of the range, so that a wrong product shows.
-_UNIFORM, _SPREAD = 74, 40
+#: Spread of uniform int8 values and of 4-bit ones times uniform scales, and the one that results have: most of the range,
+#: so that a wrong product shows.
+_UNIFORM, _FOUR_BIT, _SPREAD = 74, 42, 40
 
 
-def gemm(m, k, n, config, seed=0):
-    """``[m, k] x [k, n]``: int8 operand and result in memory, streamed int8 weights, one multiplier for each column.
+def _group(weights):
+    """Inputs with one scale of 4-bit weights "w4g16" to "w4g128"; 0: "dense". Raises InputError for another name."""
+    if weights == "dense":
+        return 0
+    digits = weights.removeprefix("w4g")
+    if digits == weights or not digits.isdecimal() or not 16 <= int(digits) <= 128:
+        raise InputError(f"weights must be dense, or w4g16 to w4g128, not {weights!r}")
+    return int(digits)
 
-    Returns ``(program, args, kwargs)`` with random arguments for ``program.run``.
+
+def with_option(config, weights, k):
+    """The configuration, if it is a named one with the option that ``weights`` (as in `gemm`) of ``k`` inputs need.
+
+    Raises InputError where the configuration does not take them.
+    """
+    group = _group(weights)
+    if not group:
+        return config
+    if not config.four_bit:
+        if config.name not in NAMED:
+            raise InputError(f"{weights} weights need a configuration with four_bit, {config.name} is without")
+        config = replace(config, four_bit=True)
+    if not four_bit_fits(config, group, Channels(k, k, config.panel)):
+        raise InputError(f"{weights} weights: half of a tile of {config.rows} rows has inputs of two groups of {group}")
+    return config
+
+
+def gemm(m, k, n, config, seed=0, weights="dense"):
+    """``[m, k] x [k, n]``: int8 operand and result in memory, streamed weights, one multiplier for each column.
+
+    ``weights``: "dense" (int8) or, for example, "w4g32" (4 bits, a scale for each 32 inputs). Returns ``(program, args,
+    kwargs)`` with random arguments for ``program.run``.
     """
     rng = np.random.default_rng(seed)
-    ops = [qgraph.Input(out="a"), _linear("a", "result", m, k, n, _UNIFORM, rng, "gemm")]
+    ops = [qgraph.Input(out="a"), _linear("a", "result", m, k, n, _UNIFORM, rng, "gemm", weights)]
     return _program({"a": (m, k)}, {"result": (m, n)}, ops, config, rng)
 
 
@@ -48,13 +84,25 @@ def mha(heads, seq, embed, head_dim, config, seed=0):
                     dict.fromkeys(("q", "k", "v", "context"), (seq, width)))
 
 
-def _linear(x, out, m, k, n, spread, rng, name):
+def _weights(n, k, rng, name):
+    """Random weights int8[n, k], and their form if they are compressed."""
+    group = _group(name)
+    if not group:
+        return rng.integers(-127, 128, (n, k)).astype(np.int8), None
+    form = GroupedWeights(rng.integers(-8, 8, (n, k)).astype(np.int8),
+                          rng.integers(1, 16, (n, -(-k // group))).astype(np.uint8), group)
+    return form.expand(), form
+
+
+def _linear(x, out, m, k, n, spread, rng, name, weights="dense"):
     """A layer of random weights whose results spread over int8 where its operand's values spread over ``spread``."""
-    mult = np.round(2.0 ** 24 * _SPREAD / (_UNIFORM * spread * np.sqrt(k)) * rng.uniform(0.7, 1.3, n)).astype(np.int32)
+    own = _UNIFORM if weights == "dense" else _FOUR_BIT
+    mult = np.round(2.0 ** 24 * _SPREAD / (own * spread * np.sqrt(k)) * rng.uniform(0.7, 1.3, n)).astype(np.int32)
     rescale = qgraph.Rescale(rng.integers(-1000, 1000, n).astype(np.int32), np.minimum(mult, 131071),
                              np.full(n, 24, np.int32), "int8")
-    weight = rng.integers(-127, 128, (n, k)).astype(np.int8)
-    return qgraph.Linear(out=out, origin=qgraph.Origin(name, name, m * k * n), x=x, weight=weight, rescale=rescale)
+    weight, form = _weights(n, k, rng, weights)
+    return qgraph.Linear(out=out, origin=qgraph.Origin(name, name, m * k * n), x=x, weight=weight, rescale=rescale,
+                         compressed=form)
 
 
 def _attention(out, heads, seq, dim, config, spread, causal=False):

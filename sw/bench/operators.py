@@ -6,10 +6,15 @@ from weft.bench.figures import no_words, program_figures
 __all__ = ["bench_attention", "bench_gemm", "bench_mha"]
 
 
-def bench_gemm(m, k, n, config, tell=no_words):
-    """One matrix product [m, k] x [k, n] of random operands; the figures as a dict."""
-    return {"workload": "gemm", "m": m, "k": k, "n": n,
-            **program_figures(*workloads.gemm(m, k, n, config), tell)}
+def bench_gemm(m, k, n, config, weights="dense", tell=no_words):
+    """One matrix product [m, k] x [k, n] of random operands; the figures as a dict.
+
+    ``weights``: "dense" (int8), or "w4g16" to "w4g128": 4 bits, a scale for each so many inputs. A named configuration gets
+    the option that they need. Raises InputError where the configuration does not take such weights.
+    """
+    config = workloads.with_option(config, weights, k)
+    return {"workload": "gemm", "m": m, "k": k, "n": n, "weights": weights,
+            **program_figures(*workloads.gemm(m, k, n, config, weights=weights), tell)}
 
 
 def bench_attention(heads, seq, dim, config, causal=False, tell=no_words):

@@ -23,13 +23,17 @@ def bench():
 @click.option("--m", required=True, type=size, help="Rows of the streamed operand.")
 @click.option("--k", required=True, type=size, help="Length of the dot products.")
 @click.option("--n", required=True, type=size, help="Output channels.")
+@click.option("--weights", default="dense", show_default=True,
+              help="Weights of 8 bits (dense), or of 4 bits with a scale for each group of inputs (w4g16 to w4g128); a named "
+                   "configuration gets the option that they need.")
 @config_option
 @json_option
-def gemm(m, k, n, config_name, json_output):
+def gemm(m, k, n, weights, config_name, json_output):
     """One matrix product [m, k] x [k, n] with random int8 operands."""
     from weft.bench import bench_gemm
 
-    _measure(f"GEMM {m}x{k}x{n}", bench_gemm, (m, k, n), config_name, json_output)
+    _measure(f"GEMM {m}x{k}x{n}, {weights} weights" if weights != "dense" else f"GEMM {m}x{k}x{n}", bench_gemm, (m, k, n),
+             config_name, json_output, weights=weights)
 
 
 @bench.command()

@@ -54,7 +54,7 @@ def info(config_name, json_output):
     for title, values in (("parameters", chosen), ("derived", derived)):
         click.echo(title)
         for name, value in values.items():
-            shown = f"0x{value:08x}" if name == "fingerprint" else f"{value:,}" if isinstance(value, int) else value
+            shown = f"0x{value:08x}" if name == "fingerprint" else f"{value:,}" if type(value) is int else value
             click.echo(f"  {name:<{width}}  {shown}")
 
 

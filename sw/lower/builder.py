@@ -158,7 +158,7 @@ class Builder:
                  unsigned=False, rescale=False, state=0, stride=None):
         c = self.config
         a_panels = -(-k_tiles // c.k_tiles_per_panel)
-        accesses = [(Event.WEIGHTS, Space.SCRATCHPAD, stationary, False),
+        accesses = [*((Event.WEIGHTS, Space.SCRATCHPAD, words, False) for words in stationary),
                     (Event.ROWS, Space.SCRATCHPAD, a.words(row, rows, a_panel, a_panels), False),
                     (Event.SUMS, Space.ACCUMULATORS, words_of(acc, (n_tiles, stride or rows), (rows, 1)), True)]
         if rescale:
@@ -169,18 +169,18 @@ class Builder:
                                  state_base=state if rescale else 0, **fields), *accesses)
 
     def matmul(self, a, row, rows, a_panel, k_tiles, n_tiles, acc, weights, accumulate=False, unsigned=False, stride=None):
-        """Rows of ``a`` times streamed weights at scratchpad word ``weights``; N tiles are ``stride`` words apart from ``acc``
+        """Rows of ``a`` times streamed ``weights``, a `weft.lower.weights.Run`; N tiles are ``stride`` words apart from ``acc``
         on, by default ``rows``."""
-        words = words_of(weights, (k_tiles * n_tiles * self.config.weight_tile_words, 1))
+        words = [words_of(first, (count, 1)) for first, count in weights.words]
         self._product("MATMUL", a, row, rows, a_panel, k_tiles, n_tiles, acc, accumulate,
-                      dict(w_base=weights, chunk_tiles=k_tiles * n_tiles), words, unsigned=unsigned, stride=stride)
+                      dict(weights.fields, chunk_tiles=k_tiles * n_tiles), words, unsigned=unsigned, stride=stride)
 
     def matmul_kt(self, q, row, rows, q_panel, k_tiles, n_tiles, acc, k, key, k_panel, keys):
         """Scores of ``rows`` queries against ``keys`` keys of ``k`` from row ``key`` on."""
         panels = -(-k_tiles // self.config.k_tiles_per_panel)
         self._product("MATMUL_KT", q, row, rows, q_panel, k_tiles, n_tiles, acc, False,
                       dict(w_base=k.address(key, k_panel), w_panel_stride=k.panel_stride, w_limit=keys),
-                      k.words(key, keys, k_panel, panels))
+                      [k.words(key, keys, k_panel, panels)])
 
     def matmul_v(self, p, row, rows, p_panel, k_tiles, n_tiles, acc, stride, v, key, v_panel, keys, accumulate, rescale,
                  state):
@@ -189,7 +189,7 @@ class Builder:
         panels = -(-n_tiles // self.config.tiles_per_panel)
         self._product("MATMUL_V", p, row, rows, p_panel, k_tiles, n_tiles, acc + row, accumulate,
                       dict(w_base=v.address(key, v_panel), w_panel_stride=v.panel_stride, w_limit=keys),
-                      v.words(key, keys, v_panel, panels), unsigned=True, rescale=rescale, state=state, stride=stride)
+                      [v.words(key, keys, v_panel, panels)], unsigned=True, rescale=rescale, state=state, stride=stride)
 
     # Vector instructions. ``view``, row and panel say where; whole panels throughout.
 

@@ -5,9 +5,10 @@ import numpy as np
 from weft.hw.errors import CompileError
 
 from .builder import Builder
-from .layout import ceil_div, pack_records, pack_table, pack_weights, round_up
+from .layout import ceil_div, pack_records, pack_table, round_up
 from .memory import Allocator, BankedAllocator, Ring
 from .tuning import Tuning
+from .weights import Piece, streamed_weights
 
 __all__ = ["Context", "OutOfScratchpad", "Regions"]
 
@@ -116,28 +117,43 @@ class Context:
 
     # Weights, parameters, tables.
 
-    def weights(self, op, inputs, outputs, n0, n1, k0, k1):
-        """Loads the tiles of N panels ``n0..n1`` and K panels ``k0..k1`` of a linear layer; returns their first word."""
-        c = self.config
+    def streamed(self, op, inputs, outputs):
+        """How the weights of a linear layer are streamed (`weft.lower.weights`)."""
         if id(op) not in self._packed:
-            self._packed[id(op)] = pack_weights(c, op.weight, inputs, outputs)
-        n, k = c.tiles_per_panel, c.k_tiles_per_panel
+            self._packed[id(op)] = streamed_weights(self.config, op, inputs, outputs)
+        return self._packed[id(op)]
+
+    def weights(self, op, inputs, outputs, n0, n1, k0, k1):
+        """Loads the weights of N panels ``n0..n1`` and K panels ``k0..k1`` of a linear layer: a `weft.lower.weights.Piece`."""
+        c, weights = self.config, self.streamed(op, inputs, outputs)
+        run = weights.tiles(1, k1 - k0) // c.tiles_per_panel * weights.tile_words
+        pitch = weights.tiles(1, inputs.panels) // c.tiles_per_panel * weights.tile_words
+        first = n0 * c.tiles_per_panel * pitch + weights.tiles(1, k0) // c.tiles_per_panel * weights.tile_words
+        scale_words = weights.scale_words(k0, k1)
+        scales, values = (n1 - n0) * scale_words, (n1 - n0) * c.tiles_per_panel * run
+        base = self.weight_ring.take(round_up(scales, c.dma_words) + round_up(values, c.dma_words))
+        piece = Piece(n0, base + round_up(scales, c.dma_words), c.tiles_per_panel * run, base, scale_words,
+                      weights.group(k0, k1))
+        if self.offsets is not None and not any(w % c.dma_words for w in (run, pitch, first, n0 * scale_words, scales)):
+            # Programs that cut the layer differently read the same copy of it.
+            if scales:
+                whole = self.memory.constant(lambda: weights.scales(0, outputs.panels, k0, k1), ("scales", id(op), k0, k1))
+                self.builder.load(whole + n0 * scale_words * c.word_bytes, base, scales, tracked=False)
+            whole = self.memory.constant(lambda: weights.packed.reshape(-1), ("weights", id(op)))
+            self.builder.load(whole + first * c.word_bytes, piece.base, run, (n1 - n0) * c.tiles_per_panel,
+                              pitch * c.word_bytes, run, tracked=False)
+            return piece
 
         def data():
-            return np.ascontiguousarray(self._packed[id(op)][n0 * n:n1 * n, k0 * k:k1 * k]).reshape(-1)
+            parts = [weights.data(n0, n1, k0, k1)]
+            if scales:
+                first = weights.scales(n0, n1, k0, k1)
+                parts.insert(0, np.pad(first, (0, -first.size % c.dma_bytes)))
+            return np.concatenate(parts)
 
-        words = round_up((n1 - n0) * n * (k1 - k0) * k * c.weight_tile_words, c.dma_words)
-        base = self.weight_ring.take(words)
-        run, pitch = (k1 - k0) * k * c.weight_tile_words, inputs.panels * k * c.weight_tile_words
-        first = n0 * n * pitch + k0 * k * c.weight_tile_words
-        if self.offsets is not None and not any(w % c.dma_words for w in (run, pitch, first)):
-            # Programs that cut the layer differently read the same copy of it.
-            whole = self.memory.constant(lambda: self._packed[id(op)].reshape(-1), ("weights", id(op)))
-            self.builder.load(whole + first * c.word_bytes, base, run, (n1 - n0) * n, pitch * c.word_bytes, run,
-                              tracked=False)
-            return base
-        self.builder.load(self.memory.constant(data, ("weights", id(op), n0, n1, k0, k1)), base, words, tracked=False)
-        return base
+        self.builder.load(self.memory.constant(data, ("weights", id(op), n0, n1, k0, k1)), base,
+                          piece.base - base + round_up(values, c.dma_words), tracked=False)
+        return piece
 
     def params(self, data, key):
         """Loads parameter words (uint8[n]); returns the first. Valid while little else is loaded, see `Ring`."""

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["ceil_div", "round_up", "Channels", "pack_rows", "unpack_rows", "pack_weights", "pack_records",
+__all__ = ["ceil_div", "round_up", "Channels", "pack_rows", "unpack_rows", "pack_weights", "pack_four_bit", "pack_scales", "pack_records",
            "pack_mask", "mask_row_words", "pack_table"]
 
 
@@ -99,6 +99,18 @@ def unpack_rows(config, data, channels, rows, count, dtype, row_major=True):
     return channels.gather(elements.reshape(count, -1))
 
 
+def _tiles(config, weight, inputs, outputs):
+    """A matrix int8[N, K] cut into tiles, their rows in the order of the slots: int8[n_tiles, k_tiles, rows, cols]."""
+    c = config
+    spread = outputs.spread(inputs.spread(np.asarray(weight, np.int8), axis=1), axis=0)
+    n_tiles, k_panels = outputs.panels * c.tiles_per_panel, inputs.panels
+    tiles = spread.reshape(n_tiles, c.cols, k_panels, c.panel)
+    padded = np.zeros((n_tiles, c.cols, k_panels, c.k_tiles_per_panel * c.rows), np.int8)
+    padded[..., :c.panel] = tiles
+    tiles = padded.reshape(n_tiles, c.cols, k_panels * c.k_tiles_per_panel, c.rows).transpose(0, 2, 3, 1)
+    return tiles[:, :, list(c.weight_row_order)]
+
+
 def pack_weights(config, weight, inputs, outputs):
     """A linear layer's weights as streamed tiles.
 
@@ -107,15 +119,36 @@ def pack_weights(config, weight, inputs, outputs):
     Returns uint8[n_tiles, k_tiles, weight_tile_words * word_bytes]; slice it and flatten for a chunk with K innermost.
     """
     c = config
-    spread = outputs.spread(inputs.spread(np.asarray(weight, np.int8), axis=1), axis=0)
-    n_tiles, k_panels = outputs.panels * c.tiles_per_panel, inputs.panels
-    tiles = spread.reshape(n_tiles, c.cols, k_panels, c.panel)
-    padded = np.zeros((n_tiles, c.cols, k_panels, c.k_tiles_per_panel * c.rows), np.int8)
-    padded[..., :c.panel] = tiles
-    tiles = padded.reshape(n_tiles, c.cols, k_panels * c.k_tiles_per_panel, c.rows).transpose(0, 2, 3, 1)
+    tiles = _tiles(c, weight, inputs, outputs)
     words = np.zeros((*tiles.shape[:2], c.weight_tile_words * c.weight_rows_per_word, c.weight_slot_bytes), np.int8)
-    words[:, :, :c.rows, :c.cols] = tiles[:, :, list(c.weight_row_order)]
+    words[:, :, :c.rows, :c.cols] = tiles
     return words.view(np.uint8).reshape(*tiles.shape[:2], -1)
+
+
+def _pack_nibbles(values):
+    """Numbers of 4 bits [..., 2n], signed or not, as uint8[..., n], the first one in the low bits."""
+    values = values.astype(np.uint8) & 15
+    return values[..., ::2] | values[..., 1::2] << 4
+
+
+def pack_four_bit(config, values, inputs, outputs):
+    """4-bit weights ``values`` int8[N, K] in -8..7 as streamed tiles: uint8[n_tiles, k_tiles, four_bit_tile_words * word_bytes]."""
+    c = config
+    tiles = _tiles(c, values, inputs, outputs)
+    rows = c.four_bit_tile_words * c.weight_rows_per_word * 2
+    words = np.zeros((*tiles.shape[:2], rows, c.weight_slot_bytes), np.int8)
+    words[:, :, :c.rows, :c.cols] = tiles
+    return _pack_nibbles(words).reshape(*tiles.shape[:2], -1)
+
+
+def pack_scales(config, scales, outputs):
+    """Rows of scales ``scales`` [N, rows] in 0..15: uint8[n_tiles, bytes], whole words for each N tile."""
+    c = config
+    spread = outputs.spread(scales, axis=0).reshape(-1, c.cols, scales.shape[1]).transpose(0, 2, 1)
+    rows = round_up(scales.shape[1], c.scale_rows_per_word)
+    words = np.zeros((len(spread), rows, c.weight_slot_bytes), np.uint8)
+    words[:, :scales.shape[1], :c.cols] = spread
+    return _pack_nibbles(words).reshape(len(spread), -1)
 
 
 def pack_records(config, bias, mult, shift, zero):

@@ -23,6 +23,7 @@ from .schedule import schedule
 from .tensors import ELEMENTS, Tensor
 from .traffic import compulsory_bytes
 from .tuning import Tuning, best, predicted_cycles
+from .weights import keep_streamed
 
 __all__ = ["Lowered", "HostTensor", "Lowering", "fit", "lower", "prepare"]
 
@@ -243,8 +244,9 @@ def _fold_constants(graph):
 
 
 def prepare(graph, config):
-    """The graph as it is lowered: constants folded, layouts converted where attentions disagree."""
-    return insert_conversions(_fold_constants(graph), config.panel)
+    """The graph as it is lowered: constants folded, layouts converted where attentions disagree, weights compressed only
+    where the configuration takes them so."""
+    return keep_streamed(insert_conversions(_fold_constants(graph), config.panel), config)
 
 
 def fit(graph, config, memory, packed, **options):

@@ -8,7 +8,7 @@ _BYTES = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "bool": 1 / 8}
 
 
 def compulsory_bytes(graph):
-    """Bytes that a run of a prepared graph must move: each weight once, rows gathered, constant rows, inputs, results.
+    """Bytes that a run of a prepared graph must move: each weight once as it is stored, rows gathered, constant rows, inputs, results.
 
     Padding does not count, and neither do multipliers and biases. Nor do caches, whose rows depend on the position.
     """
@@ -21,7 +21,7 @@ def compulsory_bytes(graph):
     weights = {}
     for op in graph.ops:
         if isinstance(op, qgraph.Linear):
-            weights[id(op.weight)] = op.weight.size
+            weights[id(op.weight)] = op.weight.size if op.compressed is None else op.compressed.bytes
         elif isinstance(op, qgraph.Embed):
             total += 2 * graph.tensors[op.out].rows * op.table.shape[1]
         elif isinstance(op, (qgraph.Constant, qgraph.Positions)):

@@ -31,6 +31,11 @@ class TensorEngine:
         self._started = deque([0] * _STREAMER_AHEAD, _STREAMER_AHEAD)
         self.waits = dict.fromkeys(("weights", "rows"), 0)
 
+    def _scale_words(self, f):
+        """Words of scales of one N tile."""
+        rows = -(-f["k_tiles"] // f["w_group"]) if f["w_group"] else 2 * f["k_tiles"]
+        return -(-rows // self.config.scale_rows_per_word)
+
     def take(self, name, f, offered):
         """Executes an instruction that is in the queue from cycle ``offered`` on: cycle in which it leaves it."""
         taken = max(offered, self._popped[0] + 1)
@@ -58,6 +63,9 @@ class TensorEngine:
         pace = max(shift, rows)
         if f["k_tiles"] > 1 and not f["k_outer"]:
             pace = max(pace, _SUMS_AGAIN)
+        # A word of scales takes a cycle of the shift.
+        scales = f["n_tiles"] * self._scale_words(f) if f.get("w_format") and shift >= rows else 0
+        swap += scales
         for number in range(max(1, tiles - _LOADER_AHEAD), tiles):
             self._full.append(swap + (number - 1) * pace + shift)
         self._full.append(swap + (tiles - 1) * pace + shift)

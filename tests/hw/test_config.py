@@ -29,6 +29,13 @@ def test_every_shape_has_consistent_sizes(rows, cols):
     assert config.data_bytes >= cols
 
 
+def test_options_that_are_off_leave_the_identity():
+    assert Config.named("tiny").fingerprint == 0x45BB57B8
+    with_option = Config(**NAMED["tiny"], four_bit=True)
+    assert with_option.name == "tiny four_bit" and with_option.fingerprint != Config.named("tiny").fingerprint
+    assert Config(rows=5, cols=7, four_bit=True).name == "5x7 four_bit"
+
+
 @given(st.integers(4, 64), st.integers(4, 64))
 def test_dictionary_round_trip_keeps_the_fingerprint(rows, cols):
     config = Config(rows=rows, cols=cols)
@@ -39,6 +46,7 @@ def test_dictionary_round_trip_keeps_the_fingerprint(rows, cols):
     (dict(rows=3, cols=8), "rows must be from 4 to 64, not 3"),
     (dict(rows=8, cols=65), "cols must be from 4 to 64, not 65"),
     (dict(rows=8.0, cols=8), "rows must be a whole number, not 8.0"),
+    (dict(rows=8, cols=8, four_bit=1), "four_bit must be true or false, not 1"),
     (dict(rows=8, cols=8, data_bytes=12), "data_bytes must be a power of two from 4 to 16, not 12"),
     (dict(rows=8, cols=8, vector_lanes=3), r"vector_lanes must divide cols \(8\), not 3"),
     (dict(rows=8, cols=8, key_block=20), "key_block must be a multiple of 8 up to 1024, not 20"),

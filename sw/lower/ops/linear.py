@@ -37,12 +37,16 @@ class _Linear:
         self.x, self.out = ctx.tensors[op.x], ctx.tensors[op.out]
         self.residual = None if op.residual is None else ctx.tensors[op.residual]
         self.rows = self.out.stored_rows
-        self.panel_words = c.k_tiles_per_panel * c.tiles_per_panel * c.weight_tile_words
+        #: How the weights are streamed, and words that one panel of outputs takes of them for one of inputs, at most.
+        self.weights = ctx.streamed(op, self.x.channels, self.out.channels)
+        self.panel_words = self.weights.panel_words
         self.k_piece = max(1, min(self.x.panels, 4095 // c.k_tiles_per_panel,
                                   ctx.weight_ring.words // 8 // self.panel_words))
         #: ``whole_k``: all of K lies in the scratchpad, for ``block_rows`` rows; else it comes in pieces, for every group
         #: of N panels again. ``sub_rows``: rows that share one product, what the accumulators hold of one panel twice or more.
         self.block_rows, self.whole_k, self.k_piece, self.stream_group = self._blocking()
+        period = self.weights.period
+        self.k_piece = max(self.k_piece // period * period, min(self.k_piece, period))
         self.sub_rows = self._sub_rows()
         self.group = self._group(ctx.tuning.product_cycles)
         #: N panels at the end (before a norm) and at the beginning (behind one) that are computed strip by strip, so that
@@ -103,7 +107,7 @@ class _Linear:
         tiles = self.x.panels * c.k_tiles_per_panel * self.out.panels * c.tiles_per_panel
         blocks = split_rows(self.rows, rows, self.ctx.granule)
         array = tiles * sum(max(stop - start, c.weight_steps) for start, stop in blocks)
-        words = len(blocks) * tiles * c.weight_tile_words
+        words = len(blocks) * tiles * self.panel_words // self.weights.tiles(1, 1)
         if self.x.resident is None:
             words += self.rows * self.x.panels * (1 if whole_k else ceil_div(self.out.panels, group))
         beats = words * c.word_bytes // c.data_bytes
@@ -220,9 +224,6 @@ class _Linear:
                     # Of a piece that is cut, every part loads what the ones before did not.
                     if weights is None or (len(parts) > 1 and not held and m0 == s0):
                         weights = ctx.weights(op, self.x.channels, self.out.channels, p0, p1, k0, k1)
-                        base = p0
-                    elif held:
-                        base = n0
                     if p0 == n0:
                         if a is None:
                             ctx.fetch(self.x, operand, m0, m1, k0, k1)
@@ -231,10 +232,9 @@ class _Linear:
                             ctx.fetch(self.x, a, m0, r1 if m1 == s1 else m1, k0, k1)
                             if m1 == s1:
                                 fetched = k1
-                    words = weights + (p0 - base) * (k1 - k0) * self.panel_words
                     place = acc + (p0 - n0) * c.tiles_per_panel * (s1 - s0) + m0 - s0
                     ctx.builder.matmul(operand, m0, m1 - m0, k0, (k1 - k0) * c.k_tiles_per_panel,
-                                       (p1 - p0) * c.tiles_per_panel, place, words, accumulate=number > 0,
+                                       (p1 - p0) * c.tiles_per_panel, place, weights.run(p0, p1), accumulate=number > 0,
                                        unsigned=self.x.dtype == "uint8", stride=s1 - s0)
                     if number == len(pieces) - 1:
                         drain.take(*part, place, s1 - s0)

@@ -12,7 +12,6 @@ from weft.sim.cocotb_runner import run_benches
 
 SHAPES = {
     "4x4": dict(rows=4, cols=4, scratchpad_kib=8, accumulator_kib=4),
-    "5x7": dict(rows=5, cols=7, scratchpad_kib=8, accumulator_kib=4, scratchpad_banks=2),
     "12x4": dict(rows=12, cols=4, scratchpad_kib=16, accumulator_kib=4),
     "5x7 four_bit": dict(rows=5, cols=7, scratchpad_kib=8, accumulator_kib=4, scratchpad_banks=2, four_bit=True),
     "12x4 four_bit": dict(rows=12, cols=4, scratchpad_kib=16, accumulator_kib=4, four_bit=True),

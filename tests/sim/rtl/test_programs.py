@@ -16,7 +16,7 @@ from weft.sim.golden import GoldenMachine
 from weft.sim.rtl import RtlMachine
 from weft.sim.rtl.library import sources_of
 
-CONFIGS = {"tiny": Config.named("tiny"), "8x12": Config(rows=8, cols=12)}
+CONFIGS = {"tiny": Config.named("tiny"), "8x12": Config(rows=8, cols=12, four_bit=True)}
 LIMIT = 1_000_000
 
 
@@ -53,10 +53,10 @@ def test_random_programs_are_equal_when_not_square(machines, first):
                  limit_cycles=LIMIT)
 
 
-def program(*instructions):
+def program(*instructions, config="tiny"):
     code = encode_program([*instructions, ("END", {})])
     constant = np.concatenate([np.zeros(128, np.uint8), code])
-    return Image(CONFIGS["tiny"], constant, 8192, 128, len(instructions) + 1, [], ["layer"] * len(instructions))
+    return Image(CONFIGS[config], constant, 8192, 128, len(instructions) + 1, [], ["layer"] * len(instructions))
 
 
 def test_cycles_and_states_are_counted(machines):
@@ -92,6 +92,14 @@ def test_illegal_fields(machines, mnemonic):
             machines("tiny").run(image, {})
         with pytest.raises(ProgramError, match=rf"instruction 2 \({mnemonic}\): "):
             GoldenMachine(image).run({})
+
+
+def test_illegal_order_of_four_bit_weights(machines):
+    image = program(("MATMUL", dict(rows=1, k_tiles=1, n_tiles=1, chunk_tiles=1, k_outer=1, w_format=1)), config="8x12")
+    with pytest.raises(RunError, match=r"stopped with ILLEGAL_INSTRUCTION at instruction 0 \(layer\)"):
+        machines("8x12").run(image, {})
+    with pytest.raises(ProgramError, match="k_outer must be 0 where w_format is 1"):
+        GoldenMachine(image).run({})
 
 
 @pytest.mark.parametrize("memory", ["reference", "stress"])

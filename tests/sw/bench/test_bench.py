@@ -47,6 +47,24 @@ def test_operators_count_products_and_bytes(made, macs, moved):
     assert figures["roofline_utilization"] == round(figures["roofline_cycles"] / figures["cycles"], 4)
 
 
+def test_four_bit_weights_count_as_stored():
+    figures = bench_gemm(1, 160, 12, TINY, weights="w4g32")
+    stored = (160 * 12 + 5 * 12) // 2
+    assert figures["exact"] is True and figures["config"] == "tiny four_bit" and figures["weights"] == "w4g32"
+    assert figures["macs"] == 160 * 12 and figures["roofline_cycles"] == cycles(160 * 12, 160 + stored + 12)
+
+
+@pytest.mark.parametrize("config, weights, message", [
+    (weft.Config(rows=5, cols=7), "w4g28", "w4g28 weights need a configuration with four_bit, 5x7 is without"),
+    (TINY, "w4g33", "half of a tile of 4 rows has inputs of two groups of 33"),
+    (TINY, "w4g8", "weights must be dense, or w4g16 to w4g128, not 'w4g8'"),
+    (TINY, "int4", "weights must be dense, or w4g16 to w4g128, not 'int4'"),
+])
+def test_weights_that_a_configuration_does_not_take(config, weights, message):
+    with pytest.raises(InputError, match=message):
+        bench_gemm(1, 160, 12, config, weights=weights)
+
+
 def test_decoding_counts_one_token(monkeypatch):
     monkeypatch.setattr("weft.bench.models.POSITIONS", 16)
     figures = MODELS["gpt2-decode"].measure(7, TINY, no_words, **DECODER)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from weft import qgraph as qg
+from weft.weights import GroupedWeights
 
 __all__ = ["GraphMaker", "random_inputs", "golden_outputs", "check_graph"]
 
@@ -50,16 +51,21 @@ class GraphMaker:
         self.graph.ops.append(qg.Embed(out=name, ids=ids, table=table))
         return name
 
-    def linear(self, x, n, dtype="int8", residual=None, table=False, wide=0):
+    def linear(self, x, n, dtype="int8", residual=None, table=False, wide=0, group=None):
+        """``group``: of 4-bit weights, inputs that share a scale."""
         rows, k = self._shape(x)
         name = self._tensor(rows, n, dtype)
-        weight = self.rng.integers(-127, 128, (n, k)).astype(np.int8)
+        weight, form = self.rng.integers(-127, 128, (n, k)).astype(np.int8), None
+        if group:
+            form = GroupedWeights((weight >> 4).astype(np.int8),
+                                  self.rng.integers(1, 16, (n, -(-k // group))).astype(np.uint8), group)
+            weight = form.expand()
         gain = {"int8": 60, "uint8": 60, "int16": 4000}[dtype] / (74 * 74 * np.sqrt(k))
         rescale = self._rescale(n, "int8" if table else dtype, gain)
         values = self.rng.integers(-100, 100, 256).astype(dtype) if table else None
         more = dict(wide=wide, wide_table=self.rng.integers(-100, 100, 256).astype(dtype)) if wide else {}
         self.graph.ops.append(qg.Linear(out=name, x=x, weight=weight, rescale=rescale, table=values, residual=residual,
-                                        **more))
+                                        compressed=form, **more))
         return name
 
     def add(self, a, b):

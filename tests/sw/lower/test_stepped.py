@@ -21,21 +21,22 @@ CONFIGS = {
     "5x7": Config(rows=5, cols=7),
     "4x16 two lanes": Config(rows=4, cols=16, vector_lanes=2),
     "4x4 wide bus": Config(rows=4, cols=4, data_bytes=8),
+    "four_bit": Config(rows=4, cols=4, four_bit=True),
 }
 
 
 def causal_graph(config, hidden=20, heads=4, kv_heads=2, seed=1):
     """A decoder of one layer with learned positions, grouped key heads and a table by position in 8 bits."""
-    m = GraphMaker(seed)
+    m, group = GraphMaker(seed), 16 if config.four_bit else None
     ids = m.input(LENGTH, 1, "int32")
     x = m.add(m.embed(ids, hidden), m.constant(LENGTH, hidden))
     n = m.norm(x, two=False)
-    q, k, v = m.linear(n, hidden), m.linear(n, hidden * kv_heads // heads), m.linear(n, hidden * kv_heads // heads)
+    q, k, v = m.linear(n, hidden, group=group), m.linear(n, hidden * kv_heads // heads), m.linear(n, hidden * kv_heads // heads)
     block = max(config.panel, 16 // config.panel * config.panel)
     a = m.attention(q, k, v, heads, kv_heads, causal=True, block=block)
     x = m.linear(a, hidden, "int16", residual=x)
     m.linear(n, 5)                                  # a result that nobody needs
-    return m.output(m.linear(m.norm(x, "rms", two=False), 33, "int16"), x)
+    return m.output(m.linear(m.norm(x, "rms", two=False), 33, "int16", group=group), x)
 
 
 class Runner:
@@ -96,8 +97,9 @@ def test_the_quantized_graph_computes_single_rows_as_well():
         np.testing.assert_array_equal(found[0], wanted[position])
 
 
-def test_programs_share_weights_and_caches():
-    config = CONFIGS["tiny"]
+@pytest.mark.parametrize("name", ["tiny", "four_bit"])
+def test_programs_share_weights_and_caches(name):
+    config = CONFIGS[name]
     graph = causal_graph(config)
     few, many = Runner(graph, config, 8).lowered.values()
     assert few.image.constant is many.image.constant

@@ -12,6 +12,7 @@ from weft.lower.builder import Builder
 from weft.lower.events import Space
 from weft.lower.tensors import View
 from weft.lower.tokens import assign_tokens
+from weft.lower.weights import Piece
 
 CONFIG = Config.named("tiny")
 SIZES = {Space.SCRATCHPAD: CONFIG.scratchpad_words, Space.ACCUMULATORS: CONFIG.accumulator_words,
@@ -30,7 +31,7 @@ def test_a_chain_needs_one_token_for_each_hand_over():
     b.load(0, 0, 8)
     b.load(128, 200, 8, tracked=False)
     b.load(64, 100, 4, tracked=False)
-    b.matmul(a, 0, 8, 0, 1, 1, 0, 100)
+    b.matmul(a, 0, 8, 0, 1, 1, 0, Piece(0, 100, 4).run(0, 1))
     b.requant(0, 0, 0, View(300, 1, 8, isa.Element.INT8, 1), 0, 0, 8, 1, 200)
     b.store(192, 300, 8)
     load_a, load_p, load_w, matmul, requant, store = assign_tokens(b.items, SIZES)

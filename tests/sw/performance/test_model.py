@@ -12,7 +12,7 @@ from weft.lower import lower
 from weft.performance import predict, predict_instructions
 from weft.sim.rtl import RtlMachine
 
-CONFIGS = {"tiny": Config.named("tiny"), "8x12": Config(rows=8, cols=12)}
+CONFIGS = {"tiny": Config.named("tiny"), "8x12": Config(rows=8, cols=12, four_bit=True)}
 #: How far a prediction may be from the RTL, and cycles that count for nothing in a short program.
 TOLERANCE, SLACK = 0.03, 20
 
@@ -63,6 +63,8 @@ def images():
     for name, config in CONFIGS.items():
         for shape in ((1, 96, 128), (24, 64, 48), (40, 64, 100), (130, 48, 40)):
             yield f"gemm {shape} {name}", name, workloads.gemm(*shape, config)[0].image
+        if config.four_bit:
+            yield f"4-bit gemm {name}", name, workloads.gemm(1, 128, 96, config, weights="w4g32")[0].image
         for shape in ((2, 40, 12), (3, 64, 24)):
             yield f"attention {shape} {name}", name, workloads.attention(*shape, config)[0].image
         for shape in ((1, 40, 100), (20, 48, 100)):

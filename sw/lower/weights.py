@@ -1,0 +1,176 @@
+"""Streamed weights of linear layers: their format in memory, and pieces of them, by panels of inputs and outputs."""
+
+from dataclasses import dataclass, replace
+from math import lcm
+
+import numpy as np
+
+from weft.weights import GroupedWeights
+
+from .channels import choose_channels
+from .layout import ceil_div, pack_four_bit, pack_scales, pack_weights
+
+__all__ = ["FourBitWeights", "Int8Weights", "Piece", "Run", "four_bit_fits", "keep_streamed", "streamed_weights"]
+
+#: K tiles that can share a row of scales (``w_group``).
+_LARGEST_GROUP = 63
+
+
+def _groups_of_halves(config, group, inputs):
+    """``(least, largest)`` of the groups that the inputs of each half of each K tile belong to, int64[k_tiles, 2] each.
+
+    A half without inputs has a largest one of -1.
+    """
+    padded = np.full((inputs.panels, config.k_tiles_per_panel * config.rows), -1)
+    padded[:, :config.panel] = np.where(inputs.map >= 0, inputs.map // group, -1).reshape(inputs.panels, -1)
+    tiles = padded.reshape(-1, config.rows)
+    halves = tiles[:, :config.weight_steps], tiles[:, config.weight_steps:]
+    none = np.iinfo(np.int64).max
+    return (np.stack([np.where(half < 0, none, half).min(1) for half in halves], axis=1),
+            np.stack([half.max(1) for half in halves], axis=1))
+
+
+def _agree(first, last):
+    """Whether inputs among whose groups ``first`` is the least one and ``last`` the largest are all of one group."""
+    return (first == last) | (last < 0)
+
+
+def four_bit_fits(config, group, inputs):
+    """Whether 4-bit weights with one scale for ``group`` inputs can be streamed: no half of a tile has inputs of two groups."""
+    return bool(_agree(*_groups_of_halves(config, group, inputs)).all())
+
+
+def keep_streamed(graph, config):
+    """The graph without compressed forms that the configuration does not take, or not with these groups."""
+    channels = choose_channels(graph, config)
+
+    def kept(op):
+        form = getattr(op, "compressed", None)
+        if form is None or config.four_bit and isinstance(form, GroupedWeights) and four_bit_fits(
+                config, form.group, channels[op.x]):
+            return op
+        return replace(op, compressed=None)
+
+    return replace(graph, ops=[kept(op) for op in graph.ops])
+
+
+def streamed_weights(config, op, inputs, outputs):
+    """How the weights of a `weft.qgraph.Linear` of a prepared graph are streamed.
+
+    ``inputs``, ``outputs``: `weft.lower.layout.Channels` of K and N.
+    """
+    return (Int8Weights if op.compressed is None else FourBitWeights)(config, op, inputs, outputs)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Weights that one product streams: fields of its MATMUL, and the words it reads, ``[(first, count)]``."""
+    fields: dict
+    words: list
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of weights in the scratchpad: N panels from ``n0`` on. ``base``: first word of the tiles, ``panel_words`` for
+    each N panel; ``scales``, ``scale_words``: the same of the rows of scales; ``group``: ``w_group``, None of int8 weights."""
+    n0: int
+    base: int
+    panel_words: int
+    scales: int = 0
+    scale_words: int = 0
+    group: int | None = None
+
+    def run(self, n0, n1):
+        """`Run` of the N panels ``n0..n1``."""
+        base, scales = self.base + (n0 - self.n0) * self.panel_words, self.scales + (n0 - self.n0) * self.scale_words
+        words = [(base, (n1 - n0) * self.panel_words)]
+        if self.group is None:
+            return Run({"w_base": base}, words)
+        words.append((scales, (n1 - n0) * self.scale_words))
+        return Run({"w_base": base, "w_format": 1, "w_group": self.group, "s_base": scales}, words)
+
+
+class Int8Weights:
+    """Weights of 8 bits. ``tile_words``: words of a tile; ``panel_words``: words that one N panel takes for one K panel, at
+    most; ``period``: K panels of which pieces that begin at a multiple take the fewest words."""
+
+    period = 1
+
+    def __init__(self, config, op, inputs, outputs):
+        self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs
+        self.tile_words = config.weight_tile_words
+        self.panel_words = self.tiles(1, 1) * self.tile_words
+        self._packed = None
+
+    def tiles(self, n_panels, k_panels):
+        """Tiles of so many panels."""
+        return n_panels * self.config.tiles_per_panel * k_panels * self.config.k_tiles_per_panel
+
+    @property
+    def packed(self):
+        """All tiles, uint8[n_tiles, k_tiles, bytes]."""
+        if self._packed is None:
+            self._packed = self.pack()
+        return self._packed
+
+    def pack(self):
+        return pack_weights(self.config, self.op.weight, self.inputs, self.outputs)
+
+    def data(self, n0, n1, k0, k1):
+        """Tiles of panels as they lie in memory, uint8[bytes]."""
+        n, k = self.config.tiles_per_panel, self.config.k_tiles_per_panel
+        return np.ascontiguousarray(self.packed[n0 * n:n1 * n, k0 * k:k1 * k]).reshape(-1)
+
+    def group(self, k0, k1):
+        """``w_group`` of a piece of K panels ``k0..k1``; None: no scales."""
+        return None
+
+    def scale_words(self, k0, k1):
+        """Words of the rows of scales of one N panel for a piece of K panels ``k0..k1``."""
+        return 0
+
+
+class FourBitWeights(Int8Weights):
+    """4-bit weights with a scale for each group of inputs (`weft.weights.GroupedWeights`).
+
+    Rows of scales count from the beginning of a piece, so any run of panels can be one. The groups must fit (`four_bit_fits`).
+    """
+
+    def __init__(self, config, op, inputs, outputs):
+        super().__init__(config, op, inputs, outputs)
+        self.tile_words = config.four_bit_tile_words
+        self._first, self._last = _groups_of_halves(config, op.compressed.group, inputs)
+        self._group_of = {}
+        self.panel_words = self.tiles(1, 1) * self.tile_words + max(self.scale_words(k, k + 1) for k in range(inputs.panels))
+        k = config.k_tiles_per_panel
+        self.period = lcm(max(1, self.group(0, inputs.panels)), k) // k
+
+    def _runs(self, k0, k1, group):
+        """``(least, largest)`` layer's group of each row of scales of the K panels, with so many K tiles in a row."""
+        k = self.config.k_tiles_per_panel
+        first, last = self._first[k0 * k:k1 * k], self._last[k0 * k:k1 * k]
+        if not group:
+            return first.reshape(-1), last.reshape(-1)
+        starts = np.arange(0, len(first), group)
+        return np.minimum.reduceat(first.min(1), starts), np.maximum.reduceat(last.max(1), starts)
+
+    def group(self, k0, k1):
+        if (k0, k1) not in self._group_of:
+            # The most K tiles in a row that always share their scales; halves of tiles if there are none.
+            candidates = range(min((k1 - k0) * self.config.k_tiles_per_panel, _LARGEST_GROUP), -1, -1)
+            self._group_of[k0, k1] = next(group for group in candidates if _agree(*self._runs(k0, k1, group)).all())
+        return self._group_of[k0, k1]
+
+    def scale_words(self, k0, k1):
+        rows = len(self._runs(k0, k1, self.group(k0, k1))[0])
+        return self.config.tiles_per_panel * ceil_div(rows, self.config.scale_rows_per_word)
+
+    def pack(self):
+        return pack_four_bit(self.config, self.op.compressed.values, self.inputs, self.outputs)
+
+    def scales(self, n0, n1, k0, k1):
+        """Rows of scales of a piece as they lie in memory, uint8[bytes]."""
+        _, last = self._runs(k0, k1, self.group(k0, k1))
+        rows = np.where(last < 0, 0, self.op.compressed.scales[:, np.maximum(last, 0)])
+        return pack_scales(self.config, rows, self.outputs)[
+            n0 * self.config.tiles_per_panel:n1 * self.config.tiles_per_panel].reshape(-1)
