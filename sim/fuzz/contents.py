@@ -35,9 +35,13 @@ def weight_tiles(config, rng, tiles):
 
 
 def four_bit_weights(config, rng, tiles, scale_words):
-    """Words uint8[words, word_bytes] of so many 4-bit tiles, and of their scales: every byte is legal."""
-    words = tiles * config.four_bit_tile_words, scale_words
-    return tuple(rng.integers(0, 256, (number, config.word_bytes), np.uint8) for number in words)
+    """Words uint8[words, word_bytes] of so many 4-bit tiles, and of their scales: all of the range, or small numbers."""
+    def words(number, least, most):
+        nibbles = rng.integers(least, most + 1, (2, number, config.word_bytes)).astype(np.uint8) & 15
+        return nibbles[0] | nibbles[1] << 4
+
+    limit, largest = int(rng.choice([1, 7])), int(rng.choice([3, 15]))
+    return words(tiles * config.four_bit_tile_words, -limit - 1, limit), words(scale_words, 0, largest)
 
 
 def parameter_records(config, rng, tiles, score=False):

@@ -42,7 +42,7 @@ class Products(Transfers):
         c = self.config
         if not c.four_bit or self.chance(0.5):
             return None
-        group = self.pick((0, 1, 2, 3, k_tiles, 63))
+        group = 0 if self.chance(0.35) else self.pick((1, 2, 3, k_tiles, 63))
         rows = -(-k_tiles // group) if group else 2 * k_tiles
         scale_words = n_tiles * -(-rows // c.scale_rows_per_word)
         return (*four_bit_weights(c, self.rng, k_tiles * n_tiles, scale_words), dict(w_format=1, w_group=group, k_outer=0))

@@ -12,7 +12,7 @@ from weft.hw.config import Config
 from weft.hw.isa import disassemble
 from weft.lower.layout import Channels
 from weft.lower.traffic import compulsory_bytes
-from weft.lower.weights import FourBitWeights, four_bit_fits
+from weft.lower.weights import FourBitWeights, Piece, four_bit_fits
 from weft.weights import GroupedWeights
 
 SHAPES = {"4x4": (4, 4), "8x8": (8, 8), "16x16": (16, 16), "5x7": (5, 7), "12x4": (12, 4), "4x12": (4, 12), "8x12": (8, 12),
@@ -92,6 +92,14 @@ def test_pieces_of_k():
         products = [line for line in disassemble(lowered.image.code) if " MATMUL " in line]
         assert any("accumulate=1" in line for line in products)
         assert all("w_format=1" in line for line in products)
+
+
+def test_products_take_parts_of_a_piece():
+    piece = Piece(n0=2, base=100, panel_words=8, scales=50, scale_words=3, group=2)
+    run = piece.run(3, 5)
+    assert run.fields == dict(w_base=108, w_format=1, w_group=2, s_base=53) and run.words == [(108, 16), (53, 6)]
+    run = Piece(n0=2, base=100, panel_words=8).run(3, 5)
+    assert run.fields == dict(w_base=108) and run.words == [(108, 16)]
 
 
 def test_memory_of_weights():
