@@ -302,24 +302,23 @@ class Config:
         return cls.from_dict(values, source=str(path))
 
     def to_dict(self):
-        return dataclasses.asdict(self)
+        """Parameters by name; of the options those that are on, so that a new option changes nothing for who is without."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not False}
 
     @cached_property
     def name(self):
         """The name among the named configurations, or rows x cols; behind it the options that are on."""
-        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.type is bool}
+        options = {name: value for name, value in self.to_dict().items() if value is True}
         found = f"{self.rows}x{self.cols}"
         for name in NAMED:
-            if (Config.named(name).to_dict() | options) == self.to_dict():
+            if Config.named(name).to_dict() | options == self.to_dict():
                 found = name
-        return " ".join([found, *(name for name, on in options.items() if on)])
+        return " ".join([found, *options])
 
     @cached_property
     def fingerprint(self):
-        """32-bit identity of every parameter; the hardware reports it and a program is bound to it.
-
-        Options that are off do not count: hardware and programs stay the same when Weft gets a new one."""
-        text = json.dumps({name: value for name, value in self.to_dict().items() if value is not False}, sort_keys=True)
+        """32-bit identity of every parameter; the hardware reports it and a program is bound to it."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 

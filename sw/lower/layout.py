@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["ceil_div", "round_up", "Channels", "pack_rows", "unpack_rows", "pack_weights", "pack_four_bit", "pack_scales", "pack_records",
-           "pack_mask", "mask_row_words", "pack_table"]
+__all__ = ["ceil_div", "round_up", "Channels", "pack_rows", "unpack_rows", "pack_weights", "pack_four_bit",
+           "pack_scales", "pack_records", "pack_mask", "mask_row_words", "pack_table"]
 
 
 def ceil_div(a, b):
@@ -132,7 +132,10 @@ def _pack_nibbles(values):
 
 
 def pack_four_bit(config, values, inputs, outputs):
-    """4-bit weights ``values`` int8[N, K] in -8..7 as streamed tiles: uint8[n_tiles, k_tiles, four_bit_tile_words * word_bytes]."""
+    """4-bit weights ``values`` int8[N, K] in -8..7 as streamed tiles.
+
+    Returns uint8[n_tiles, k_tiles, four_bit_tile_words * word_bytes].
+    """
     c = config
     tiles = _tiles(c, values, inputs, outputs)
     rows = c.four_bit_tile_words * c.weight_rows_per_word * 2

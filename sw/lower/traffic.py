@@ -8,7 +8,8 @@ _BYTES = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "bool": 1 / 8}
 
 
 def compulsory_bytes(graph):
-    """Bytes that a run of a prepared graph must move: each weight once as it is stored, rows gathered, constant rows, inputs, results.
+    """Bytes that a run of a prepared graph must move: each weight once as it is stored, rows gathered, constant rows,
+    inputs, results.
 
     Padding does not count, and neither do multipliers and biases. Nor do caches, whose rows depend on the position.
     """

@@ -107,7 +107,8 @@ def test_all_scales_come_before_the_first_tile(build):
     """The weights of the second chunk may come later, its scales may not."""
     config = CONFIGS["4x4"]
     words = 2 * config.four_bit_tile_words
-    constants = [("weights", np.zeros(2 * words * 4, np.uint8)), ("scales", np.zeros(64, np.uint8)), ("a", np.zeros(64, np.uint8))]
+    constants = [("weights", np.zeros(2 * words * 4, np.uint8)), ("scales", np.zeros(64, np.uint8)),
+                 ("a", np.zeros(64, np.uint8))]
     for late in ("weights", "scales"):
         b = build(constants, [("out", "output", 64)], config)
         b.load("a", A, 8).add("BARRIER")
@@ -118,8 +119,8 @@ def test_all_scales_come_before_the_first_tile(build):
             b.load("scales", SCALES, 1, signal=1)
             b.load("scales", SCALES + 1, 1)
         b.load("weights", WEIGHTS + words, words, offset=4 * words, signal=1)
-        b.add("MATMUL", rows=1, k_tiles=2, n_tiles=2, acc_stride=1, a_panel_stride=1, w_base=WEIGHTS, chunk_tiles=2, w_wait=1, w_format=1,
-              w_group=1, s_base=SCALES)
+        b.add("MATMUL", rows=1, k_tiles=2, n_tiles=2, acc_stride=1, a_panel_stride=1, w_base=WEIGHTS, chunk_tiles=2, w_wait=1,
+              w_format=1, w_group=1, s_base=SCALES)
         b.add("BARRIER")
         if late == "weights":
             GoldenMachine(b.image()).run({})
