@@ -5,7 +5,7 @@ import numpy as np
 __all__ = ["own_texts", "shakespeare_program"]
 
 #: Texts that the model writes for its own calibration.
-_TEXTS = 16
+_TEXTS = 64
 
 
 def shakespeare_program(config, max_length=256, progress=None):

@@ -17,8 +17,8 @@ def _suffix(form):
 
 
 class _Build:
-    def __init__(self, graph, plan, key_block):
-        self.graph, self.plan = graph, plan
+    def __init__(self, graph, plan, key_block, added):
+        self.graph, self.plan, self.added = graph, plan, added
         self.out = qg.QGraph(key_block=key_block)
         self.names = {}     # (float tensor, form) -> quantized tensor
         self.bindings = []
@@ -40,7 +40,7 @@ class _Build:
         """Declare the quantized tensor that holds ``form`` of float tensor ``name``."""
         shape = self.graph.tensors[name]
         q = self.tensor(name + _suffix(form), shape.rows, shape.features, self.plan.target(name, form),
-                        self.current.origin, name)
+                        self.current.origin, "" if name in self.added else name)
         self.names[name, form] = q
         return q
 
@@ -271,7 +271,10 @@ def _plain(dtype):
     return _Index(np.ones(1), 0, dtype)
 
 
-def build(graph, plan, key_block):
-    """``(QGraph, bindings)``: the quantized graph, and what the host puts into each of its inputs."""
-    builder = _Build(graph, plan, key_block)
+def build(graph, plan, key_block, added=frozenset()):
+    """``(QGraph, bindings)``: the quantized graph, and what the host puts into each of its inputs.
+
+    ``added``: tensors of the float graph that the model does not have.
+    """
+    builder = _Build(graph, plan, key_block, added)
     return builder.run(), builder.bindings

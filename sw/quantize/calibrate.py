@@ -15,12 +15,13 @@ __all__ = ["Observed", "calibrate", "float_inputs", "valid_rows"]
 class Observed:
     """What calibration saw of one tensor: per-feature extremes over all valid rows, and sample rows.
 
-    ``low``, ``high`` float64[features]; ``rows`` float32[samples, features].
+    ``low``, ``high`` float64[features]; ``rows`` float32[samples, features]; ``count``: how many rows there were.
     """
 
     low: np.ndarray
     high: np.ndarray
     rows: np.ndarray
+    count: int
 
     @property
     def peak(self):
@@ -29,12 +30,17 @@ class Observed:
 
     def part(self, features):
         """The same for some of the features."""
-        return Observed(self.low[features], self.high[features], self.rows[:, features])
+        return Observed(self.low[features], self.high[features], self.rows[:, features], self.count)
+
+    def turned(self, sign):
+        """The same with the features' values times ``sign`` float64[features], each 1 or -1."""
+        low, high = np.minimum(self.low * sign, self.high * sign), np.maximum(self.low * sign, self.high * sign)
+        return Observed(low, high, self.rows * sign.astype(np.float32), self.count)
 
     def shared(self, block):
         """The same with the extremes of ``block`` neighbouring features for each of them."""
         low, high = self.low.reshape(-1, block).min(1), self.high.reshape(-1, block).max(1)
-        return Observed(low.repeat(block), high.repeat(block), self.rows)
+        return Observed(low.repeat(block), high.repeat(block), self.rows, self.count)
 
 
 def float_inputs(graph, program, args, kwargs):
@@ -65,7 +71,7 @@ def valid_rows(graph, feeds):
 
 def _observe_batch(graph, program, args, kwargs, tokens, share, generator, seen):
     """Run one batch and merge its extremes and ``share`` sample rows of each tensor into ``seen``."""
-    low, high, rows = seen
+    low, high, rows, counts = seen
     feeds = float_inputs(graph, program, args, kwargs)
     valid, picks = valid_rows(graph, feeds), {}
     if tokens is not None:
@@ -83,6 +89,7 @@ def _observe_batch(graph, program, args, kwargs, tokens, share, generator, seen)
         kept, sample = picks[count]
         rows.setdefault(op.out, []).append(value[sample])
         value = value[kept] if len(kept) < count else value
+        counts[op.out] = counts.get(op.out, 0) + len(value)
         least, most = value.min(0).astype(np.float64), value.max(0).astype(np.float64)
         if not (np.isfinite(least).all() and np.isfinite(most).all()):
             raise CompileError(f"the model computes NaN or infinite values on a calibration batch, at {op.origin}")
@@ -103,8 +110,8 @@ def calibrate(graph, program, batches, samples=1024, tokens=None):
         raise CompileError("calibration needs at least one batch of (args, kwargs)")
     generator = np.random.default_rng(0)
     share = -(-samples // len(batches))
-    low, high, rows = {}, {}, {}
+    low, high, rows, counts = {}, {}, {}, {}
     for (args, kwargs), count in zip(batches, tokens or [None] * len(batches), strict=True):
-        _observe_batch(graph, program, args, kwargs or {}, count, share, generator, (low, high, rows))
+        _observe_batch(graph, program, args, kwargs or {}, count, share, generator, (low, high, rows, counts))
     # Rows are taken out as they are joined: logits of a large vocabulary would otherwise be there twice.
-    return {name: Observed(low[name], high[name], np.concatenate(rows.pop(name))[:samples]) for name in low}
+    return {name: Observed(low[name], high[name], np.concatenate(rows.pop(name))[:samples], counts[name]) for name in low}

@@ -8,6 +8,7 @@ import torch
 from weft.hw.errors import CompileError
 from weft.quantize.build import build
 from weft.quantize.calibrate import calibrate
+from weft.quantize.gates import split_gates
 from weft.quantize.host import HostProgram
 from weft.quantize.options import QuantOptions
 from weft.quantize.padding import find_padding, token_axes
@@ -114,11 +115,12 @@ def quantize(float_graph, calibration, options=None, key_block=64, wide_block=0,
     layer_options(float_graph, options)     # a pattern that matches nothing is refused before the work
     if key_block < 1:
         raise CompileError(f"the attention block width must be positive, not {key_block}")
+    added = split_gates(float_graph)
     program = host_program(float_graph)
     with _threads(float_graph):
         observed = calibrate(float_graph, program, calibration, options.samples, tokens)
         plan = Plan(float_graph, observed, options, wide_block)
-        qgraph, program.bindings = build(float_graph, plan, key_block)
+        qgraph, program.bindings = build(float_graph, plan, key_block, added)
     _describe_outputs(program, float_graph, qgraph)
     _keep_needed(program)
     qgraph.host = program

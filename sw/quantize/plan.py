@@ -15,7 +15,7 @@ from weft.frontend import graph as fg
 from weft.hw.errors import CompileError
 from weft.quantize.attention import score_scales, value_scales
 from weft.quantize.outliers import sort_neurons
-from weft.quantize.search import migrated_scale, table_for
+from weft.quantize.search import migrated_scale, one_sided, table_for
 
 __all__ = ["Form", "Plan", "layer_options"]
 
@@ -254,6 +254,10 @@ class Plan:
         weights = [layer.weight.numpy() for layer in layers]
         block = _circulant(layers)
         block = block if len(seen.peak) % block == 0 else len(seen.peak)
+        if isinstance(op, fg.FMultiply) and weights and block == 1 and options.migration:
+            sign, zero = one_sided(seen, weights)
+            scale = migrated_scale(seen.turned(sign), [w * sign for w in weights], options, -128 - zero, 127 - zero)
+            return Form(scale * sign, zero, "int8")
         low, high, kind = (0, 255, "uint8") if isinstance(op, fg.FUnary) else (-127, 127, "int8")
         return Form(_shared(migrated_scale(seen.shared(block), weights, options, low, high), block), 0, kind)
 

@@ -7,7 +7,7 @@ import torch
 
 from weft.hw.errors import CompileError
 
-__all__ = ["Table", "fit_range", "migrated_scale", "rounded", "table_for"]
+__all__ = ["Table", "fit_range", "migrated_scale", "one_sided", "rounded", "table_for"]
 
 
 def rounded(x, scale, low=-127, high=127):
@@ -35,10 +35,12 @@ def migrated_scale(observed, weights, options, low=-127, high=127):
 
     Outlier features get a larger scale, which the weights absorb (SmoothQuant): feature c is divided by
     ``peak[c]**a / max|W[:, c]|**(1-a)``. ``options`` (`weft.quantize.options.LayerOptions`) say how exponent and range are
-    chosen; errors are those of the layers' outputs on the sample rows, their weights quantized as well.
+    chosen; errors are those of the layers' outputs on the sample rows, their weights quantized as well. ``low``, ``high``:
+    the integers' limits, zero point subtracted.
     """
     x = observed.rows[:384].astype(np.float32)
-    peak = np.maximum(observed.peak, max(observed.peak.max(initial=0), 1e-12) * 1e-4)
+    reached = np.maximum(observed.high, observed.low * (high / low)) if low else observed.peak
+    peak = np.maximum(reached, max(reached.max(initial=0), 1e-12) * 1e-4)
     stacked = np.concatenate([np.asarray(w, np.float32) for w in weights]) if weights else None
     if stacked is None or not len(x):
         return np.full(len(peak), peak.max(initial=1e-12) / high)
@@ -48,18 +50,41 @@ def migrated_scale(observed, weights, options, low=-127, high=127):
     reach = np.abs(stacked).max(0)
     reach = np.maximum(reach, max(reach.max(), 1e-12) * 1e-4)
 
+    heard = power @ stacked.astype(np.float64) ** 2         # how much an error of each feature counts
+
     def attempt(strength, share):
         factor = np.ones_like(peak) if strength is None else peak**strength / reach ** (1 - strength)
         most = (peak / factor).max() * share if share is not None else \
-            max(np.percentile(np.abs(observed.rows) / factor, options.percentile), 1e-12)
+            max(np.percentile(np.maximum(observed.rows, observed.rows * (high / low) if low else 0) / factor,
+                              options.percentile), 1e-12)
         scale = factor * (most / high)
         absorbed = stacked * scale.astype(np.float32)
         step = np.maximum(np.abs(absorbed).max(1, keepdims=True), 1e-30) / 127
         quantized = np.clip(np.floor(x / scale.astype(np.float32) + 0.5), low, high)
         got = quantized @ (np.floor(absorbed / step + 0.5) * step).T
-        return float((((got - wanted) ** 2).mean(0) * power).sum()), scale
+        error = float((((got - wanted) ** 2).mean(0) * power).sum())
+        # The sample rows hardly ever hold a feature's largest value, whose clipping may outweigh all the rest.
+        cut = np.maximum(peak - high * scale, 0)
+        return error + float((heard * cut**2).sum()) / observed.count, scale
 
     return fit_range(options, options.strengths, attempt)
+
+
+def one_sided(observed, weights):
+    """``(sign float64[K], zero)``: the sign that turns each feature's larger side up, and the int8 zero point for them.
+
+    Products of a gate and a value reach far on one side only, a different one for each feature. With all larger sides
+    up and the zero point below the middle, both sides use their integers. The zero point is the one with the least
+    rounding noise in the outputs of ``weights`` (list of float[N, K]) where every feature has its own scale.
+    """
+    sign = np.where(observed.high >= -observed.low, 1.0, -1.0)
+    large, small = observed.peak, np.maximum(0, np.minimum(observed.high, -observed.low))
+    heard = sum((np.asarray(w, np.float64) ** 2).sum(0) for w in weights)
+
+    def noise(zero):
+        return float((heard * np.maximum(large / (127 - zero), small / (128 + zero)) ** 2).sum())
+
+    return sign, min(range(0, -113, -8), key=noise)
 
 
 @dataclass
