@@ -17,21 +17,22 @@ class Tuning:
     ``product_cycles``: tensor cycles that one product should take at least, so that the vector engine's start-up hides;
     ``products``: products that a layer is cut into at least where that keeps them longer, as the last one's results come
     late; ``strips``: strips of rows in which a norm, and the products around it, take their rows; ``edge_rows``: rows of the
-    products with which a layer begins that reads what the host wrote, and one ends that writes what the host reads, 0 for
-    all; ``edges``: such layers have strips as well."""
+    products with which a layer begins that reads what the host wrote, 0 for all; ``end_rows``: rows of the last product of one
+    that writes what the host reads, 0 for all; ``edges``: such layers have strips as well."""
     first_panels: int = 4
     product_cycles: int = 512
     products: int = 64
     strips: int = 2
     edge_rows: int = 0
+    end_rows: int = 0
     edges: bool = False
 
 
 #: Small pieces throughout.
-_FINE = Tuning(first_panels=1, product_cycles=128, edge_rows=16)
+_FINE = Tuning(first_panels=1, product_cycles=128, edge_rows=16, end_rows=16)
 #: What to try, one field after the other.
 _ALTERNATIVES = {"first_panels": (1, 2, 4), "product_cycles": (128, 256, 512), "products": (32, 128), "strips": (3, 4),
-                 "edge_rows": (0, 8, 16, 32), "edges": (True,)}
+                 "edge_rows": (0, 8, 16, 32), "end_rows": (0, 8), "edges": (True,)}
 
 
 def predicted_cycles(config, items, registers=None):
@@ -42,14 +43,14 @@ def predicted_cycles(config, items, registers=None):
 
 
 def best(attempt):
-    """The least of what ``attempt(tuning) -> (cycles, instructions, result)`` makes; ``result``.
+    """The least of what ``attempt(tuning) -> (cycles, instructions, result)`` makes, by cycles, then instructions; ``result``.
 
     Begins with fine or coarse pieces and keeps every single change that is better, as long as all trials together have no
     more than `_TRIAL_INSTRUCTIONS`.
     """
     tuning = _FINE
-    cycles, instructions, result = attempt(tuning)
-    spent = instructions
+    *least, result = attempt(tuning)
+    spent = instructions = least[1]
     for field in [None, *_ALTERNATIVES]:
         for value in _ALTERNATIVES.get(field, (None,)):
             trial = Tuning() if field is None else replace(tuning, **{field: value})
@@ -57,8 +58,8 @@ def best(attempt):
                 continue
             if field is not None and spent + instructions > _TRIAL_INSTRUCTIONS:
                 return result
-            fewer, instructions, other = attempt(trial)
+            cycles, instructions, other = attempt(trial)
             spent += instructions
-            if fewer < cycles:
-                tuning, cycles, result = trial, fewer, other
+            if [cycles, instructions] < least:
+                tuning, least, result = trial, [cycles, instructions], other
     return result

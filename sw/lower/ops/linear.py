@@ -26,6 +26,21 @@ def _halvings(number):
         number //= 2
 
 
+def _shrinking(rows, last, granule):
+    """``rows`` cut so that the last piece has ``last`` and each one before it half as many again, in whole granules."""
+    stops, size = [rows], max(last, granule)
+    while stops[0] > 2 * size:
+        stops.insert(0, stops[0] - size)
+        size = round_up(size * 4 // 3 + 1, granule)
+    return list(itertools.pairwise([0, *stops]))
+
+
+def _growing(rows, first):
+    """``rows`` cut into a piece of ``first`` and others twice as long, but none shorter at the end."""
+    stops = [0, *range(first, rows - 2 * first + 1, 2 * first)]
+    return list(itertools.pairwise([*stops, rows]))
+
+
 def lower_linear(ctx, op):
     """``rescale(x @ weight.T)``, with table or residual, for row blocks that fit scratchpad and accumulators."""
     _Linear(ctx, op).run()
@@ -142,10 +157,19 @@ class _Linear:
             self.widest = max(1, min(self.widest, free // (line * self.block_rows)))
         return min(group, self.widest, self.out.panels)
 
+    def _edge(self, name, rows):
+        """``rows`` of the products with which a layer begins or ends whose tensor ``name`` the host knows; 0: all."""
+        return rows // self.ctx.granule * self.ctx.granule if self.whole_k and name in self.ctx.edges else 0
+
     @property
-    def edge_rows(self):
-        """Rows of the products with which a layer begins and ends, 0: all."""
-        return self.ctx.tuning.edge_rows // self.ctx.granule * self.ctx.granule if self.whole_k else 0
+    def begin_rows(self):
+        """Rows of the first product of a layer whose operand the host writes, 0: all."""
+        return self._edge(self.op.x, self.ctx.tuning.edge_rows)
+
+    @property
+    def end_rows(self):
+        """Rows of the last product of a layer whose results the host reads, 0: all."""
+        return self._edge(self.op.out, self.ctx.tuning.end_rows)
 
     @property
     def strip(self):
@@ -181,8 +205,11 @@ class _Linear:
         wide = min(max(self.group, ceil_div(4, c.tiles_per_panel)), panels, self.widest,
                    max(1, c.accumulator_words // (2 * self.sub_rows * c.tiles_per_panel)),
                    max(1, self.ctx.weight_ring.words // 8 // self.panel_words))
+        if self.begin_rows:
+            # The array waits for the weights of all of them, and works on them while the next operand panel comes.
+            wide = min(wide, max(ceil_div(2, c.tiles_per_panel), 8 * c.rows // (self.sub_rows * c.tiles_per_panel)))
         wide = self.head or wide
-        if self.edge_rows and self.op.out in self.ctx.edges and panels > 1:
+        if self.end_rows and panels > 1:
             wide = min(wide, ceil_div(panels, 2))
         end = max(wide, panels - self.tail)
         return self._cuts([(0, wide), *((wide + n0, wide + n1) for n0, n1 in split(end - wide, self.group))])
@@ -210,49 +237,57 @@ class _Linear:
         tiles = (n1 - n0) * c.tiles_per_panel
         for s0, s1 in sub_blocks:
             s0, s1 = r0 + s0, r0 + s1
-            acc = ctx.accumulators.alloc(tiles * (s1 - s0), align=1)
-            if acc is None:
-                raise CompileError(f"{op.origin}: {tiles * (s1 - s0)} accumulator words are not free")
+            ends = self._ends(s0, s1, n0, n1)
+            # Rows that end one by one have sums in banks of their own: the array works in one, the vector engine in another.
+            sums = {rows: self._sums(tiles * (rows[1] - rows[0])) for rows in ends or [(s0, s1)]}
             for number, (k0, k1) in enumerate(pieces):
-                parts = self._parts(s0, s1, n0, n1, number == 0, number == len(pieces) - 1)
-                weights = held[number] if held else None
-                operand = a
-                if a is None:
-                    operand = ctx.open(self.x, s0, s1, k0, k1)
-                for part in parts:
-                    p0, p1, m0, m1 = part
-                    # Of a piece that is cut, every part loads what the ones before did not.
-                    if weights is None or (len(parts) > 1 and not held and m0 == s0):
-                        weights = ctx.weights(op, self.x.channels, self.out.channels, p0, p1, k0, k1)
-                    if p0 == n0:
-                        if a is None:
-                            ctx.fetch(self.x, operand, m0, m1, k0, k1)
-                        elif k1 > fetched:
-                            # Later strips read the same pieces, so they come for all rows.
-                            ctx.fetch(self.x, a, m0, r1 if m1 == s1 else m1, k0, k1)
-                            if m1 == s1:
-                                fetched = k1
-                    place = acc + (p0 - n0) * c.tiles_per_panel * (s1 - s0) + m0 - s0
-                    ctx.builder.matmul(operand, m0, m1 - m0, k0, (k1 - k0) * c.k_tiles_per_panel,
-                                       (p1 - p0) * c.tiles_per_panel, place, weights.run(p0, p1), accumulate=number > 0,
-                                       unsigned=self.x.dtype == "uint8", stride=s1 - s0)
+                operand = ctx.open(self.x, s0, s1, k0, k1) if a is None else a
+                weights = held[number] if held else ctx.weights(op, self.x.channels, self.out.channels, n0, n1, k0, k1)
+                for m0, m1 in ends or self._begins(r0, s0, s1, n0, number):
+                    if a is None:
+                        ctx.fetch(self.x, operand, m0, m1, k0, k1)
+                    elif k1 > fetched:
+                        # Later strips read the same pieces, so they come for all rows.
+                        ctx.fetch(self.x, a, m0, r1 if m1 == s1 else m1, k0, k1)
+                        if m1 == s1:
+                            fetched = k1
+                    b0, b1 = (m0, m1) if ends else (s0, s1)
+                    place = sums[b0, b1] + m0 - b0
+                    ctx.builder.matmul(operand, m0, m1 - m0, k0, (k1 - k0) * c.k_tiles_per_panel, tiles, place,
+                                       weights.run(n0, n1), accumulate=number > 0,
+                                       unsigned=self.x.dtype == "uint8", stride=b1 - b0)
                     if number == len(pieces) - 1:
-                        drain.take(*part, place, s1 - s0)
+                        drain.take(m0, m1, place, b1 - b0)
                 if a is None:
                     ctx.release(operand)
-            ctx.accumulators.free(acc)
+            for place in sums.values():
+                ctx.accumulators.free(place)
         drain.finish()
         return fetched
 
-    def _parts(self, s0, s1, n0, n1, first, last):
-        """The product of a piece of K as ``(first panel, end, first row, end)`` parts: one, but a layer that begins with what
-        the host wrote begins with a few rows of its first panel, and one whose results the host reads ends with few."""
-        size = self.edge_rows
-        if size and first and n0 == 0 and self.op.x in self.ctx.edges or size and last and n1 - n0 == 1 and \
-                n1 == self.out.panels and self.op.out in self.ctx.edges:
-            parts = [(n0, n0 + 1, s0 + m0, s0 + m1) for m0, m1 in split(s1 - s0, size)]
-            return [*parts, (n0 + 1, n1, s0, s1)] if n1 - n0 > 1 else parts
-        return [(n0, n1, s0, s1)]
+    def _sums(self, words):
+        """First of ``words`` accumulator words."""
+        place = self.ctx.accumulators.alloc(words, align=1)
+        if place is None:
+            raise CompileError(f"{self.op.origin}: {words} accumulator words are not free")
+        return place
+
+    def _begins(self, r0, s0, s1, n0, number):
+        """Rows ``s0..s1`` in the pieces in which the product with K piece ``number`` takes them: one, but in the first
+        panels of a layer that begins with what the host wrote, the array works on the operand while it comes."""
+        if not self.begin_rows or n0 or s0 > r0:
+            return [(s0, s1)]
+        if number == 0:
+            return [(s0 + m0, s0 + m1) for m0, m1 in _growing(s1 - s0, self.begin_rows)]
+        # While the first half is multiplied by several panels the other one comes.
+        return [(s0 + m0, s0 + m1) for m0, m1 in split(s1 - s0, round_up(ceil_div(s1 - s0, 2), self.ctx.granule))]
+
+    def _ends(self, s0, s1, n0, n1):
+        """Rows ``s0..s1`` in the pieces in which the last panel of a layer whose results the host reads is computed: ever
+        shorter ones, so that little is left to do behind the last product; empty elsewhere."""
+        if not self.end_rows or n1 - n0 > 1 or n1 < self.out.panels:
+            return []
+        return [(s0 + m0, s0 + m1) for m0, m1 in _shrinking(s1 - s0, self.end_rows, self.ctx.granule)]
 
     def params(self, n0, n1):
         """First word of the records of N panels ``n0..n1``; loads some more with them."""
@@ -285,8 +320,8 @@ class _Drain:
         self.params = self.residual = self.view = None
         self.stored = False
 
-    def take(self, p0, p1, m0, m1, place, stride):
-        """Panels ``p0..p1`` of rows ``m0..m1``, complete from accumulator word ``place`` on, N tiles ``stride`` words apart."""
+    def take(self, m0, m1, place, stride):
+        """Rows ``m0..m1``, complete from accumulator word ``place`` on, N tiles ``stride`` words apart."""
         linear, ctx = self.linear, self.linear.ctx
         r0, r1, n0, n1 = self.where
         if self.view is None:
@@ -295,12 +330,11 @@ class _Drain:
             if linear.residual is not None:
                 self.residual = ctx.read(linear.residual, r0, r1, n0, n1)
             self.view = ctx.open(linear.out, r0, r1, n0, n1)
-        per_panel = ctx.config.param_tile_words * ctx.config.tiles_per_panel
-        ctx.builder.requant(place, 0, 0, self.view, m0, p0, m1 - m0, p1 - p0, self.params + (p0 - n0) * per_panel,
-                            residual=self.residual, res_row=m0, res_panel=p0, stride=stride,
+        ctx.builder.requant(place, 0, 0, self.view, m0, n0, m1 - m0, n1 - n0, self.params,
+                            residual=self.residual, res_row=m0, res_panel=n0, stride=stride,
                             table_slot=linear.wide_slot if n0 < linear.wide else linear.slot)
-        if m1 - m0 < r1 - r0 and p1 - p0 == n1 - n0 and linear.edge_rows and n1 == linear.out.panels:
-            ctx.commit(linear.out, self.view, m0, m1, p0, p1)
+        if m1 - m0 < r1 - r0 and linear.end_rows and n1 == linear.out.panels:
+            ctx.commit(linear.out, self.view, m0, m1, n0, n1)
             self.stored = True
 
     def finish(self):
