@@ -18,7 +18,8 @@ class Tuning:
     ``products``: products that a layer is cut into at least where that keeps them longer, as the last one's results come
     late; ``strips``: strips of rows in which a norm, and the products around it, take their rows; ``edge_rows``: rows of the
     products with which a layer begins that reads what the host wrote, 0 for all; ``end_rows``: rows of the last product of one
-    that writes what the host reads, 0 for all; ``edges``: such layers have strips as well."""
+    that writes what the host reads, 0 for all; ``edges``: such layers have strips as well; ``query_rows``: most queries of a
+    strip of attention, 0 for as many as fit, or the best number for a causal one."""
     first_panels: int = 4
     product_cycles: int = 512
     products: int = 64
@@ -26,13 +27,14 @@ class Tuning:
     edge_rows: int = 0
     end_rows: int = 0
     edges: bool = False
+    query_rows: int = 0
 
 
 #: Small pieces throughout.
 _FINE = Tuning(first_panels=1, product_cycles=128, edge_rows=16, end_rows=16)
 #: What to try, one field after the other.
 _ALTERNATIVES = {"first_panels": (1, 2, 4), "product_cycles": (128, 256, 512), "products": (32, 128), "strips": (3, 4),
-                 "edge_rows": (0, 8, 16, 32), "end_rows": (0, 8), "edges": (True,)}
+                 "edge_rows": (0, 8, 16, 32), "end_rows": (0, 8), "edges": (True,), "query_rows": (16, 32, 64, 128)}
 
 
 def predicted_cycles(config, items, registers=None):

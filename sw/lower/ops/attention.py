@@ -104,6 +104,8 @@ class AttentionLowering:
         if not fitting:
             raise OutOfScratchpad(self.op.out)
         limit = -min(fitting)[1]
+        if ctx.tuning.query_rows:
+            return min(limit, round_up(ctx.tuning.query_rows, g))
         if self.op.causal:
             unit = round_up(c.rows, g)
             return min((size for size in (*range(unit, limit, unit), limit)), key=self._causal_cost)

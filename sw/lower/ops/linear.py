@@ -27,7 +27,8 @@ def _halvings(number):
 
 
 def _shrinking(rows, last, granule):
-    """``rows`` cut so that the last piece has ``last`` and each one before it half as many again, in whole granules."""
+    """``rows`` cut so that the last piece has ``last`` and each one before it a third more, in whole granules: so
+    that the vector engine is done with one when the array is with the next."""
     stops, size = [rows], max(last, granule)
     while stops[0] > 2 * size:
         stops.insert(0, stops[0] - size)

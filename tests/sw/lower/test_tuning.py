@@ -5,30 +5,34 @@ from lowering_graphs import GraphMaker, golden_outputs, random_inputs
 
 from weft.hw.config import Config
 from weft.lower import lowering
+from weft.lower.ops.linear import _growing, _shrinking
 from weft.lower.tuning import Tuning, best
 
-TUNINGS = [Tuning(), Tuning(first_panels=1, product_cycles=64, edge_rows=8), Tuning(edge_rows=16, strips=3),
+TUNINGS = [Tuning(), Tuning(first_panels=1, product_cycles=64, edge_rows=8, end_rows=8),
+           Tuning(edge_rows=16, strips=3, query_rows=8), Tuning(end_rows=4, query_rows=16),
            Tuning(first_panels=2, products=16, strips=4, edge_rows=8, edges=True), Tuning(strips=1)]
 
 
-def graph():
+def graph(config):
     m = GraphMaker(3)
     x = m.input(34, 40)
     y = m.linear(x, 24, "int16")
     small, wide = m.norm(y)
     z = m.linear(m.linear(small, 50, table=True), 24, "int16", residual=wide)
-    return m.output(m.linear(m.norm(z, two=False), 30))
+    a = m.attention(*(m.linear(x, 16) for _ in range(3)), heads=2, causal=True,
+                    block=config.key_block)
+    return m.output(m.linear(m.norm(z, two=False), 30), m.linear(a, 10), m.linear(x, 20))
 
 
 @pytest.mark.parametrize("shape", [dict(rows=4, cols=4), dict(rows=5, cols=7), dict(rows=8, cols=4, data_bytes=16),
                                    dict(rows=16, cols=16)])
 def test_every_tuning_computes_the_same(monkeypatch, shape):
     config, programs = Config(**shape), set()
-    inputs = random_inputs(graph())
+    inputs = random_inputs(graph(config))
     wanted = None
     for tuning in TUNINGS:
         monkeypatch.setattr(lowering, "best", lambda attempt, tuning=tuning: attempt(tuning)[2])
-        lowered = lowering.lower(graph(), config)
+        lowered = lowering.lower(graph(config), config)
         programs.add(lowered.image.code.tobytes())
         found = {name: values.tolist() for name, values in golden_outputs(lowered, inputs).items()}
         assert wanted is None or found == wanted
@@ -43,7 +47,7 @@ def test_the_least_is_taken_and_trials_end():
         tried.append(tuning)
         return abs(tuning.strips - 3) + tuning.first_panels, 10, tuning
 
-    assert best(attempt) == Tuning(first_panels=1, product_cycles=128, strips=3, edge_rows=16)
+    assert best(attempt) == Tuning(first_panels=1, product_cycles=128, strips=3, edge_rows=16, end_rows=16)
     assert len(tried) == len(set(tried)) > 8
     tried.clear()
 
@@ -53,3 +57,19 @@ def test_the_least_is_taken_and_trials_end():
 
     best(large)
     assert len(tried) == 2
+
+
+def test_of_equal_cycles_the_fewer_instructions_are_taken():
+    def attempt(tuning):
+        return 1, 10 + abs(tuning.end_rows - 8), tuning
+
+    assert best(attempt).end_rows == 8
+
+
+@pytest.mark.parametrize("rows, last", [(64, 8), (62, 8), (10, 8), (8, 8), (6, 8), (500, 16)])
+def test_pieces_of_rows_cover_them(rows, last):
+    for granule in (1, 2):
+        for pieces in (_shrinking(rows, last, granule), _growing(rows, last)):
+            assert [start for start, _ in pieces] + [rows] == [0] + [stop for _, stop in pieces]
+            assert all(start < stop for start, stop in pieces)
+        assert all((rows - start) % granule == 0 for start, _ in _shrinking(rows, last, granule)[1:])

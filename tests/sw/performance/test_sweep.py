@@ -28,7 +28,7 @@ SWEEPS = {
     "GEMM 128x256x256": ("gemm", [(128, 192, 256)]),
     "attention, 12 heads, 512 tokens, d = 64": ("attention", [(2, 384, 64)]),
     "causal attention, 12 heads, 512 tokens, d = 64": ("causal", [(2, 384, 64)]),
-    "attention, 12 heads, 128 tokens, d = 32": ("attention", [(12, 128, 32), (8, 128, 64)]),
+    "attention, 12 heads, 128 tokens, d = 32": ("attention", [(12, 128, 32), (12, 160, 32), (8, 128, 64)]),
 }
 CASES = [(row, kind, shape, name) for (row, (kind, shapes)), name in itertools.product(SWEEPS.items(), CONFIGS)
          for shape in shapes]
