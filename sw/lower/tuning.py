@@ -19,7 +19,8 @@ class Tuning:
     late; ``strips``: strips of rows in which a norm, and the products around it, take their rows; ``edge_rows``: rows of the
     products with which a layer begins that reads what the host wrote, 0 for all; ``end_rows``: rows of the last product of one
     that writes what the host reads, 0 for all; ``edges``: such layers have strips as well; ``query_rows``: most queries of a
-    strip of attention, 0 for as many as fit, or the best number for a causal one."""
+    strip of attention (but twice the array's rows and columns at least), 0 for as many as fit, or what seems best for a causal
+    one."""
     first_panels: int = 4
     product_cycles: int = 512
     products: int = 64
@@ -34,7 +35,7 @@ class Tuning:
 _FINE = Tuning(first_panels=1, product_cycles=128, edge_rows=16, end_rows=16)
 #: What to try, one field after the other.
 _ALTERNATIVES = {"first_panels": (1, 2, 4), "product_cycles": (128, 256, 512), "products": (32, 128), "strips": (3, 4),
-                 "edge_rows": (0, 8, 16, 32), "end_rows": (0, 8), "edges": (True,), "query_rows": (16, 32, 64, 128)}
+                 "edge_rows": (0, 8, 16, 32), "end_rows": (0, 8), "edges": (True,), "query_rows": (32, 64, 128)}
 
 
 def predicted_cycles(config, items, registers=None):

@@ -105,7 +105,8 @@ class AttentionLowering:
             raise OutOfScratchpad(self.op.out)
         limit = -min(fitting)[1]
         if ctx.tuning.query_rows:
-            return min(limit, round_up(ctx.tuning.query_rows, g))
+            # Array and vector engine meet in the accumulators' banks where products are shorter.
+            return min(limit, round_up(max(ctx.tuning.query_rows, 2 * c.rows, 2 * c.cols), g))
         if self.op.causal:
             unit = round_up(c.rows, g)
             return min((size for size in (*range(unit, limit, unit), limit)), key=self._causal_cost)
