@@ -15,6 +15,8 @@ __all__ = ["lower_linear"]
 #: Bus cycles that a layer's own weights and operand cost where a second layer's, spills and records need the bus, too.
 _BUS_SHARE = 1.15
 
+#: K pieces with which a layer begins until the bus is ahead of the array.
+_BEGIN_PIECES = 4
 #: N panels whose records are loaded together.
 _RECORD_PANELS = 8
 
@@ -276,7 +278,7 @@ class _Linear:
     def _begins(self, r0, s0, s1, n0, number):
         """Rows ``s0..s1`` in the pieces in which the product with K piece ``number`` takes them: one, but in the first
         panels of a layer that begins with what the host wrote, the array works on the operand while it comes."""
-        if not self.begin_rows or n0 or s0 > r0:
+        if not self.begin_rows or n0 or s0 > r0 or number >= _BEGIN_PIECES:
             return [(s0, s1)]
         if number == 0:
             return [(s0 + m0, s0 + m1) for m0, m1 in _growing(s1 - s0, self.begin_rows)]
