@@ -115,9 +115,34 @@ def _cut(address, beats, size):
 class _Front:
     """What load and store engine have in common: an instruction at a time, runs that follow each other joined."""
 
-    def __init__(self, config, tokens):
-        self.config, self.tokens = config, tokens
+    def __init__(self, config, tokens, port):
+        self.config, self.tokens, self.port = config, tokens, port
         self.free = 0               # takes the next instruction
+        self.done = 0               # everything written, or acknowledged
+
+    def finished(self, end):
+        """Cycle in which a run is done whose beats on the bus end in cycle ``end``: each engine's own."""
+        return end
+
+    def sync(self, fields, taken):
+        """Executes a SYNC that left the queue in cycle ``taken``."""
+        cycle = self.tokens.wait(fields["wait"], taken + 2, fields["wait_count"])
+        self.free = cycle + 2
+        self.tokens.signal(fields["signal"], max(cycle + 2, self.done), fields["signal_count"])
+
+    def copy(self, fields, taken):
+        """Executes a LOAD or STORE that left the queue in cycle ``taken``."""
+        cycle = taken + _TO_TOKEN
+        runs, beats, stride = self.segments(fields)
+        for outer in range(fields["outer_count"]):
+            if outer == 0 or fields["wait_each"]:
+                cycle = self.tokens.wait(fields["wait"], cycle)
+            address = fields["dram_addr"] + outer * fields["outer_dram_stride"]
+            cycle, end = self.port.run(cycle + 1, runs, address, beats, stride, self.config.data_bytes)
+            self.done = self.finished(end)
+            if fields["signal_each"] or outer == fields["outer_count"] - 1:
+                self.tokens.signal(fields["signal"], self.done)
+        self.free = cycle + 1
 
     def segments(self, fields):
         """``(segments, beats of each, byte stride)`` of one outer iteration."""
@@ -132,19 +157,18 @@ class LoadEngine(_Front):
     """LOAD, INDEX, GATHER and LOAD_SYNC."""
 
     def __init__(self, config, tokens, port):
-        super().__init__(config, tokens)
-        self.port = port
-        self.done = 0               # everything written
+        super().__init__(config, tokens, port)
         self._index = 0
+
+    def finished(self, end):
+        return end + _WRITTEN
 
     def take(self, name, fields, offered):
         """Executes an instruction that is in the queue from cycle ``offered`` on: cycle in which it leaves it."""
         taken = max(offered, self.free)
         c, size = self.config, self.config.data_bytes
         if name == "LOAD_SYNC":
-            cycle = self.tokens.wait(fields["wait"], taken + 2, fields["wait_count"])
-            self.free = cycle + 2
-            self.tokens.signal(fields["signal"], max(cycle + 2, self.done), fields["signal_count"])
+            self.sync(fields, taken)
             return taken
         if name == "INDEX":
             cycle = self.tokens.wait(fields["wait"], taken + _TO_TOKEN)
@@ -159,17 +183,7 @@ class LoadEngine(_Front):
             self.free, self.done = cycle + 1, end + _WRITTEN
             self.tokens.signal(fields["signal"], self.done)
             return taken
-        cycle = taken + _TO_TOKEN
-        runs, beats, stride = self.segments(fields)
-        for outer in range(fields["outer_count"]):
-            if outer == 0 or fields["wait_each"]:
-                cycle = self.tokens.wait(fields["wait"], cycle)
-            address = fields["dram_addr"] + outer * fields["outer_dram_stride"]
-            cycle, end = self.port.run(cycle + 1, runs, address, beats, stride, size)
-            self.done = end + _WRITTEN
-            if fields["signal_each"] or outer == fields["outer_count"] - 1:
-                self.tokens.signal(fields["signal"], self.done)
-        self.free = cycle + 1
+        self.copy(fields, taken)
         return taken
 
 
@@ -177,27 +191,16 @@ class StoreEngine(_Front):
     """STORE and STORE_SYNC: one beat a cycle, a response for each burst."""
 
     def __init__(self, config, tokens, latency, in_flight):
-        super().__init__(config, tokens)
-        self.port = _Channel(_TO_BEAT, latency + _ANSWERED, in_flight)
-        self.done = 0               # everything acknowledged
+        super().__init__(config, tokens, _Channel(_TO_BEAT, latency + _ANSWERED, in_flight))
+
+    def finished(self, end):
+        return end + self.port.trail
 
     def take(self, name, fields, offered):
         """As `LoadEngine.take`."""
         taken = max(offered, self.free)
         if name == "STORE_SYNC":
-            cycle = self.tokens.wait(fields["wait"], taken + 2, fields["wait_count"])
-            self.free = cycle + 2
-            self.tokens.signal(fields["signal"], max(cycle + 2, self.done), fields["signal_count"])
+            self.sync(fields, taken)
             return taken
-        cycle = taken + _TO_TOKEN
-        runs, beats, stride = self.segments(fields)
-        for outer in range(fields["outer_count"]):
-            if outer == 0 or fields["wait_each"]:
-                cycle = self.tokens.wait(fields["wait"], cycle)
-            address = fields["dram_addr"] + outer * fields["outer_dram_stride"]
-            cycle, sent = self.port.run(cycle + 1, runs, address, beats, stride, self.config.data_bytes)
-            self.done = sent + self.port.trail
-            if fields["signal_each"] or outer == fields["outer_count"] - 1:
-                self.tokens.signal(fields["signal"], self.done)
-        self.free = cycle + 1
+        self.copy(fields, taken)
         return taken

@@ -269,7 +269,7 @@ def test_neurons_with_rare_large_values_get_their_own_table():
     with torch.no_grad():
         wanted = model.eval()(**inputs).last_hidden_state.numpy()
     rows = inputs["attention_mask"].bool().numpy()
-    assert snr(results[4][rows], wanted[rows]) > snr(results[0][rows], wanted[rows]) + 2
+    assert snr(results[4][rows], wanted[rows]) > max(45, snr(results[0][rows], wanted[rows]) + 2.9)
 
 
 def _odd(name):
