@@ -14,6 +14,7 @@ from math import ceil, gcd
 from pathlib import Path
 
 from .errors import ConfigError
+from .isa import WeightFormat
 
 __all__ = ["Config", "NAMED"]
 
@@ -189,6 +190,18 @@ class Config:
         upper = range(self.weight_steps - 1, -1, -1)
         lower = range(self.rows - 1, self.weight_steps - 1, -1)
         return tuple(row for pair in zip_longest(upper, lower) for row in pair if row is not None)
+
+    # Compressed weights.
+
+    @cached_property
+    def weight_formats(self):
+        """Formats of streamed weights it takes: tuple of `isa.WeightFormat`, int8 among them."""
+        return (WeightFormat.INT8, *((WeightFormat.FOUR_BIT,) if self.four_bit else ()))
+
+    @cached_property
+    def compressed_weights(self):
+        """Whether it takes other streamed weights than int8."""
+        return len(self.weight_formats) > 1
 
     # Layout of 4-bit weights: two rows, one of each half of the array, share a slot; a row of scales takes half a slot.
 

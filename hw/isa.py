@@ -15,11 +15,11 @@ import numpy as np
 from .errors import ProgramError
 
 __all__ = ["VERSION", "INSTRUCTION_BYTES", "INSTRUCTION_BITS", "SEMAPHORES", "SEMAPHORE_LIMIT", "REGISTERS", "Engine",
-           "Element", "Condition", "ErrorCause", "Field", "Instruction", "INSTRUCTIONS", "BY_OPCODE", "encode",
+           "Element", "Condition", "WeightFormat", "ErrorCause", "Field", "Instruction", "INSTRUCTIONS", "BY_OPCODE", "encode",
            "encode_program", "decode", "disassemble", "markdown_table"]
 
 #: Version of this instruction set; programs and hardware must agree.
-VERSION = 3
+VERSION = 4
 INSTRUCTION_BYTES = 32
 INSTRUCTION_BITS = 8 * INSTRUCTION_BYTES
 #: Token counters; number 0 means "none".
@@ -55,6 +55,17 @@ class Condition(enum.IntEnum):
     GE = 3
 
 
+class WeightFormat(enum.IntEnum):
+    """How streamed weights lie in memory (``w_format`` of MATMUL); which ones a configuration takes: `Config.weight_formats`."""
+    INT8 = 0
+    FOUR_BIT = 1
+    SPARSE_2_4 = 2
+    SPARSE_1_4 = 3
+    CIRCULANT_4 = 4
+    CIRCULANT_8 = 5
+    CIRCULANT_16 = 6
+
+
 class ErrorCause(enum.IntEnum):
     """Why the accelerator stopped."""
     NONE = 0
@@ -69,7 +80,7 @@ class ErrorCause(enum.IntEnum):
 class Field:
     """One field of an instruction: name, width in bits, meaning; signed fields are two's complement, counts at least 1.
 
-    ``option``: name of the option (a parameter of `weft.hw.config.Config`) without which the field must be zero.
+    ``option``: name of the option (an attribute of `weft.hw.config.Config`) without which the field must be zero.
     """
     name: str
     width: int
@@ -124,7 +135,7 @@ class Instruction:
 
     @cached_property
     def has_formats(self):
-        """Whether ``w_format`` says how weights lie in memory; other weights than int8 take ``k_outer`` 0."""
+        """Whether ``w_format``, a `WeightFormat`, says how weights lie in memory; 4-bit weights take ``k_outer`` 0."""
         return "w_format" in self.fields
 
     def violation(self, values, config):
@@ -140,8 +151,11 @@ class Instruction:
         for f in self.field_list:
             if f.option and values[f.name] and not getattr(config, f.option):
                 return f"{f.name} is {values[f.name]}, the configuration is without {f.option}"
-        if self.has_formats and values["w_format"] and values["k_outer"]:
-            return f"k_outer must be 0 where w_format is {values['w_format']}"
+        if self.has_formats:
+            if values["w_format"] not in config.weight_formats:
+                return f"w_format is {values['w_format']}, the configuration takes {', '.join(map(str, config.weight_formats))}"
+            if values["w_format"] == WeightFormat.FOUR_BIT and values["k_outer"]:
+                return f"k_outer must be 0 where w_format is {values['w_format']}"
         return None
 
 
@@ -273,7 +287,7 @@ _LIST = (
         Field("ring_start", 6, "slot of the first chunk"),
         *_token("w_wait", "consumed before each chunk's first tile is read"),
         *_token("w_signal", "added when each chunk's last tile has been read"),
-        Field("w_format", 1, "1: 4-bit weights with scales (needs k_outer 0); 0: int8", option="four_bit"),
+        Field("w_format", 3, "0: int8; 1: 4-bit weights with scales (needs k_outer 0)", option="compressed_weights"),
         Field("w_group", 6, "K tiles that share a row of scales; 0: each half of a tile has its own", option="four_bit"),
         Field("s_base", 20, "word of N tile 0's rows of scales", option="four_bit"))),
     Instruction("MATMUL_KT", 0x22, "scores: the stationary tile is K transposed (tile rows = features, columns = keys)",

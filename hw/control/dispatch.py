@@ -1,5 +1,8 @@
 """Decoding and dispatch: checks instructions, executes control, adds scalar registers, feeds the engines' queues."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -72,8 +75,9 @@ def _legal(config, instruction, word):
     rules = [~word[instruction.width_in(config):].any(), *(fields[name].any() for name in instruction.counts)]
     if instruction.has_ring:
         rules.append((fields.ring_start < fields.ring_slots) | ~fields.ring_slots.any())
-    if instruction.has_formats and config.four_bit:
-        rules.append(~(fields.w_format & fields.k_outer))
+    if instruction.has_formats and config.compressed_weights:
+        rules.append(reduce(or_, (fields.w_format == number for number in config.weight_formats)))
+        rules.append(~((fields.w_format == isa.WeightFormat.FOUR_BIT) & fields.k_outer))
     return Cat(rules).all()
 
 

@@ -135,7 +135,7 @@ class WeightTiles(wiring.Component):
 
         tile_words, takes_tile = config.weight_tile_words, self.tiles.ready
         if config.four_bit:
-            tile_words = Mux(matmul.w_format & streamed, config.four_bit_tile_words, config.weight_tile_words)
+            tile_words = Mux((matmul.w_format == isa.WeightFormat.FOUR_BIT) & streamed, config.four_bit_tile_words, config.weight_tile_words)
             takes_tile = self.tiles.ready & ~self._scales(m, matmul, streamed, walker)
 
         offered = self.instructions.payload
@@ -211,18 +211,19 @@ class WeightTiles(wiring.Component):
         Returns a signal: the next word of scales comes before the next tile.
         """
         tile = self.tiles.payload
-        due, started = Signal(), Signal()
+        four_bit, due, started = Signal(), Signal(), Signal()
         word = Signal(_WORD_BITS, reset_less=True)
         tile_in_group = Signal(6)
         row = Signal(range(self.config.scale_rows_per_word))
         split, step = Signal(), Signal(range(3))
         following = Signal(range(self.config.scale_rows_per_word + 2))
         m.d.comb += [
-            due.eq(matmul.w_format & streamed & ~started),
+            four_bit.eq((matmul.w_format == isa.WeightFormat.FOUR_BIT) & streamed),
+            due.eq(four_bit & ~started),
             split.eq(matmul.w_group == 0),
             step.eq(Mux(split, 2, tile_in_group + 1 == matmul.w_group)),
             following.eq(row + step),
-            tile.four_bit.eq(matmul.w_format & streamed), tile.scales.eq(due), tile.scale.eq(row), tile.split.eq(split),
+            tile.four_bit.eq(four_bit), tile.scales.eq(due), tile.scale.eq(row), tile.split.eq(split),
         ]
         with m.If(due):
             m.d.comb += [tile.word.eq(word), tile.token.eq(0)]

@@ -6,6 +6,8 @@ scratchpad words, accumulator words or memory bytes, shaped like the loops.
 
 import numpy as np
 
+from weft.hw.isa import WeightFormat
+
 __all__ = ["dma_words", "dma_addresses", "k_features", "k_end", "moving_words", "four_bit", "tile_words",
            "weight_words", "scale_rows", "scale_words", "stationary_words",
            "accumulator_words", "panel_words", "element_bytes", "param_words", "softmax_param_words", "mask_words",
@@ -49,7 +51,7 @@ def moving_words(config, f, k_start, k_stop):
 
 def four_bit(f):
     """Whether a product's stationary operand is 4-bit weights."""
-    return bool(getattr(f, "w_format", 0))
+    return getattr(f, "w_format", WeightFormat.INT8) == WeightFormat.FOUR_BIT
 
 
 def tile_words(config, f):

@@ -5,6 +5,7 @@ from math import lcm
 
 import numpy as np
 
+from weft.hw.isa import WeightFormat
 from weft.weights import GroupedWeights
 
 from .channels import choose_channels
@@ -87,7 +88,7 @@ class Piece:
         if self.group is None:
             return Run({"w_base": base}, words)
         words.append((scales, (n1 - n0) * self.scale_words))
-        return Run({"w_base": base, "w_format": 1, "w_group": self.group, "s_base": scales}, words)
+        return Run({"w_base": base, "w_format": WeightFormat.FOUR_BIT, "w_group": self.group, "s_base": scales}, words)
 
 
 class Int8Weights:

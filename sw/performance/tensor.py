@@ -2,6 +2,8 @@
 
 from collections import deque
 
+from weft.hw.isa import WeightFormat
+
 __all__ = ["TensorEngine"]
 
 #: From a weight token to the first step of the tile's shift, where nothing is in the way.
@@ -64,7 +66,7 @@ class TensorEngine:
         if f["k_tiles"] > 1 and not f["k_outer"]:
             pace = max(pace, _SUMS_AGAIN)
         # A word of scales takes a cycle of the shift.
-        scales = f["n_tiles"] * self._scale_words(f) if f.get("w_format") and shift >= rows else 0
+        scales = f["n_tiles"] * self._scale_words(f) if f.get("w_format") == WeightFormat.FOUR_BIT and shift >= rows else 0
         swap += scales
         for number in range(max(1, tiles - _LOADER_AHEAD), tiles):
             self._full.append(swap + (number - 1) * pace + shift)
