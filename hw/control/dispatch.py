@@ -89,7 +89,7 @@ class Dispatch(wiring.Component):
     every engine idle (may be a cycle old); ``pc``: number of the instruction at hand; ``ended``: an END has been executed;
     ``illegal``, ``fetch_error``: the instruction ``pc`` cannot be executed, nothing follows.
 
-    Two cycles for an instruction, two more for each register added, four for CALC and BRANCH.
+    Two cycles for an instruction, four for CALC and BRANCH; two more for each register field, unless all name R0.
     """
 
     def __init__(self, config):
@@ -134,10 +134,14 @@ class Dispatch(wiring.Component):
         total = Signal(41)
         m.d.comb += total.eq(a + b.as_signed())
         last_use = Signal()
+        unchanged = Signal()        # every register of the instruction is R0
         with m.Switch(opcode):
             for number, steps in order.items():
                 with m.Case(number):
-                    m.d.comb += last_use.eq(use_number == numbers[steps[-1]])
+                    m.d.comb += [
+                        last_use.eq(use_number == numbers[steps[-1]]),
+                        unchanged.eq(~Cat(word[register:register + 4] for register, *_ in steps).any()),
+                    ]
 
         calc = data.View(instruction_layout("CALC"), word)
         branch = data.View(instruction_layout("BRANCH"), word)
@@ -174,7 +178,8 @@ class Dispatch(wiring.Component):
                     for number, steps in order.items():
                         with m.Case(number):
                             m.d.sync += use_number.eq(numbers[steps[0]])
-                            m.next = "Register"
+                            with m.If(~unchanged):
+                                m.next = "Register"
                     with m.Case(number_of["END"], number_of["BARRIER"]):
                         m.next = "Drain"
                     with m.Case(number_of["CALC"], number_of["BRANCH"]):

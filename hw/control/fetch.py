@@ -79,21 +79,16 @@ class Fetch(wiring.Component):
             buffer.i.payload.error.eq(self.beats.payload.error),
         ]
 
-        # Beats to instructions.
+        # Beats to instructions; the last beat of one waits in the buffer until the dispatcher takes all of it.
         pc = Signal(PC_BITS)
-        free = Signal()
         beat = buffer.o.payload
-        m.d.comb += free.eq(~self.o.valid | self.o.ready)
-        with m.If(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
-        complete = Signal()
         if data_bytes < isa.INSTRUCTION_BYTES:
             count = isa.INSTRUCTION_BYTES // data_bytes
             gathered = Signal(8 * (isa.INSTRUCTION_BYTES - data_bytes))
             failed = Signal()
             position = Signal(range(count))
             last = position == count - 1
-            m.d.comb += [buffer.o.ready.eq(free | ~last), complete.eq(popped & last)]
+            m.d.comb += [buffer.o.ready.eq(self.o.ready | ~last), self.o.valid.eq(buffer.o.valid & last)]
             word, error = Cat(gathered, beat.data), beat.error | failed
             with m.If(popped):
                 m.d.sync += [
@@ -106,18 +101,18 @@ class Fetch(wiring.Component):
             count = data_bytes // isa.INSTRUCTION_BYTES
             part = pc[:(count - 1).bit_length()]
             m.d.comb += [
-                complete.eq(buffer.o.valid & free),
-                buffer.o.ready.eq(free & (part == count - 1)),
+                self.o.valid.eq(buffer.o.valid),
+                buffer.o.ready.eq(self.o.ready & (part == count - 1)),
             ]
             word, error = beat.data.word_select(part, isa.INSTRUCTION_BITS), beat.error
-        with m.If(complete):
-            m.d.sync += [self.o.valid.eq(1), self.o.payload.word.eq(word), self.o.payload.pc.eq(pc),
-                         self.o.payload.error.eq(error), pc.eq(pc + 1)]
+        m.d.comb += [self.o.payload.word.eq(word), self.o.payload.pc.eq(pc), self.o.payload.error.eq(error)]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += pc.eq(pc + 1)
 
         with m.If(self.jump):
             first = self.program + (self.target << 5)
             m.d.sync += [
                 active.eq(1), pc.eq(self.target), address.eq((first >> shift) << shift),
-                self.o.valid.eq(0), to_drop.eq(under_way_next), reserved.eq(under_way_next),
+                to_drop.eq(under_way_next), reserved.eq(under_way_next),
             ]
         return m

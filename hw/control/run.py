@@ -40,14 +40,16 @@ class RunControl(wiring.Component):
         m = Module()
         # The start is kept while the bus still drains.
         pending = Signal()
-        with m.If(self.start & ~self.busy):
+        accepted = Signal()
+        m.d.comb += accepted.eq(self.start & ~self.busy)
+        with m.If(accepted):
             m.d.sync += [pending.eq(1), self.busy.eq(1), self.done.eq(0), self.error.eq(0),
                          self.cause.eq(ErrorCause.NONE), self.error_pc.eq(0)]
         m.d.comb += self.running.eq(self.busy)
 
         with m.FSM():
             with m.State("Idle"):
-                with m.If(pending):
+                with m.If(pending | accepted):
                     m.d.sync += [pending.eq(0), self.stop.eq(0)]
                     m.next = "Launch"
             with m.State("Launch"):

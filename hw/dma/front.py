@@ -39,7 +39,7 @@ class DmaFrontEnd(wiring.Component):
     Without ``gather``, a SYNC becomes a segment without memory, so that its tokens follow the write responses before it;
     with it, a job without beats, so that they follow the writes to the scratchpad.
 
-    About five cycles for an instruction, one for a segment (seven for a gathered row) and one for each token waited for.
+    Three cycles for an instruction, one for a segment (seven for a gathered row) and one for each token waited for.
     Runs of an iteration that follow each other in memory become one segment.
     """
 
@@ -62,19 +62,21 @@ class DmaFrontEnd(wiring.Component):
         word_shift = (config.word_bytes - 1).bit_length()
         address_bits = beat_address_bits(config)
 
-        def view(mnemonic):
+        def view(mnemonic, word):
             return data.View(instruction_layout(mnemonic), word)
 
         def beat_address(words):
             return _beats(config, words, address_bits)
 
         word = Signal(isa.INSTRUCTION_BITS)
-        move, sync = view(prefix), view(prefix + "_SYNC")
-        opcode = word[:8]
-        is_sync = opcode == isa.INSTRUCTIONS[prefix + "_SYNC"].opcode
-        is_index = opcode == isa.INSTRUCTIONS["INDEX"].opcode if gather else 0
-        is_gather = opcode == isa.INSTRUCTIONS["GATHER"].opcode if gather else 0
-        is_move = opcode == isa.INSTRUCTIONS[prefix].opcode
+        move, sync = view(prefix, word), view(prefix + "_SYNC", word)
+
+        def executes(mnemonic, word):
+            return word[:8] == isa.INSTRUCTIONS[mnemonic].opcode
+
+        is_index = executes("INDEX", word) if gather else 0
+        is_gather = executes("GATHER", word) if gather else 0
+        is_move = executes(prefix, word)
 
         # What the loops need, in the same registers for every instruction.
         outer_address = Signal(RELATIVE_BITS)
@@ -129,38 +131,58 @@ class DmaFrontEnd(wiring.Component):
         ends_iteration = inner_left == 1
         signals = ends_iteration & (move.signal_each | (outer_left == 1))
 
+        if gather:
+            row, index = view("GATHER", word), view("INDEX", word)
+
+        def iterate():
+            """An iteration begins, if it need not wait."""
+            if gather:
+                with m.If(is_gather):
+                    m.d.comb += self.wait.id.eq(row.wait)
+                with m.If(is_index):
+                    m.d.comb += self.wait.id.eq(index.wait)
+            m.d.comb += [self.waiting.eq(~granted), self.wait.consume.eq(needs_token & granted),
+                         self.released.eq(granted)]
+            m.d.sync += [inner_left.eq(Mux(merged, 1, inner_count)), run_address.eq(outer_address)]
+            with m.If(granted):
+                m.d.sync += first_wait.eq(0)
+                m.next = "Segment"
+                if gather:
+                    with m.If(is_gather):
+                        m.next = "Entry"
+
         with m.FSM():
             with m.State("Idle"):
+                arriving = self.i.payload.word
+                first, first_sync = view(prefix, arriving), view(prefix + "_SYNC", arriving)
                 m.d.comb += [self.idle.eq(1), self.i.ready.eq(1)]
-                m.d.sync += [word.eq(self.i.payload.word), self.pc.eq(self.i.payload.pc), first_wait.eq(1)]
                 with m.If(self.i.valid):
-                    m.next = "Decode"
-            with m.State("Decode"):
-                m.d.sync += [
-                    outer_address.eq(move.dram_addr),
-                    run_words.eq(move.run_words),
-                    inner_count.eq(move.inner_count),
-                    outer_left.eq(move.outer_count),
-                    semaphore.eq(move.signal),
-                    merged.eq((move.inner_dram_stride == (move.run_words << word_shift)) | (move.inner_count == 1)),
-                    ring_offset.eq(move.ring_start * move.outer_spm_stride),
-                    tokens_left.eq(sync.wait_count),
-                ]
-                if gather:
-                    row, index = view("GATHER"), view("INDEX")
-                    with m.If(is_gather):
-                        m.d.sync += [run_words.eq(row.run_words), inner_count.eq(row.count), outer_left.eq(1),
-                                     merged.eq(0), semaphore.eq(row.signal)]
-                    with m.If(is_index):
-                        m.d.sync += [inner_count.eq(1), outer_left.eq(1), merged.eq(0), semaphore.eq(0)]
-                m.next = "Prepare"
-                with m.If(is_sync):
-                    m.next = "SyncWait"
+                    m.d.sync += [
+                        word.eq(arriving), self.pc.eq(self.i.payload.pc), first_wait.eq(1),
+                        outer_address.eq(first.dram_addr),
+                        run_words.eq(first.run_words),
+                        inner_count.eq(first.inner_count),
+                        outer_left.eq(first.outer_count),
+                        semaphore.eq(first.signal),
+                        merged.eq((first.inner_dram_stride == (first.run_words << word_shift)) | (first.inner_count == 1)),
+                        tokens_left.eq(first_sync.wait_count),
+                    ]
+                    if gather:
+                        first_row = view("GATHER", arriving)
+                        with m.If(executes("GATHER", arriving)):
+                            m.d.sync += [run_words.eq(first_row.run_words), inner_count.eq(first_row.count),
+                                         outer_left.eq(1), merged.eq(0), semaphore.eq(first_row.signal)]
+                        with m.If(executes("INDEX", arriving)):
+                            m.d.sync += [inner_count.eq(1), outer_left.eq(1), merged.eq(0), semaphore.eq(0)]
+                    m.next = "Prepare"
+                    with m.If(executes(prefix + "_SYNC", arriving)):
+                        m.next = "SyncWait"
             with m.State("Prepare"):
                 beats = _beats(config, run_words, BEATS_BITS)
                 total = Signal(30)
                 m.d.comb += total.eq(run_words * inner_count)
                 m.d.sync += [
+                    ring_offset.eq(move.ring_start * move.outer_spm_stride),
                     run_beats.eq(beats),
                     segment_beats.eq(Mux(merged, _beats(config, total, BEATS_BITS), beats)),
                 ]
@@ -182,21 +204,9 @@ class DmaFrontEnd(wiring.Component):
                         m.d.comb += [job.kind.eq(JobKind.INDEX), job.start.eq(0), job.ring_slots.eq(0), job.each.eq(0)]
                 with m.If(self.jobs.ready):
                     m.next = "Iteration"
+                    iterate()
             with m.State("Iteration"):
-                if gather:
-                    with m.If(is_gather):
-                        m.d.comb += self.wait.id.eq(row.wait)
-                    with m.If(is_index):
-                        m.d.comb += self.wait.id.eq(index.wait)
-                m.d.comb += [self.waiting.eq(~granted), self.wait.consume.eq(needs_token & granted),
-                             self.released.eq(granted)]
-                m.d.sync += [inner_left.eq(Mux(merged, 1, inner_count)), run_address.eq(outer_address)]
-                with m.If(granted):
-                    m.d.sync += first_wait.eq(0)
-                    m.next = "Segment"
-                    if gather:
-                        with m.If(is_gather):
-                            m.next = "Entry"
+                iterate()
             with m.State("Segment"):
                 m.d.comb += [
                     self.segments.valid.eq(1),
