@@ -22,8 +22,8 @@ class Fetch(wiring.Component):
     ``target``, whatever has been fetched is dropped (also the start); ``request``, ``beats``: to and from the read master (a
     jump may withdraw a request); ``o`` stream of `FETCHED`.
 
-    Bursts of 8 to 16 beats, aligned to their size, as long as the buffer has room for all of their beats. An instruction takes
-    max(1, 32 / data_bytes) cycles.
+    Bursts of 8 to 16 beats, aligned to their size, until the buffer has no room for another one, and again when half of it is
+    free: what the load engine requests in between is not delayed. An instruction takes max(1, 32 / data_bytes) cycles.
     """
 
     def __init__(self, config):
@@ -50,12 +50,13 @@ class Fetch(wiring.Component):
         to_drop = Signal(range(depth + 1))          # of these, beats from before the last jump
         reserved = Signal(range(2 * depth + 1))     # beats requested that have not left the buffer
         length = Signal(range(burst + 1))
+        filling = Signal()
         requested = Signal()
         arrived = Signal()
         popped = Signal()
         m.d.comb += [
             length.eq(burst - (address >> shift)[:(burst - 1).bit_length()]),
-            self.request.valid.eq(active & ~self.jump & (reserved <= depth - burst)),
+            self.request.valid.eq(active & ~self.jump & filling & (reserved <= depth - burst)),
             self.request.payload.address.eq(address),
             self.request.payload.length.eq(length - 1),
             requested.eq(self.request.valid & self.request.ready),
@@ -69,6 +70,10 @@ class Fetch(wiring.Component):
             under_way.eq(under_way_next),
             reserved.eq(reserved + Mux(requested, length, 0) - popped - (arrived & (to_drop != 0))),
         ]
+        with m.If(reserved <= depth // 2):
+            m.d.sync += filling.eq(1)
+        with m.Elif(reserved > depth - burst):
+            m.d.sync += filling.eq(0)
         with m.If(requested):
             m.d.sync += address.eq(address + (length << shift))
         with m.If(arrived & (to_drop != 0)):
@@ -112,7 +117,7 @@ class Fetch(wiring.Component):
         with m.If(self.jump):
             first = self.program + (self.target << 5)
             m.d.sync += [
-                active.eq(1), pc.eq(self.target), address.eq((first >> shift) << shift),
+                active.eq(1), filling.eq(1), pc.eq(self.target), address.eq((first >> shift) << shift),
                 to_drop.eq(under_way_next), reserved.eq(under_way_next),
             ]
         return m

@@ -14,10 +14,12 @@ from .vector import VectorEngine
 __all__ = ["Prediction", "predict", "predict_instructions"]
 
 #: From the start (or a jump) to the request of the first instructions; from the last engine's end to done.
-_TO_FETCH, _TO_DONE = 4, 4
-#: Cycles from one instruction's dispatch to the next one's, more for each register field, and of CALC and BRANCH.
+_TO_FETCH, _TO_DONE = 3, 4
+#: Cycles from one instruction's dispatch to the next one's, more for each register field unless all name R0, and of
+#: CALC and BRANCH.
 _DISPATCH, _REGISTER, _CALCULATION = 2, 2, 5
-_REGISTERS = {"LOAD": 1, "INDEX": 1, "GATHER": 1, "STORE": 1, "MATMUL_KT": 1, "MATMUL_V": 1, "SOFTMAX": 3}
+_REGISTERS = {name: tuple(field for field in instruction.fields if field.endswith("_reg"))
+              for name, instruction in isa.INSTRUCTIONS.items()}
 #: Instructions that are fetched ahead, and those of one burst.
 _AHEAD_BYTES, _BURST_BYTES = 1024, 256
 _REGISTER_MASK = (1 << 32) - 1
@@ -110,19 +112,20 @@ class _Control:
                     pc += fields["offset"]
                     fetched = self.jump(cycle)
             else:
-                uses = _REGISTERS.get(name, 0)
-                if uses:
-                    fields = _with_registers(name, fields, values)
+                uses = _REGISTERS[name]
+                adds = len(uses) if any(fields[field] for field in uses) else 0
+                if adds:
+                    fields = _with_registers(fields, values)
                 engine = isa.INSTRUCTIONS[name].engine
                 queue = self.queues[engine]
-                cycle = max(cycle + _DISPATCH + _REGISTER * uses, queue.room)
+                cycle = max(cycle + _DISPATCH + _REGISTER * adds, queue.room)
                 queue.leave(self.engines[engine].take(name, fields, cycle + 1))
         raise ProgramError("the program does not end")
 
     def jump(self, cycle):
         """Functions, one for each instruction from a jump in ``cycle`` on: its dispatcher's cycle to the cycle in which
         it has been fetched."""
-        # The first ones are all requested at once, the others when their places are free.
+        # The first ones are all requested at once, others when half of the places are free.
         coming = deque(self.port.fetch(cycle + number, self.burst) for number in range(self.ahead))
         beats = self.burst // self.per_burst
         arrived = 0
@@ -130,7 +133,9 @@ class _Control:
         def first(now):
             nonlocal arrived
             arrived = coming.popleft() - self.burst + beats
-            coming.append(self.port.fetch(max(now, arrived), self.burst))
+            if len(coming) < self.ahead // 2:
+                coming.extend(self.port.fetch(max(now, arrived) + number, self.burst)
+                              for number in range(self.ahead - 1 - len(coming)))
             return arrived
 
         while True:
@@ -154,7 +159,7 @@ def _taken(f, values):
             isa.Condition.GE: a >= b}[isa.Condition(f["cond"])]
 
 
-def _with_registers(name, fields, values):
+def _with_registers(fields, values):
     """Fields with their registers added, as far as they matter here: addresses."""
     register = fields.get("dram_reg", 0)
     if not register:

@@ -8,7 +8,7 @@ __all__ = ["LoadEngine", "ReadPort", "StoreEngine"]
 _BURST_BEATS = 16
 _PAGE_BYTES = 4096
 #: From the cycle in which a load's or store's instruction is taken to that of its token.
-_TO_TOKEN = 4
+_TO_TOKEN = 2
 #: Through the request's registers and the memory: a burst's request to its first beat, without the memory's latency.
 _REQUEST = 4
 #: From a line's last beat to its write and its token.
