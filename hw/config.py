@@ -23,6 +23,11 @@ def _power_of_two_at_least(n):
     return 1 << (n - 1).bit_length()
 
 
+def _divisor_at_least(n, least):
+    """The smallest divisor of ``n`` that is at least ``least``, or ``n`` itself."""
+    return min((d for d in range(1, n) if n % d == 0 and d >= least), default=n)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """One accelerator. Sizes are in elements, KiB or bytes as the names say.
@@ -45,8 +50,13 @@ class Config:
     accumulator_kib: int = None
     #: Bytes per AXI4 data beat (a power of two).
     data_bytes: int = None
-    #: Elements per cycle in the vector engine; divides ``cols``.
+    #: Elements that the vector engine requantizes per cycle; divides ``cols``.
     vector_lanes: int = None
+    #: Exponentials of softmax per cycle; divides ``vector_lanes``.
+    softmax_lanes: int = None
+    #: Products with an element per cycle before requantization (squares for a norm's statistics, a norm's elements times
+    #: its features, products of two tensors); divides ``vector_lanes``.
+    norm_lanes: int = None
     #: Independent scratchpad banks (a power of two); streams in different banks never wait for each other.
     scratchpad_banks: int = 8
     #: Independent accumulator banks (a power of two); a tile drains while another bank accumulates.
@@ -90,6 +100,10 @@ class Config:
                 object.__setattr__(self, name, value)
         if self.accumulator_kib is None:
             object.__setattr__(self, "accumulator_kib", self.scratchpad_kib // 2)
+        if self.vector_lanes >= 1:
+            for name, least in ("softmax_lanes", self.rows * self.cols / 32), ("norm_lanes", self.vector_lanes / 2):
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, _divisor_at_least(self.vector_lanes, least))
         self._check()
 
     def _check(self):
@@ -111,6 +125,9 @@ class Config:
             raise ConfigError(f"address_bits must be from 32 to 64, not {self.address_bits}")
         if self.vector_lanes < 1 or self.cols % self.vector_lanes:
             raise ConfigError(f"vector_lanes must divide cols ({self.cols}), not {self.vector_lanes}")
+        for name in ("softmax_lanes", "norm_lanes"):
+            if getattr(self, name) < 1 or self.vector_lanes % getattr(self, name):
+                raise ConfigError(f"{name} must divide vector_lanes ({self.vector_lanes}), not {getattr(self, name)}")
         # SOFTMAX counts a block's tiles in 8 bits.
         limit = min(1024, 255 * self.cols) // self.panel * self.panel
         if self.key_block % self.panel or not self.panel <= self.key_block <= limit:

@@ -26,7 +26,8 @@ class VectorEngine(wiring.Component):
 
     ``vector_lanes`` channels of one row a cycle (of a norm every other cycle: both its products go through the one
     multiplier of a lane), as long as reads are granted: the front issues reads, and from an accepted read on everything
-    flows without back-pressure. Records of the next channels are fetched while the current ones run. Between
+    flows without back-pressure. Exponentials are made ``softmax_lanes`` a cycle, and products with the element (squares
+    for STATS, the norm's with its features, ``multiply``) ``norm_lanes`` a cycle. Records of the next channels are fetched while the current ones run. Between
     instructions the pipeline empties, about 15 cycles, and fills, about 10.
 
     ``multiply`` takes two scratchpad operands: a source of type ACC is multiplied by its low 16 bits only.
@@ -130,6 +131,7 @@ class VectorEngine(wiring.Component):
             operands.item_accepted.eq(issue.item_valid), operands.item.eq(issue.item),
             requantizer.load_source.eq(operands.load_source), requantizer.source.eq(operands.source),
             requantizer.load_second.eq(operands.load_second), requantizer.second.eq(operands.second),
+            requantizer.multiplying.eq(operands.multiplying), requantizer.part.eq(operands.part), issue.odd.eq(operands.odd),
             requantizer.launch.eq(operands.launch), requantizer.launched.eq(operands.launched),
             requantizer.records.eq(preparer.records), requantizer.table_write.eq(preparer.table_write),
             requantizer.table_word.eq(preparer.table_word), requantizer.table_data.eq(preparer.table_data),
@@ -152,8 +154,8 @@ class VectorEngine(wiring.Component):
             sum_tree.valid.eq(Mux(is_softmax, softmax.exponential_valid, operands.launch & is_stats)),
         ]
         for lane in range(lanes):
-            m.d.comb += sum_tree.values[lane].eq(
-                Mux(is_softmax, softmax.exponentials[lane], requantizer.elements[lane]))
+            exponential = softmax.exponentials[lane] if lane < config.softmax_lanes else 0
+            m.d.comb += sum_tree.values[lane].eq(Mux(is_softmax, exponential, requantizer.elements[lane]))
 
         # The row unit: reciprocal roots as the rows' sums come, reciprocals behind the last block's sums.
         divided_rows = Signal(13)

@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, Signature
 
-from ..interfaces import AccumulatorRead, ScratchpadRead
-from .job import Element, Kind, Step, job_layout
+from ..interfaces import READ_LATENCY, AccumulatorRead, ScratchpadRead
+from .job import Element, Kind, Step, job_layout, multiplies
 from .loops import AddressWalker, GroupCounter
 
 __all__ = ["Issue", "Accepted", "item_layout"]
@@ -45,7 +45,8 @@ class Accepted(Signature):
 
 class Issue(wiring.Component):
     """Issues the items of a job: asks for the reads of one item, source and perhaps second operand, until both have been
-    accepted, in any order, then goes on to the next; one item a cycle where every read is accepted at once.
+    accepted, in any order, then goes on to the next; one item a cycle where every read is accepted at once and the item takes
+    one cycle.
 
     Loops: group: row, or with ``by_rows`` row: group. Requests, once raised, stay until accepted.
 
@@ -60,6 +61,8 @@ class Issue(wiring.Component):
         The job has been loaded; the loop begins two cycles later, when it is prepared.
     prepared : In(1), take : Out(1)
         As at `Preparer`.
+    odd : In(1)
+        As at `Operands`.
     item_room, row_room, row_end_room : In(1)
         There is room for an item, for the first item of a row, for the last item of a row.
     running, stalled, starved : Out(1)
@@ -76,7 +79,7 @@ class Issue(wiring.Component):
         self.config = config
         super().__init__({
             "job": In(job_layout(config)), "start": In(1), "prepared": In(1), "take": Out(1),
-            "item_room": In(1), "row_room": In(1), "row_end_room": In(1), "running": Out(1), "stalled": Out(1), "starved": Out(1),
+            "odd": In(1), "item_room": In(1), "row_room": In(1), "row_end_room": In(1), "running": Out(1), "stalled": Out(1), "starved": Out(1),
             "accumulators": Out(AccumulatorRead(config)), "source_read": Out(ScratchpadRead(config)),
             "second_read": Out(ScratchpadRead(config)),
             "source": Out(Accepted(config)), "second": Out(Accepted(config)),
@@ -177,10 +180,11 @@ class Issue(wiring.Component):
         go = Signal()
         source_done, second_done = Signal(), Signal()           # accepted in an earlier cycle
         wants_group = Signal()
-        paused = Signal()       # a norm takes two cycles for an item
+        parts = config.vector_lanes // config.norm_lanes
+        pause = Signal(range(parts + 2))        # cycles until the next item may be asked for
         m.d.comb += [
             wants_group.eq(Mux(job.by_rows, (row == 0) & groups.first, row == 0)),
-            go.eq(self.running & (~wants_group | self.prepared) & self.item_room & ~paused
+            go.eq(self.running & (~wants_group | self.prepared) & self.item_room & (pause == 0)
                   & (~groups.first | self.row_room | ~job.by_rows) & (~groups.last | self.row_end_room | ~job.by_rows)),
             self.accumulators.valid.eq(go & from_accumulators & ~source_done),
             self.accumulators.address.eq(source_address.address),
@@ -205,7 +209,16 @@ class Issue(wiring.Component):
                 m.d.sync += source_done.eq(1)
             with m.If(self.second.valid):
                 m.d.sync += second_done.eq(1)
-        m.d.sync += paused.eq(advance & (job.kind == Kind.NORM))
+        # An item stays in front of the lanes for the parts of its first products. A norm takes an even number of cycles, two
+        # at least, and with several parts one more if it will have to wait for an odd one, so that its operands stay.
+        waits = (self.odd if READ_LATENCY % 2 == 0 else ~self.odd) if parts > 1 else 0
+        with m.If(advance):
+            with m.If(job.kind == Kind.NORM):
+                m.d.sync += pause.eq(parts - 1 + parts % 2 + waits)
+            with m.Elif(multiplies(job)):
+                m.d.sync += pause.eq(parts - 1)
+        with m.Elif(pause != 0):
+            m.d.sync += pause.eq(pause - 1)
 
         # The item.
         lanes = config.vector_lanes

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .. import isa
 from ..interfaces import instruction_layout
 
-__all__ = ["Kind", "Element", "Step", "ParameterRecord", "job_layout", "Decoder"]
+__all__ = ["Kind", "Element", "Step", "ParameterRecord", "job_layout", "multiplies", "Decoder"]
 
 
 class Kind(enum.Enum, shape=3):
@@ -68,6 +68,11 @@ def job_layout(config):
         "src_signal": 5, "src_signals": 12, "src_signal_each": 1,
         "dst_wait": 5, "dst_wait_each": 1, "dst_signal": 5, "dst_signal_each": 1,
     })
+
+
+def multiplies(job):
+    """Whether a job's items go through the first products."""
+    return (job.kind == Kind.STATS) | (job.kind == Kind.NORM) | ((job.kind == Kind.REQUANT) & job.multiply)
 
 
 class Decoder(wiring.Component):

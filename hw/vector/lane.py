@@ -1,20 +1,12 @@
-"""One lane of the requantizer: multiply-add, multiply, shift, add, clamp."""
+"""One lane of the requantizer: add, multiply, shift, add, clamp."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import enum, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, Signature
 
 from .job import Element, ParameterRecord
 
-__all__ = ["Factor", "LaneControl", "RequantizeLane", "saturate"]
-
-
-class Factor(enum.Enum, shape=2):
-    """What the source element is multiplied by before anything else."""
-    ONE = 0
-    SECOND = 1      #: the second operand
-    FEATURES = 2    #: the number of features of a norm
-    ITSELF = 3      #: squares, for the norm's statistics
+__all__ = ["LaneControl", "RequantizeLane", "saturate"]
 
 
 class LaneControl(Signature):
@@ -22,8 +14,9 @@ class LaneControl(Signature):
 
     load_source, load_second
         Registers of stage 0 take the operands.
-    factor, features
-        Of the multiplication between stages 0 and 1, constant during an instruction.
+    multiply, load_product
+        Stage 0 to 1: the product counts instead of the source, constant during an instruction; stage 1 takes it. Bit 1 of
+        ``enter`` is not used.
     subtract, row_sum
         Stage 1 to 2: ``row_sum`` is subtracted instead of the bias added.
     again
@@ -43,7 +36,7 @@ class LaneControl(Signature):
     def __init__(self):
         super().__init__({
             "load_source": Out(1), "load_second": Out(1), "enter": Out(8),
-            "factor": Out(Factor), "features": Out(15),
+            "multiply": Out(1), "load_product": Out(1),
             "subtract": Out(1), "row_sum": Out(signed(30)), "again": Out(1),
             "by_row": Out(1), "row_mult": Out(signed(18)), "add_bias": Out(1),
             "coarse_by_row": Out(1), "row_coarse": Out(3), "fine_by_row": Out(1), "row_fine": Out(3),
@@ -65,7 +58,7 @@ def saturate(value, width):
 class RequantizeLane(wiring.Component):
     """One channel of requantization and normalization, one element a cycle, feed-forward, 7 cycles from stage 0 to 7.
 
-    With p = x * factor (stage 1)::
+    With p = x or the product with it that `Products` gives (stage 1)::
 
         u = p + bias, or p - row_sum, or the first pass's result        (stage 2, 32 bits)
         q = u * mult (+ bias)                                           (stages 3 and 4; two 17 by 18 products)
@@ -86,6 +79,8 @@ class RequantizeLane(wiring.Component):
         The channel's next parameters.
     element, second_held : Out(signed(16))
         Stage 0: low half of the source, second operand.
+    multiplied : In(signed(32))
+        Product of the element in stage 0.
     product : Out(signed(32))
         Stage 1.
     residual : In(signed(16))
@@ -98,7 +93,7 @@ class RequantizeLane(wiring.Component):
         super().__init__({
             "control": In(LaneControl()), "source": In(signed(32)), "second": In(signed(16)),
             "record": In(ParameterRecord), "element": Out(signed(16)), "second_held": Out(signed(16)),
-            "product": Out(signed(32)), "residual": In(signed(16)), "clamped": Out(signed(16)),
+            "multiplied": In(signed(32)), "product": Out(signed(32)), "residual": In(signed(16)), "clamped": Out(signed(16)),
             "result": Out(signed(16)),
         })
 
@@ -121,7 +116,7 @@ class RequantizeLane(wiring.Component):
             with m.If(load):
                 m.d.sync += register.eq(value)
 
-        # Stage 0: operands. Stage 1: first product.
+        # Stage 0: operands. Stage 1: source or first product.
         source = Signal(signed(32), reset_less=True)
         second = Signal(signed(16), reset_less=True)
         with m.If(control.load_source):
@@ -129,17 +124,9 @@ class RequantizeLane(wiring.Component):
         with m.If(control.load_second):
             m.d.sync += second.eq(self.second)
         m.d.comb += [self.element.eq(source[:16]), self.second_held.eq(second)]
-        factor = Signal(signed(16))
-        with m.Switch(control.factor):
-            with m.Case(Factor.SECOND):
-                m.d.comb += factor.eq(second)
-            with m.Case(Factor.FEATURES):
-                m.d.comb += factor.eq(control.features)
-            with m.Case(Factor.ITSELF):
-                m.d.comb += factor.eq(self.element)
         product = Signal(signed(32), reset_less=True)
-        with m.If(control.enter[1]):
-            m.d.sync += product.eq(Mux(control.factor == Factor.ONE, source, self.element * factor))
+        with m.If(control.load_product):
+            m.d.sync += product.eq(Mux(control.multiply, self.multiplied, source))
         m.d.comb += self.product.eq(product)
 
         # Stage 2: what the main multiplier takes; the register of the second pass is stage 6.

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..interfaces import READ_LATENCY
 from .issue import Accepted, item_layout
-from .job import Element, Kind, job_layout
+from .job import Element, Kind, job_layout, multiplies
 
 __all__ = ["Operands"]
 
@@ -14,8 +14,9 @@ __all__ = ["Operands"]
 class Operands(wiring.Component):
     """Turns accepted reads into operands of the lanes' stage 0.
 
-    Source and second operand are loaded when each arrives. The item counts as launched when both are there; for a norm only
-    in every other cycle, so that its second pass always finds a free slot.
+    Source and second operand are loaded when each arrives. The item counts as launched when both are there; with first
+    products it stays for as many cycles as they have parts, and is launched in the last of them. A norm starts only in odd
+    cycles, so that its second pass always finds a free slot. `Issue` keeps the next operands away for as long.
 
     Parameters
     ----------
@@ -30,6 +31,10 @@ class Operands(wiring.Component):
         Data of the ports, READ_LATENCY after their requests.
     load_source, source, load_second, second : Out
         For stage 0: ``source`` int32, ``second`` int16 for each lane (mask bits in bit 0).
+    multiplying, part : Out
+        First products of this part are due.
+    odd : Out(1)
+        Every other cycle.
     launch, launched : Out
         An item in stage 0 leaves it at the end of the cycle.
     busy : Out(1)
@@ -47,6 +52,7 @@ class Operands(wiring.Component):
             "source_data": In(8 * config.line_bytes), "second_data": In(8 * config.line_bytes),
             "load_source": Out(1), "source": Out(data.ArrayLayout(signed(32), lanes)),
             "load_second": Out(1), "second": Out(data.ArrayLayout(signed(16), lanes)),
+            "multiplying": Out(1), "part": Out(range(lanes // config.norm_lanes)), "odd": Out(1),
             "launch": Out(1), "launched": Out(item_layout(config)), "busy": Out(1),
         })
 
@@ -106,13 +112,17 @@ class Operands(wiring.Component):
         # The item itself; its data is in stage 0 one cycle after it has passed the read latency.
         valid, (item,) = delayed(self.item_accepted, [self.item.as_value()], "item")
         waiting = Signal()
-        odd = Signal()
         launched = Signal(item_layout(config), reset_less=True)
-        m.d.sync += odd.eq(~odd)
+        parts = lanes // config.norm_lanes
+        last_part = self.part == parts - 1
+        m.d.sync += self.odd.eq(~self.odd)
         m.d.comb += [
-            self.launch.eq(waiting & ((job.kind != Kind.NORM) | odd)),
-            self.launched.eq(launched),
+            self.multiplying.eq(waiting & ((self.part != 0) | (job.kind != Kind.NORM) | self.odd)),
+            self.launch.eq(self.multiplying & (last_part | ~multiplies(job))), self.launched.eq(launched),
         ]
+        if parts > 1:
+            with m.If(self.multiplying & multiplies(job)):
+                m.d.sync += self.part.eq(Mux(last_part, 0, self.part + 1))
         with m.If(valid):
             m.d.sync += [waiting.eq(1), launched.eq(item)]
         with m.Elif(self.launch):

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from ..memory.wrapper import OnChipMemory
 from .issue import item_layout
 from .job import Element, Kind, ParameterRecord, job_layout
-from .lane import Factor, LaneControl, RequantizeLane
+from .lane import LaneControl, RequantizeLane
+from .products import Factor, Products
 from .state import DivisionState, NormState, StateRead
 from .tables import Tables
 
@@ -19,10 +20,11 @@ _HELD_OPERANDS = 8
 
 
 class Requantizer(wiring.Component):
-    """``vector_lanes`` `RequantizeLane`, their tables, and what travels beside the items.
+    """``vector_lanes`` `RequantizeLane`, their first products and tables, and what travels beside the items.
 
     An item that is launched in stage 0 is in stage 7 seven cycles later, after a second round through stages 2 to 6 twelve
-    cycles later for a norm. STATS uses stages 0 and 1 only.
+    cycles later for a norm. STATS uses stages 0 and 1 only. First products are made part by part (`Products`); an item that
+    takes them is launched with its last part.
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ class Requantizer(wiring.Component):
     Members
     -------
     job : In(job_layout(config))
-    load_source, source, load_second, second, launch, launched : In
+    load_source, source, load_second, second, multiplying, part, launch, launched : In
         From `Operands`.
     records : In
         From `Preparer`; ``release`` Out(1) says that they have been taken over.
@@ -56,6 +58,7 @@ class Requantizer(wiring.Component):
             "job": In(job_layout(config)),
             "load_source": In(1), "source": In(data.ArrayLayout(signed(32), lanes)),
             "load_second": In(1), "second": In(data.ArrayLayout(signed(16), lanes)),
+            "multiplying": In(1), "part": In(range(lanes // config.norm_lanes)),
             "launch": In(1), "launched": In(item_layout(config)),
             "records": In(data.ArrayLayout(ParameterRecord, lanes)), "release": Out(1),
             "norm_read": Out(StateRead(config.state_rows, NormState)),
@@ -135,10 +138,14 @@ class Requantizer(wiring.Component):
             """An item that needs the new parameters is about to leave stage k."""
             return valid[k] & item[k].fresh & (~norm | item[k].again)
 
+        m.submodules.products = products = Products(config)
+        m.d.comb += [
+            products.features.eq(job.features), products.part.eq(self.part), products.elements.eq(self.elements),
+        ]
         control = LaneControl().create()
         m.d.comb += [
             control.load_source.eq(self.load_source), control.load_second.eq(self.load_second),
-            control.enter.eq(enter), control.features.eq(job.features),
+            control.enter.eq(enter), control.multiply.eq(products.factor != Factor.ONE),
             control.subtract.eq(norm), control.row_sum.eq(self.norm_read.value.row_sum), control.again.eq(again),
             control.by_row.eq(by_row(2)), control.row_mult.eq(row_mult), control.add_bias.eq(norm & item[3].again),
             control.coarse_by_row.eq(by_row(4)), control.row_coarse.eq(row_shift[4][3:]),
@@ -153,11 +160,11 @@ class Requantizer(wiring.Component):
         ]
         with m.Switch(job.kind):
             with m.Case(Kind.NORM):
-                m.d.comb += control.factor.eq(Factor.FEATURES)
+                m.d.comb += products.factor.eq(Factor.FEATURES)
             with m.Case(Kind.STATS):
-                m.d.comb += control.factor.eq(Factor.ITSELF)
+                m.d.comb += products.factor.eq(Factor.ITSELF)
             with m.Case(Kind.REQUANT):
-                m.d.comb += control.factor.eq(Mux(job.multiply, Factor.SECOND, Factor.ONE))
+                m.d.comb += products.factor.eq(Mux(job.multiply, Factor.SECOND, Factor.ONE))
 
         # Second operands wait in a memory until stage 6; for SOFTMAX the visibility of the keys does.
         m.submodules.held = held = OnChipMemory(16 * lanes, _HELD_OPERANDS)
@@ -185,6 +192,10 @@ class Requantizer(wiring.Component):
             m.d.comb += [getattr(lane.control, name).eq(getattr(control, name)) for name in LaneControl().members]
             m.d.comb += [
                 lane.source.eq(self.source[number]), lane.second.eq(self.second[number]),
+                lane.control.load_product.eq(Mux(
+                    control.multiply, self.multiplying & (self.part == number // config.norm_lanes), self.launch)),
+                lane.multiplied.eq(products.products[number % config.norm_lanes]),
+                products.seconds[number].eq(lane.second_held),
                 lane.record.eq(self.records[number]), lane.residual.eq(residuals[number]),
                 self.elements[number].eq(lane.element), self.products[number].eq(lane.product),
                 tables.index[number].eq(lane.clamped[:8]),

@@ -25,9 +25,9 @@ _EXPONENTIAL, _PROBABILITY = 3, 4
 class Softmax(wiring.Component):
     """From the scores of a key block, group by group, row by row, to probabilities and the rows' state.
 
-    Scores wait in a ring until their row's maximum is known; meanwhile the next rows' scores arrive.
-    One group a cycle in and out. Issue counts on room: an item takes one place of the ring when it is issued and a row
-    one place of the row queue.
+    Scores wait in a ring until their row's maximum is known; meanwhile the next rows' scores arrive. One group of
+    ``vector_lanes`` a cycle in; out of the ring a group takes ``vector_lanes / softmax_lanes`` cycles, as many parts.
+    Issue counts on room: an item takes one place of the ring when it is issued and a row one place of the row queue.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class Softmax(wiring.Component):
         State of the rows.
     done : Out(1); probabilities : Out(ArrayLayout(8, lanes)); group, step : Out
         Probabilities for the scratchpad: group within the panel, and how the destination goes on.
-    exponential_valid : Out(1); exponentials : Out(ArrayLayout(16, lanes)); total : In
-        To the tree of sums and back, ``sum_latency`` cycles later.
+    exponential_valid : Out(1); exponentials : Out(ArrayLayout(16, softmax_lanes)); total : In
+        A part's to the tree of sums and back, ``sum_latency`` cycles later.
     rows_done : Out(12)
         Rows whose state has been written.
     """
@@ -66,7 +66,7 @@ class Softmax(wiring.Component):
             "rescale_write": Out(StateWrite(rows, 6)),
             "done": Out(1), "probabilities": Out(data.ArrayLayout(8, lanes)),
             "group": Out(range(config.panel // lanes)), "step": Out(Step),
-            "exponential_valid": Out(1), "exponentials": Out(data.ArrayLayout(16, lanes)),
+            "exponential_valid": Out(1), "exponentials": Out(data.ArrayLayout(16, config.softmax_lanes)),
             "total": In(signed(17 + (lanes - 1).bit_length())),
             "rows_done": Out(13),
         })
@@ -167,23 +167,32 @@ class Softmax(wiring.Component):
     def _exponentials(self, m, rows, ring, pop, row_pop):
         """Exponentials of the rows in the queue, their sums, and the new state."""
         config, job = self.config, self.job
-        lanes = config.vector_lanes
+        lanes = config.softmax_lanes
+        parts = config.vector_lanes // lanes
+        part = Signal(range(parts))
+        first_part, last_part = part == 0, part == parts - 1
         m.submodules.groups = groups = GroupCounter(config)
         m.d.comb += [
-            groups.tiles.eq(job.tiles), groups.restart.eq(self.start), groups.advance.eq(pop),
-            pop.eq(rows.o.valid), row_pop.eq(pop & groups.last), rows.o.ready.eq(groups.last),
+            groups.tiles.eq(job.tiles), groups.restart.eq(self.start), groups.advance.eq(rows.o.valid & last_part),
+            pop.eq(rows.o.valid & first_part), rows.o.ready.eq(groups.last & last_part),
+            row_pop.eq(rows.o.valid & rows.o.ready),
         ]
+        if parts > 1:
+            with m.If(rows.o.valid):
+                m.d.sync += part.eq(Mux(last_part, 0, part + 1))
 
-        # Stage 0: scores and the row's maximum; further on what belongs to the group.
-        carried = data.StructLayout({"first": 1, "last": 1, "group": groups.group.shape(), "panel_end": 1, "rescale": 6})
+        # Stage 0: scores and the row's maximum; further on what belongs to the part.
+        carried = data.StructLayout({"part": range(parts), "first": 1, "last": 1, "group": groups.group.shape(),
+                                     "panel_end": 1, "rescale": 6})
         stages = _EXPONENTIAL + 1 + max(self.sum_latency, _PROBABILITY - _EXPONENTIAL)
         valid = [Signal(name=f"exponential_valid_{k}") for k in range(stages)]
         item = [Signal(carried, name=f"exponential_item_{k}", reset_less=True) for k in range(stages)]
         maximum = Signal(MAXIMUM, reset_less=True)
-        m.d.sync += valid[0].eq(pop)
-        with m.If(pop):
+        m.d.sync += valid[0].eq(rows.o.valid)
+        with m.If(rows.o.valid):
             m.d.sync += [
-                maximum.eq(rows.o.payload.maximum), item[0].first.eq(groups.first), item[0].last.eq(groups.last),
+                maximum.eq(rows.o.payload.maximum), item[0].part.eq(part),
+                item[0].first.eq(groups.first & first_part), item[0].last.eq(rows.o.ready),
                 item[0].group.eq(groups.group), item[0].panel_end.eq(groups.panel_end),
                 item[0].rescale.eq(rows.o.payload.rescale),
             ]
@@ -192,17 +201,27 @@ class Softmax(wiring.Component):
             with m.If(valid[k - 1]):
                 m.d.sync += item[k].eq(item[k - 1])
         m.d.comb += self.exponential_valid.eq(valid[_EXPONENTIAL])
+        scores = ring.read_data.word_select(item[0].part, 17 * lanes)
+        computed = []       # probabilities of the part
         for number in range(lanes):
             m.submodules[f"lane_{number}"] = lane = ExponentialLane()
-            score = ring.read_data[17 * number:17 * number + 17]
+            score = scores[17 * number:17 * number + 17]
+            computed.append(lane.probability)
             m.d.comb += [
                 lane.enter.eq(Cat(Const(0, 1), valid[:_PROBABILITY])), lane.maximum.eq(maximum),
                 lane.score.eq(score[:16]), lane.visible.eq(score[16]),
-                self.exponentials[number].eq(lane.exponential), self.probabilities[number].eq(lane.probability),
+                self.exponentials[number].eq(lane.exponential),
             ]
+        # Probabilities leave a whole group at a time: parts before the last one wait.
         written = item[_PROBABILITY]
+        for number in range(parts - 1):
+            waiting = [Signal(8, name=f"waiting_{number}_{lane}", reset_less=True) for lane in range(lanes)]
+            with m.If(valid[_PROBABILITY] & (written.part == number)):
+                m.d.sync += [register.eq(value) for register, value in zip(waiting, computed)]
+            m.d.comb += [self.probabilities[number * lanes + lane].eq(waiting[lane]) for lane in range(lanes)]
         m.d.comb += [
-            self.done.eq(valid[_PROBABILITY]), self.group.eq(written.group),
+            *(self.probabilities[(parts - 1) * lanes + lane].eq(computed[lane]) for lane in range(lanes)),
+            self.done.eq(valid[_PROBABILITY] & (written.part == parts - 1)), self.group.eq(written.group),
             self.step.eq(Mux(written.last, Step.OUTER, Mux(written.panel_end, Step.INNER, Step.STAY))),
         ]
 

@@ -32,8 +32,13 @@ def timing(config, item):
             work = -(-256 // c.line_bytes)
         else:
             work = f["rows"] * f["tiles"] * c.groups_per_tile
-            if name in ("SOFTMAX", "NORM"):
-                work *= 2
+            parts = c.vector_lanes // c.norm_lanes
+            if name == "SOFTMAX":
+                work *= max(2, c.vector_lanes // c.softmax_lanes)
+            elif name == "NORM":
+                work *= max(2, parts)
+            elif name == "STATS" or f.get("multiply"):
+                work *= parts
         busy = work + VECTOR_OVERHEAD
         return Timing(busy, {Event.SOURCE: busy - VECTOR_OVERHEAD // 2, Event.RESULT: busy})
     if name == "INDEX":

@@ -22,6 +22,11 @@ class VectorEngine:
     def __init__(self, config, tokens):
         self.config, self.tokens = config, tokens
         self.free = 0
+        #: Cycles of an item's first products, and of a group's exponentials.
+        self._parts = config.vector_lanes // config.norm_lanes
+        self._exponentials = config.vector_lanes // config.softmax_lanes
+        #: Items of softmax between issue and exponentials.
+        self._ring = 1 << (2 * (config.key_block // config.vector_lanes) + 15).bit_length()
         levels = (config.vector_lanes - 1).bit_length()
         self._tree = -(-levels // 2)
 
@@ -62,11 +67,11 @@ class VectorEngine:
         return ready + (groups - 1) * pace + per_item * rows - 1
 
     def _requant(self, f, ready):
-        last = self._groups(f, ready, 1, 0)
+        last = self._groups(f, ready, self._parts if f["multiply"] else 1, 0)
         self._finish(f, last + _LAUNCH + 1, last + _THROUGH + 1)
 
     def _norm(self, f, ready):
-        last = self._groups(f, ready, 2, _AGAIN)
+        last = self._groups(f, ready, self._parts + self._parts % 2, _AGAIN)
         self._finish(f, last + _LAUNCH + 1, last + _THROUGH + _AGAIN + 1)
 
     def _finish(self, f, source, result):
@@ -77,18 +82,25 @@ class VectorEngine:
 
     def _stats(self, f, ready):
         groups = f["tiles"] * self.config.groups_per_tile
-        behind = _LAUNCH + self._tree + 2 + _ROOT
-        last = ready + groups - 1 + (f["rows"] - 1) * max(groups, behind)
+        behind = _LAUNCH + self._parts - 1 + self._tree + 2 + _ROOT
+        last = ready + (groups - 1) * self._parts + (f["rows"] - 1) * max(groups * self._parts, behind)
         self._finish(f, last + _LAUNCH + 1, last + behind + 1)
 
     def _softmax(self, f, ready):
         groups = f["tiles"] * self.config.groups_per_tile
         ready += self._lines() + 1 + (2 if f["last"] else 0)
-        pace = max(groups, _DIVISION_PACE) if f["last"] else groups
-        # Items of eight rows and two blocks are on their way, so issue runs ahead of division.
-        last = ready + f["rows"] * groups - 1
-        result = ready + groups + _THROUGH + _SOFTMAX + (f["rows"] - 1) * pace + (_DIVISION if f["last"] else 0)
+        pace = groups * self._exponentials
+        if f["last"]:
+            pace = max(pace, _DIVISION_PACE)
+        # Items of eight rows and two blocks are on their way, so issue runs ahead of exponentials and division.
+        items = f["rows"] * groups
+        last = ready + items - 1
+        result = ready + _THROUGH + _SOFTMAX + groups * self._exponentials + (f["rows"] - 1) * pace + (
+            _DIVISION if f["last"] else 0)
         result = max(result, last + _THROUGH + _SOFTMAX)
+        if self._exponentials > 1:
+            ahead = min(self._ring, 8 * groups)
+            last = max(last, ready + groups + _THROUGH + (items - ahead) * self._exponentials)
         self.tokens.signal(f["src_signal"], last + _LAUNCH + 1, f["tiles"] if f["src_signal_each"] else 1)
         self.tokens.signal(f["dst_signal"], result)
         self.free = result + _NEXT
