@@ -50,12 +50,12 @@ class Config:
     accumulator_kib: int = None
     #: Bytes per AXI4 data beat (a power of two).
     data_bytes: int = None
-    #: Elements that the vector engine requantizes per cycle; divides ``cols``.
+    #: Elements that the vector engine requantizes per cycle; divides ``cols``. Default: `cols`, as fast as sums can come.
     vector_lanes: int = None
-    #: Exponentials of softmax per cycle; divides ``vector_lanes``.
+    #: Exponentials of softmax per cycle; divides ``vector_lanes``. Default: `softmax_lanes_needed`.
     softmax_lanes: int = None
     #: Products with an element per cycle before requantization (squares for a norm's statistics, a norm's elements times
-    #: its features, products of two tensors); divides ``vector_lanes``.
+    #: its features, products of two tensors); divides ``vector_lanes``. Default: `norm_lanes_needed`.
     norm_lanes: int = None
     #: Independent scratchpad banks (a power of two); streams in different banks never wait for each other.
     scratchpad_banks: int = 8
@@ -101,8 +101,9 @@ class Config:
         if self.accumulator_kib is None:
             object.__setattr__(self, "accumulator_kib", self.scratchpad_kib // 2)
         if self.vector_lanes >= 1:
-            for name, least in ("softmax_lanes", self.rows * self.cols / 32), ("norm_lanes", self.vector_lanes / 2):
+            for name in "softmax_lanes", "norm_lanes":
                 if getattr(self, name) is None:
+                    least = getattr(self, name + "_needed")
                     object.__setattr__(self, name, _divisor_at_least(self.vector_lanes, least))
         self._check()
 
@@ -248,6 +249,24 @@ class Config:
         return self.accumulator_kib * 1024 // self.accumulator_word_bytes
 
     # Vector engine.
+
+    @property
+    def softmax_lanes_needed(self):
+        """Exponentials per cycle that hide behind the array, twice over, in attention with heads of 32 features.
+
+        A score is 2 * 32 products, rows * cols of them a cycle.
+        """
+        return 2 * self.rows * self.cols / (2 * 32)
+
+    @property
+    def norm_lanes_needed(self):
+        """First products per cycle with which statistics cost at most 0.3 % of a layer more than with ``vector_lanes``.
+
+        A layer of D features computes 12 * D * D products and two norms for each row, and nothing hides statistics: they wait
+        for the last product before, and the next one for them. D = 384.
+        """
+        per_row = 0.003 * 12 * 384 * 384 / (self.rows * self.cols) / 2      # cycles that a norm may lose
+        return 1 / (1 / self.vector_lanes + per_row / 384)
 
     @cached_property
     def groups_per_tile(self):

@@ -22,6 +22,8 @@ from weft.sim.cocotb.packing import pack, unpack
 CONFIG = Config.from_dict(json.loads(os.environ.get("WEFT_CONFIG", '{"rows": 4, "cols": 4}')))
 LANES = CONFIG.vector_lanes
 GROUPS = CONFIG.panel // LANES
+#: Cycles of an item's first products.
+PARTS = LANES // CONFIG.norm_lanes
 JOB, ITEM = job_layout(CONFIG), item_layout(CONFIG)
 RECORDS = data.ArrayLayout(ParameterRecord, LANES)
 SUM_LATENCY = tree_latency(LANES)
@@ -214,16 +216,24 @@ class RequantizerBench(Part):
             assert (done.group, done.step, done.dst_done) == (item["group"], item["step"], item["dst_done"])
 
     async def run(self, rate):
-        """Sends all items of the job with gaps and compares what comes; a norm's are an even number of cycles apart."""
+        """Sends all items of the job with gaps and compares what comes; a norm's are an even number of cycles apart. Products
+        take a cycle for each part, and the item is launched with the last one."""
         await FallingEdge(self.dut.clk)
         await RisingEdge(self.dut.clk)
         free, loaded, cycle = True, set(), 0            # free: the records are; loaded: of the next item's operands
+        parts = PARTS if self.kind in (Kind.NORM, Kind.STATS) or self.fields.get("multiply") else 1
+        part = 0
         row_value = {"norm": None, "division": None}
         while self.expected:
             item, source, second = self.items[0] if self.items else (None, 0, 0)
             # An item leaves after its operands have come, the next one's may come in the same cycle.
-            launch = (len(loaded) == 2 and self.chance(rate) and (free or not item["fresh"])
-                      and (self.kind != Kind.NORM or cycle % 2 == 0))
+            goes_on = part > 0 or (len(loaded) == 2 and self.chance(rate) and (free or not item["fresh"])
+                                   and (self.kind != Kind.NORM or cycle % 2 == 0))
+            launch = goes_on and part == parts - 1
+            self.set(multiplying=goes_on)
+            if PARTS > 1:       # else the port has no bits
+                self.set(part=part)
+            part = (part + goes_on) % parts
             self.set(launch=launch, launched=bits(ITEM, **item) if launch else self.noise("launched"))
             if launch:
                 if item["fresh"]:
@@ -255,7 +265,7 @@ class RequantizerBench(Part):
             await RisingEdge(self.dut.clk)
             cycle += 1
             assert cycle < 20_000, f"{len(self.expected)} items did not come out"
-        self.set(launch=0, load_source=0, load_second=0)
+        self.set(launch=0, load_source=0, load_second=0, multiplying=0)
         await FallingEdge(self.dut.clk)
         assert not self.get("busy")
 
@@ -265,7 +275,7 @@ class RequantizerBench(Part):
 async def requantizer(dut, rate):
     """REQUANT with every option, NORM in two passes, scores of SOFTMAX with their visibility, squares of STATS."""
     bench = RequantizerBench(dut, "requantizer")
-    await bench.start("launch", "load_source", "load_second", "table_write")
+    await bench.start("launch", "load_source", "load_second", "multiplying", "table_write")
     await bench.write_tables()
     for kind in [Kind.REQUANT] * 16 + [Kind.NORM, Kind.SOFTMAX, Kind.STATS] * 5:
         bench.job(kind)
@@ -319,7 +329,7 @@ async def softmax(dut, rate):
                 await FallingEdge(dut.clk)
                 item_room, row_room = part.get("item_room"), part.get("row_room")
                 if part.get("exponential_valid"):
-                    totals.append(int(unpack(part.get("exponentials"), 16, LANES, signed=False).sum()))
+                    totals.append(int(unpack(part.get("exponentials"), 16, CONFIG.softmax_lanes, signed=False).sum()))
                 else:
                     totals.append(None)
                 for name in "maximum", "sum":

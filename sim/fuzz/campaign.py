@@ -5,6 +5,7 @@ import base64
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from weft.hw.isa import disassemble
 from .coverage import count_fields, table
 from .generator import random_program
 
-__all__ = ["failure", "shrink", "save", "replay", "main"]
+__all__ = ["failure", "shrink", "save", "replay", "with_random_lanes", "main"]
 
 #: Cycles after which a random program is taken to hang.
 LIMIT_CYCLES = 3_000_000
@@ -95,6 +96,17 @@ def replay(path):
         raise InputError(f"{path} is no saved program: {error!r}") from None
 
 
+def with_random_lanes(config, seed):
+    """The configuration with a number of lanes drawn for each part of its vector engine."""
+    random = np.random.default_rng(seed)
+
+    def divisor(n):
+        return int(random.choice([d for d in range(1, n + 1) if n % d == 0]))
+
+    vector_lanes = divisor(config.cols)
+    return replace(config, vector_lanes=vector_lanes, softmax_lanes=divisor(vector_lanes), norm_lanes=divisor(vector_lanes))
+
+
 def _try(rtl, config, seed, out):
     """One program on both memories; returns how many failed."""
     failed = 0
@@ -128,6 +140,8 @@ def main(arguments=None):
     parser.add_argument("--minutes", type=float, default=5, help="how long to go on (default 5)")
     parser.add_argument("--config", action="append", help="name or file of a configuration; several are taken in turns "
                                                           "(default tiny and small)")
+    parser.add_argument("--lanes", action="store_true",
+                        help="draws the lanes of each configuration's vector engine from the first seed")
     parser.add_argument("--seed", type=int, default=0, help="first seed (default 0)")
     parser.add_argument("--verilog", help="folder with the Verilog, instead of generating it")
     parser.add_argument("--out", type=Path, default=Path("fuzz-failures"), help="where failing programs go")
@@ -151,6 +165,10 @@ def _main(options):
         print(reason or "equal")
         return int(reason is not None)
     configs = [Config.load(c) for c in options.config or ("tiny", "small")]
+    if options.lanes:
+        configs = [with_random_lanes(config, options.seed) for config in configs]
+        for c in configs:
+            print(f"{c.name}: vector_lanes={c.vector_lanes}, softmax_lanes={c.softmax_lanes}, norm_lanes={c.norm_lanes}")
     if options.count:
         for config in configs:
             counts = count_fields(config, range(options.seed, options.seed + options.count))

@@ -30,10 +30,24 @@ def test_every_shape_has_consistent_sizes(rows, cols):
 
 
 def test_options_that_are_off_leave_the_identity():
-    assert Config.named("tiny").fingerprint == 0x45BB57B8
+    assert Config.named("tiny").fingerprint == 0x0643EE67
     with_option = Config(**NAMED["tiny"], four_bit=True)
     assert with_option.name == "tiny four_bit" and with_option.fingerprint != Config.named("tiny").fingerprint
     assert Config(rows=5, cols=7, four_bit=True).name == "5x7 four_bit"
+
+
+def test_lanes_of_the_named_configurations():
+    lanes = {name: (c.vector_lanes, c.softmax_lanes, c.norm_lanes) for name in NAMED for c in [Config.named(name)]}
+    assert lanes == {"tiny": (4, 1, 2), "small": (8, 2, 8), "base": (16, 8, 16), "large": (32, 32, 32)}
+
+
+@given(st.integers(4, 64), st.integers(4, 64))
+def test_lanes_are_as_many_as_needed(rows, cols):
+    """Each kind has at least what it needs, or all there are, and no smaller divisor would do."""
+    config = Config(rows=rows, cols=cols)
+    for lanes, needed in ((config.softmax_lanes, config.softmax_lanes_needed), (config.norm_lanes, config.norm_lanes_needed)):
+        assert config.vector_lanes % lanes == 0 and (lanes >= needed or lanes == config.vector_lanes)
+        assert all(d < needed for d in range(1, lanes) if config.vector_lanes % d == 0)
 
 
 @given(st.integers(4, 64), st.integers(4, 64))
@@ -49,6 +63,9 @@ def test_dictionary_round_trip_keeps_the_fingerprint(rows, cols):
     (dict(rows=8, cols=8, four_bit=1), "four_bit must be true or false, not 1"),
     (dict(rows=8, cols=8, data_bytes=12), "data_bytes must be a power of two from 4 to 16, not 12"),
     (dict(rows=8, cols=8, vector_lanes=3), r"vector_lanes must divide cols \(8\), not 3"),
+    (dict(rows=8, cols=8, vector_lanes=0), r"vector_lanes must divide cols \(8\), not 0"),
+    (dict(rows=8, cols=12, vector_lanes=6, softmax_lanes=4), r"softmax_lanes must divide vector_lanes \(6\), not 4"),
+    (dict(rows=8, cols=8, norm_lanes=0), r"norm_lanes must divide vector_lanes \(8\), not 0"),
     (dict(rows=8, cols=8, key_block=20), "key_block must be a multiple of 8 up to 1024, not 20"),
     (dict(rows=4, cols=8, key_block=2048), "key_block must be a multiple of 8 up to 1024, not 2048"),
     (dict(rows=4, cols=4, key_block=1024), "key_block must be a multiple of 4 up to 1020, not 1024"),
