@@ -14,7 +14,7 @@ from math import ceil, gcd
 from pathlib import Path
 
 from .errors import ConfigError
-from .isa import WeightFormat
+from .isa import CIRCULANT_BLOCKS, WeightFormat
 
 __all__ = ["Config", "NAMED"]
 
@@ -75,10 +75,14 @@ class Config:
     address_bits: int = 40
     #: Takes streamed weights of 4 bits with a 4-bit scale for each group of inputs (``w_format`` of MATMUL).
     four_bit: bool = False
+    #: Sizes of the blocks of circulant weights that it takes (MATMUL_C): of 4, 8 and 16 those that divide ``rows`` and ``cols``.
+    circulant: tuple = ()
 
     def __post_init__(self):
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
+            if f.type is tuple:
+                continue
             if f.type is bool:
                 if not isinstance(value, bool):
                     raise ConfigError(f"{f.name} must be true or false, not {value!r}")
@@ -87,6 +91,7 @@ class Config:
         for name in ("rows", "cols"):
             if not 4 <= getattr(self, name) <= 64:
                 raise ConfigError(f"{name} must be from 4 to 64, not {getattr(self, name)}")
+        self._check_circulant()
         defaults = {
             "scratchpad_kib": _power_of_two_at_least(max(16, min(512, self.rows * self.cols))),
             "accumulator_kib": None,
@@ -106,6 +111,16 @@ class Config:
                     least = getattr(self, name + "_needed")
                     object.__setattr__(self, name, _divisor_at_least(self.vector_lanes, least))
         self._check()
+
+    def _check_circulant(self):
+        blocks = self.circulant
+        if not isinstance(blocks, (tuple, list)) or not all(type(b) is int and b in CIRCULANT_BLOCKS for b in blocks):
+            raise ConfigError(f"circulant must be a list of block sizes among {', '.join(map(str, CIRCULANT_BLOCKS))}, not {blocks!r}")
+        object.__setattr__(self, "circulant", tuple(sorted(set(blocks))))
+        for block in self.circulant:
+            for name in ("rows", "cols"):
+                if getattr(self, name) % block:
+                    raise ConfigError(f"circulant blocks of {block} do not divide {name} ({getattr(self, name)})")
 
     def _check(self):
         def power_of_two(name, low, high):
@@ -352,17 +367,18 @@ class Config:
 
     def to_dict(self):
         """Parameters by name; of the options those that are on, so that a new option changes nothing for who is without."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not False}
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not False and value != ()}
 
     @cached_property
     def name(self):
         """The name among the named configurations, or rows x cols; behind it the options that are on."""
-        options = {name: value for name, value in self.to_dict().items() if value is True}
+        options = {name: value for name, value in self.to_dict().items() if value is True or isinstance(value, tuple)}
         found = f"{self.rows}x{self.cols}"
         for name in NAMED:
             if Config.named(name).to_dict() | options == self.to_dict():
                 found = name
-        return " ".join([found, *options])
+        return " ".join([found, *(f"{name}={','.join(map(str, value))}" if isinstance(value, tuple) else name
+                                  for name, value in options.items())])
 
     @cached_property
     def fingerprint(self):

@@ -15,7 +15,7 @@ import numpy as np
 from .errors import ProgramError
 
 __all__ = ["VERSION", "INSTRUCTION_BYTES", "INSTRUCTION_BITS", "SEMAPHORES", "SEMAPHORE_LIMIT", "REGISTERS", "Engine",
-           "Element", "Condition", "WeightFormat", "ErrorCause", "Field", "Instruction", "INSTRUCTIONS", "BY_OPCODE", "encode",
+           "CIRCULANT_BLOCKS", "Element", "Condition", "WeightFormat", "ErrorCause", "Field", "Instruction", "INSTRUCTIONS", "BY_OPCODE", "encode",
            "encode_program", "decode", "disassemble", "markdown_table"]
 
 #: Version of this instruction set; programs and hardware must agree.
@@ -28,6 +28,10 @@ SEMAPHORES = 32
 SEMAPHORE_LIMIT = 255
 #: Scalar registers of 32 bits; register 0 reads as zero.
 REGISTERS = 16
+
+
+#: Sizes of the blocks of circulant weights (``block`` of MATMUL_C); which ones a configuration takes: `Config.circulant`.
+CIRCULANT_BLOCKS = (4, 8, 16)
 
 
 class Engine(enum.IntEnum):
@@ -61,9 +65,6 @@ class WeightFormat(enum.IntEnum):
     FOUR_BIT = 1
     SPARSE_2_4 = 2
     SPARSE_1_4 = 3
-    CIRCULANT_4 = 4
-    CIRCULANT_8 = 5
-    CIRCULANT_16 = 6
 
 
 class ErrorCause(enum.IntEnum):
@@ -92,11 +93,15 @@ class Field:
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction: mnemonic, opcode and fields (``fields`` maps the name to the `Field`)."""
+    """One instruction: mnemonic, opcode and fields (``fields`` maps the name to the `Field`).
+
+    ``option``: name of the option (an attribute of `weft.hw.config.Config`) without which it is illegal.
+    """
     mnemonic: str
     opcode: int
     doc: str
     field_list: tuple
+    option: str = ""
 
     @cached_property
     def engine(self):
@@ -138,11 +143,22 @@ class Instruction:
         """Whether ``w_format``, a `WeightFormat`, says how weights lie in memory; 4-bit weights take ``k_outer`` 0."""
         return "w_format" in self.fields
 
+    @cached_property
+    def has_blocks(self):
+        """Whether ``block`` is the size of the blocks of circulant weights."""
+        return "block" in self.fields
+
+    def available(self, config):
+        """Whether a configuration has it."""
+        return not self.option or bool(getattr(config, self.option))
+
     def violation(self, values, config):
         """What is illegal in the fields' values, a sentence that names field and value, or None.
 
         The accelerator stops at such an instruction with `ErrorCause.ILLEGAL_INSTRUCTION`, as it does at an unknown opcode.
         """
+        if not self.available(config):
+            return f"the configuration is without {self.option}"
         for name in self.counts:
             if values[name] < 1:
                 return f"{name} must be at least 1, not {values[name]}"
@@ -156,6 +172,8 @@ class Instruction:
                 return f"w_format is {values['w_format']}, the configuration takes {', '.join(map(str, config.weight_formats))}"
             if values["w_format"] == WeightFormat.FOUR_BIT and values["k_outer"]:
                 return f"k_outer must be 0 where w_format is {values['w_format']}"
+        if self.has_blocks and values["block"] not in config.circulant:
+            return f"block is {values['block']}, the configuration takes {', '.join(map(str, config.circulant))}"
         return None
 
 
@@ -220,6 +238,18 @@ _KV = (
     Field("w_limit_reg", 4, "scalar register added to w_limit (signed, clamped to 0..65535)"),
     *_token("w_wait", "stationary operand ready"),
     *_token("w_signal", "stationary operand no longer needed"),
+)
+
+_CIRCULANT = (
+    Field("w_base", 20, "word of row 0, panel 0 of the stationary operand"),
+    Field("w_panel_stride", 20, "words between panels of the stationary operand"),
+    *_token("w_wait", "stationary operand ready"),
+    *_token("w_signal", "stationary operand no longer needed"),
+    Field("block", 5, "b, the size of the blocks: 4, 8 or 16"),
+    Field("w_single", 1, "0: an N tile is cols/b rows of the stationary operand, one for each b columns; 1: it is one row, for the "
+          "columns of block w_column, the others are zero"),
+    Field("w_column", 4, "with w_single: number of the block of columns"),
+    Field("w_unsigned", 1, "1: bytes of the stationary operand are uint8, and count less 128"),
 )
 
 _VECTOR_TOKENS = (
@@ -294,6 +324,8 @@ _LIST = (
                 (*_MATMUL, *_KV)),
     Instruction("MATMUL_V", 0x23, "context: the stationary tile is V (tile rows = keys, columns = features)",
                 (*_MATMUL, *_KV)),
+    Instruction("MATMUL_C", 0x24, "circulant blocks: every b columns of the stationary tile are a row of the stationary operand, "
+                "turned by one from column to column", (*_MATMUL, *_CIRCULANT), option="circulant"),
     # Vector: everything between matrix products.
     Instruction("VECTOR_SYNC", 0x30, "consumes and adds tokens", _SYNC),
     Instruction("REQUANT", 0x31, "requantizes accumulators or scratchpad rows, per channel; optionally product with or "

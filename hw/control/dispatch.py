@@ -78,6 +78,8 @@ def _legal(config, instruction, word):
     if instruction.has_formats and config.compressed_weights:
         rules.append(reduce(or_, (fields.w_format == number for number in config.weight_formats)))
         rules.append(~((fields.w_format == isa.WeightFormat.FOUR_BIT) & fields.k_outer))
+    if instruction.has_blocks:
+        rules.append(reduce(or_, (fields.block == block for block in config.circulant)))
     return Cat(rules).all()
 
 
@@ -115,8 +117,9 @@ class Dispatch(wiring.Component):
         legal = Signal()
         with m.Switch(opcode):
             for number, instruction in isa.BY_OPCODE.items():
-                with m.Case(number):
-                    m.d.comb += legal.eq(_legal(self.config, instruction, word))
+                if instruction.available(self.config):
+                    with m.Case(number):
+                        m.d.comb += legal.eq(_legal(self.config, instruction, word))
 
         # Uses at equal places in the word are one case of the register adder.
         uses = {}       # (register offset, field offset, field width, rule) -> opcodes

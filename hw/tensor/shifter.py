@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..interfaces import TokenSignal
 from .array import WeightLoad
+from .circulant import CirculantColumns, circulant_members, for_block
 from .decompressor import FourBitDecompressor
 from .weight_lines import weight_tile_layout
 from .weight_tiles import TileKind, sub_shape
@@ -109,9 +110,14 @@ class WeightShifter(wiring.Component):
         if config.four_bit:
             following = Mux(tile.four_bit, place + 1, following)
             ends_line = Mux(tile.four_bit, place.all(), ends_line)
+        next_word = Cat(place[:slot_bits], ~upper)
+        if config.circulant:
+            # A word serves a block of columns, a single one the whole tile.
+            keeps = tile.block.any() & (tile.single | ~for_block(config, tile.block, lambda b: step[:b.bit_length() - 1].all()))
+            next_word, ends_line = Mux(keeps, place, next_word), ends_line & ~keeps
         m.d.comb += self.lines.ready.eq(takes & ~zero & ((fire & last) | ends_line))
         with m.If(takes & ~zero):
-            m.d.sync += next_place.eq(Mux(streamed, following, Cat(place[:slot_bits], ~upper)))
+            m.d.sync += next_place.eq(Mux(streamed, following, next_word))
 
         # First cycle: the words. Second cycle: their bytes.
         chosen = Signal(data.StructLayout({
@@ -146,6 +152,8 @@ class WeightShifter(wiring.Component):
                 self._select(m, chosen.slot, self.load.row, chosen.word, config.weight_slot_bytes, slots)
         if config.four_bit:
             self._expand(m, word, chosen)
+        if config.circulant:
+            column = self._turn(m, fire, chosen, column)
         for r in range(config.rows):
             m.d.comb += self.load.column[r].eq(Mux(r < chosen.features, column[r], 0))
 
@@ -172,6 +180,19 @@ class WeightShifter(wiring.Component):
         self._select(m, chosen.slot, decompressor.slot, chosen.word, config.weight_slot_bytes, config.weight_rows_per_word)
         with m.If(four_bit):
             m.d.comb += [self.load.row.eq(decompressor.row), self.load.lower.eq(decompressor.lower)]
+
+    def _turn(self, m, fire, chosen, column):
+        """The chosen column, or of circulant weights what a word makes of it."""
+        m.submodules.circulant = circulant = CirculantColumns(self.config)
+        m.d.comb += [circulant.word.eq(column), circulant.step.eq(chosen.step)]
+        for name in circulant_members(self.config):
+            kept = Signal.like(getattr(circulant, name), name=name, reset_less=True)
+            with m.If(fire):
+                m.d.sync += kept.eq(getattr(self.tiles.payload, name))
+            m.d.comb += getattr(circulant, name).eq(kept)
+        turned = Signal.like(column, name="turned")
+        m.d.comb += turned.eq(Mux(circulant.block.any(), circulant.result, column))
+        return turned
 
     @staticmethod
     def _select(m, number, target, word, pitch_bytes, count):

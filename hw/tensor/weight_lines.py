@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..streams import StreamBuffer
+from .circulant import for_block
 from .reader import run_layout
 from .weight_tiles import TileKind, format_members, located_layout, sub_shape
 
@@ -81,6 +82,10 @@ class WeightLines(wiring.Component):
             size.eq(Mux(tile.kind == TileKind.KEYS, config.cols, tile.features)),
             below_limit.eq(tile.limit - tile.key),
         ]
+        if config.circulant:
+            with m.If(tile.block.any()):
+                rows = Mux(tile.single, 1, for_block(config, tile.block, lambda block: config.cols // block))
+                m.d.comb += [steps.eq(rows), size.eq(rows)]
         streamed_words = config.weight_tile_words
         if config.four_bit:
             streamed_words = Mux(tile.scales, 1, Mux(tile.four_bit, config.four_bit_tile_words, config.weight_tile_words))

@@ -6,18 +6,19 @@ from amaranth.lib.wiring import In, Out
 
 from .. import isa
 from ..interfaces import PC_BITS, InstructionStream, TokenWait, instruction_layout
+from .circulant import circulant_members, for_block
 from .walker import TileWalker
 
 __all__ = ["WeightTiles", "TileKind", "located_layout", "features_of", "format_members", "sub_shape"]
 
-_OPCODE = {name: isa.INSTRUCTIONS[name].opcode for name in ("TENSOR_SYNC", "MATMUL_KT", "MATMUL_V")}
+_OPCODE = {name: isa.INSTRUCTIONS[name].opcode for name in ("TENSOR_SYNC", "MATMUL_KT", "MATMUL_V", "MATMUL_C")}
 _WORD_BITS = isa.INSTRUCTIONS["MATMUL"].fields["w_base"].width
 
 
 class TileKind(enum.Enum, shape=2):
     """Where a tile comes from, and thereby how its words are laid out."""
     STREAM = 0      #: streamed weights: rows in slots, ascending addresses, two in a step
-    KEYS = 1        #: K transposed: a word is a column, descending
+    KEYS = 1        #: K transposed: a word is a column (of circulant weights: the columns of a block), descending
     VALUES = 2      #: V: a word is a row, descending
 
 
@@ -41,8 +42,11 @@ def format_members(config):
         No tile: the next word of scales.
     split
         The lower half of the tile has the scales of row ``scale + 1``.
+
+    Besides, `circulant_members`.
     """
-    return {"four_bit": 1, "scales": 1, "scale": range(config.scale_rows_per_word), "split": 1} if config.four_bit else {}
+    four_bit = {"four_bit": 1, "scales": 1, "scale": range(config.scale_rows_per_word), "split": 1} if config.four_bit else {}
+    return four_bit | circulant_members(config)
 
 
 def located_layout(config):
@@ -137,6 +141,9 @@ class WeightTiles(wiring.Component):
         if config.four_bit:
             tile_words = Mux((matmul.w_format == isa.WeightFormat.FOUR_BIT) & streamed, config.four_bit_tile_words, config.weight_tile_words)
             takes_tile = self.tiles.ready & ~self._scales(m, matmul, streamed, walker)
+        tile_keys = config.cols
+        if config.circulant:
+            tile_keys = self._circulant(m, matmul, last)
 
         offered = self.instructions.payload
         with m.FSM(name="state") as fsm:
@@ -157,7 +164,10 @@ class WeightTiles(wiring.Component):
                             kind.eq(TileKind.STREAM), word.eq(stream_view.w_base),
                         ]
                         m.next = "TILES"
-                        with m.If((opcode == _OPCODE["MATMUL_KT"]) | (opcode == _OPCODE["MATMUL_V"])):
+                        from_rows = (opcode == _OPCODE["MATMUL_KT"]) | (opcode == _OPCODE["MATMUL_V"])
+                        if config.circulant:
+                            from_rows |= opcode == _OPCODE["MATMUL_C"]
+                        with m.If(from_rows):
                             m.d.sync += [
                                 kind.eq(Mux(opcode == _OPCODE["MATMUL_V"], TileKind.VALUES, TileKind.KEYS)),
                                 word.eq(data.View(instruction_layout("MATMUL_KT"), offered.word).w_base),
@@ -197,13 +207,27 @@ class WeightTiles(wiring.Component):
                         with m.If(slot + 1 == matmul.ring_slots):
                             m.d.sync += [slot.eq(0), word.eq(matmul.w_base)]
                 with m.Case(TileKind.KEYS):
-                    self._advance(m, key, walker.n_step, config.cols, walker.n_wrap, 0)
+                    self._advance(m, key, walker.n_step, tile_keys, walker.n_wrap, 0)
                     self._advance(m, word, walker.k_panel, kv.w_panel_stride, walker.k_wrap, kv.w_base)
                 with m.Case(TileKind.VALUES):
                     tail = config.panel - (config.k_tiles_per_panel - 1) * config.rows
                     self._advance(m, key, walker.k_step, Mux(walker.k_panel, tail, config.rows), walker.k_wrap, 0)
                     self._advance(m, word, walker.n_panel, kv.w_panel_stride, walker.n_wrap, kv.w_base)
         return m
+
+    def _circulant(self, m, matmul, last):
+        """Fields of a MATMUL_C, whose rows are like keys without a limit. Returns how many of them a tile takes."""
+        tile = self.tiles.payload
+        fields = data.View(instruction_layout("MATMUL_C"), matmul.as_value())
+        with m.If(matmul.opcode == _OPCODE["MATMUL_C"]):
+            m.d.comb += [
+                self.w_wait.id.eq(fields.w_wait),
+                tile.token.eq(Mux(last, fields.w_signal, 0)), tile.limit.eq(~0),
+                tile.block.eq(fields.block), tile.single.eq(fields.w_single), tile.column.eq(fields.w_column),
+                tile.less_128.eq(fields.w_unsigned),
+            ]
+        rows = for_block(self.config, tile.block, lambda block: self.config.cols // block)
+        return Mux(tile.block.any(), Mux(tile.single, 1, rows), self.config.cols)
 
     def _scales(self, m, matmul, streamed, walker):
         """Counts the rows of scales: one for ``w_group`` tiles (none: two for each tile), from a new word for each N tile.

@@ -164,7 +164,8 @@ async def full_rate(dut):
     await bench.start()
     if CONFIG.scratchpad_banks == 1:
         return          # moving and stationary operand share the bank
-    for mnemonic, steps in (("MATMUL", CONFIG.weight_steps), ("MATMUL_KT", CONFIG.cols), ("MATMUL_V", CONFIG.rows)):
+    products = [("MATMUL", CONFIG.weight_steps), ("MATMUL_KT", CONFIG.cols), ("MATMUL_V", CONFIG.rows)]
+    for mnemonic, steps in products + [("MATMUL_C", CONFIG.cols)] * bool(CONFIG.circulant):
         for rows in (1, 2, steps, steps + 3):
             fields = bench.product(mnemonic)[1]
             k_tiles, n_tiles = 2, 2
@@ -176,6 +177,8 @@ async def full_rate(dut):
             if mnemonic == "MATMUL":
                 fields.update(chunk_tiles=4, ring_slots=0, ring_start=0, w_format=0)
                 del fields["w_limit"], fields["w_panel_stride"]
+            elif mnemonic == "MATMUL_C":
+                del fields["w_limit"]
             instructions, started = 5, None
             total = instructions * k_tiles * n_tiles * rows
             before = int(dut.row_count.value)

@@ -54,6 +54,8 @@ class TensorModel:
                 key = n * cols + c
                 if key < f["w_limit"]:
                     tile[:count, c] = memory[f["w_base"] + panel * f["w_panel_stride"] + key, first:first + count]
+        elif mnemonic == "MATMUL_C":
+            self.circulant_tile(f, tile, n, f["w_base"] + panel * f["w_panel_stride"], first, count)
         else:
             n_panel, n_sub = divmod(n, config.tiles_per_panel)
             for r in range(count):
@@ -81,6 +83,20 @@ class TensorModel:
             tile[r] = np.where(values > 7, values - 16, values) * scales
         return tile
 
+    def circulant_tile(self, f, tile, n, base, first, count):
+        """Fills a tile of circulant blocks; ``base``: row 0 of its panel, of which bytes ``first`` to ``first + count - 1``."""
+        memory = self.scratchpad if f["w_unsigned"] else self.scratchpad.view(np.int8)
+        b, columns = f["block"], self.config.cols // f["block"]
+        for c in range(self.config.cols):
+            if f["w_single"]:
+                if c // b != f["w_column"]:
+                    continue
+                word = base + n
+            else:
+                word = base + n * columns + c // b
+            for r in range(count):
+                tile[r, c] = int(memory[word, first + r // b * b + (c - r) % b]) - 128 * f["w_unsigned"]
+
     def execute(self, mnemonic, **f):
         moving = self.scratchpad if f["a_unsigned"] else self.scratchpad.view(np.int8)
         for position, (n, k) in enumerate(self.order(f)):
@@ -101,10 +117,13 @@ def random_product(config, random, mnemonic=None, words=None):
     """(mnemonic, fields) of a random product without tokens, in the first `words` words of the scratchpad."""
     while True:
         try:
-            return _draw(config, random, mnemonic or random.choice(["MATMUL", "MATMUL", "MATMUL_KT", "MATMUL_V"]),
+            return _draw(config, random, mnemonic or random.choice(_PRODUCTS + ["MATMUL_C"] * 2 * bool(config.circulant)),
                          words or config.scratchpad_words)
         except _TooLarge:
             pass
+
+
+_PRODUCTS = ["MATMUL", "MATMUL", "MATMUL_KT", "MATMUL_V"]
 
 
 class _TooLarge(Exception):
@@ -141,6 +160,14 @@ def _draw(config, random, mnemonic, words):
         f["w_base"] = place(slots * f["chunk_tiles"] * config.weight_tile_words)
         if config.four_bit and random.random() < 0.6:
             f.update(w_format=1, w_group=random.choice((0, 1, 1, 2, 3, 63)), k_outer=0, s_base=place(n_tiles * 2 * k_tiles))
+    elif mnemonic == "MATMUL_C":
+        f["block"] = random.choice(config.circulant)
+        columns = config.cols // f["block"]
+        f.update(w_single=random.getrandbits(1), w_column=random.choice((0, columns - 1, columns, 15)),
+                 w_unsigned=random.getrandbits(1))
+        keys = n_tiles * (1 if f["w_single"] else columns)
+        f["w_panel_stride"] = keys + random.randint(0, 9)
+        f["w_base"] = place(panels * f["w_panel_stride"] + keys)
     else:
         keys = n_tiles * config.cols if mnemonic == "MATMUL_KT" else panels * config.panel
         columns = panels if mnemonic == "MATMUL_KT" else -(-n_tiles // config.tiles_per_panel)

@@ -9,7 +9,7 @@ import numpy as np
 from weft.hw.isa import WeightFormat
 
 __all__ = ["dma_words", "dma_addresses", "k_features", "k_end", "moving_words", "four_bit", "tile_words",
-           "weight_words", "scale_rows", "scale_words", "stationary_words",
+           "weight_words", "scale_rows", "scale_words", "tile_rows", "stationary_words",
            "accumulator_words", "panel_words", "element_bytes", "param_words", "softmax_param_words", "mask_words",
            "tile_runs", "INT16"]
 
@@ -82,11 +82,19 @@ def scale_words(config, f, t):
     return f.s_base + n * per_tile + scale_rows(f, k)[:, 0] // config.scale_rows_per_word
 
 
-def stationary_words(config, mnemonic, f, n_start, n_stop, k_start, k_stop):
-    """Words of K or V that tiles ``n_start..n_stop`` by ``k_start..k_stop`` need: int64[keys, panels], key and panel of
-    the first, and how many keys there would be without ``w_limit``."""
+def tile_rows(config, mnemonic, f):
+    """Rows of the stationary operand that an N tile of a MATMUL_KT (keys) or MATMUL_C takes."""
     if mnemonic == "MATMUL_KT":
-        first_key, keys = n_start * config.cols, (n_stop - n_start) * config.cols
+        return config.cols
+    return 1 if f.w_single else config.cols // f.block
+
+
+def stationary_words(config, mnemonic, f, n_start, n_stop, k_start, k_stop):
+    """Words of K, V or the rows of a MATMUL_C that tiles ``n_start..n_stop`` by ``k_start..k_stop`` need: int64[keys,
+    panels], and how many keys there would be without ``w_limit``."""
+    if mnemonic in ("MATMUL_KT", "MATMUL_C"):
+        per_tile = tile_rows(config, mnemonic, f)
+        first_key, keys = n_start * per_tile, (n_stop - n_start) * per_tile
         per = config.k_tiles_per_panel
         panels = np.arange(k_start // per, (k_stop - 1) // per + 1)
     else:
@@ -94,7 +102,8 @@ def stationary_words(config, mnemonic, f, n_start, n_stop, k_start, k_stop):
         keys = k_end(config, k_stop) - first_key
         per = config.tiles_per_panel
         panels = np.arange(n_start // per, (n_stop - 1) // per + 1)
-    present = np.arange(first_key, max(first_key, min(first_key + keys, f.w_limit)))
+    limit = f.w_limit if mnemonic != "MATMUL_C" else first_key + keys
+    present = np.arange(first_key, max(first_key, min(first_key + keys, limit)))
     return f.w_base + panels * f.w_panel_stride + present[:, None], keys
 
 

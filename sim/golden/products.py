@@ -142,15 +142,35 @@ class StageTiles:
         state.staged[self.operation.number][:, self.start:self.stop] = state.words(self.words)
 
 
+def _turn(config, f, rows):
+    """int8[batch, K, N] from the rows of a MATMUL_C, uint8[batch, rows, K]: ``[k*b + j, n*b + i]`` is row n's ``k*b + (i - j)
+    mod b``."""
+    b = f.block
+    if f.w_unsigned:
+        rows = rows ^ 0x80
+    batch, count, features = rows.shape
+    turn = (np.arange(b) - np.arange(b)[:, None]) % b
+    blocks = rows.view(np.int8).reshape(batch, count, features // b, b)[..., turn].transpose(0, 2, 3, 1, 4)
+    blocks = blocks.reshape(batch, features, count, b)
+    if not f.w_single:
+        return blocks.reshape(batch, features, count * b)
+    tiles = np.zeros((batch, features, count, config.cols), np.int8)
+    column = f.w_column * b
+    tiles[..., column:column + b] = blocks if column < config.cols else 0
+    return tiles.reshape(batch, features, count * config.cols)
+
+
 class StageKeys:
-    """Keeps the words of K or V that tiles need: uint8[batch, keys, panels, word_bytes], zero where absent."""
+    """Keeps the words of K, V or the rows of a MATMUL_C that tiles need: uint8[batch, keys, panels, word_bytes], zero where
+    absent."""
 
     def __init__(self, config, group):
         operation = self.operation = group.operation
-        f, kt = operation.f, operation.mnemonic == "MATMUL_KT"
+        f, by_columns = operation.f, operation.mnemonic != "MATMUL_V"
         per_n, per_k = config.tiles_per_panel, config.k_tiles_per_panel
-        if kt:
-            self.shape = f.n_tiles * config.cols, -(-f.k_tiles // per_k)
+        if by_columns:
+            per_tile = layout.tile_rows(config, operation.mnemonic, f)
+            self.shape = f.n_tiles * per_tile, -(-f.k_tiles // per_k)
         else:
             self.shape = layout.k_end(config, f.k_tiles), -(-f.n_tiles // per_n)
         words, places = [], []
@@ -158,8 +178,8 @@ class StageKeys:
         for o0, o1, i0, i1 in layout.tile_runs(outer, inner, group.start, group.stop):
             n0, n1, k0, k1 = (i0, i1, o0, o1) if f.k_outer else (o0, o1, i0, i1)
             part, _ = layout.stationary_words(config, operation.mnemonic, f, n0, n1, k0, k1)
-            key = n0 * config.cols if kt else layout.k_features(config, k0)
-            panel = k0 // per_k if kt else n0 // per_n
+            key = n0 * per_tile if by_columns else layout.k_features(config, k0)
+            panel = k0 // per_k if by_columns else n0 // per_n
             words.append(part.reshape(-1))
             places.append(((key + np.arange(part.shape[0]))[:, None] * self.shape[1]
                            + panel + np.arange(part.shape[1])).reshape(-1))
@@ -190,7 +210,7 @@ class _Rectangle:
 
 
 class Product:
-    """MATMUL, MATMUL_KT or MATMUL_V over a range of tiles."""
+    """MATMUL, MATMUL_KT, MATMUL_V or MATMUL_C over a range of tiles."""
 
     def __init__(self, config, group, resolved, constants):
         self.config, self.operation, self.constants = config, group.operation, constants
@@ -233,12 +253,14 @@ class Product:
             known = (addresses >= 0).all(axis=-1)
             words[:, known] = self.constants.words[addresses[known] // config.word_bytes]
             return _tile_matrix(config, self.f, words, rectangle.k0)
-        if mnemonic == "MATMUL_KT":
-            per = config.k_tiles_per_panel
+        if mnemonic in ("MATMUL_KT", "MATMUL_C"):
+            per, per_tile = config.k_tiles_per_panel, layout.tile_rows(config, mnemonic, self.f)
             panels = slice(rectangle.panel, (rectangle.k1 - 1) // per + 1)
-            keys = slice(rectangle.n0 * config.cols, rectangle.n1 * config.cols)
+            keys = slice(rectangle.n0 * per_tile, rectangle.n1 * per_tile)
             words = staged[:, keys, panels, :config.panel]
             words = words.reshape(state.batch, words.shape[1], -1)[..., rectangle.columns]
+            if mnemonic == "MATMUL_C":
+                return _turn(config, self.f, words)
             return words.view(np.int8).swapaxes(1, 2)
         first = rectangle.n0 // config.tiles_per_panel
         panels = slice(first, (rectangle.n1 - 1) // config.tiles_per_panel + 1)

@@ -14,7 +14,8 @@ SHAPES = {
     "4x4": dict(rows=4, cols=4, scratchpad_kib=8, accumulator_kib=4),
     "12x4": dict(rows=12, cols=4, scratchpad_kib=16, accumulator_kib=4),
     "5x7 four_bit": dict(rows=5, cols=7, scratchpad_kib=8, accumulator_kib=4, scratchpad_banks=2, four_bit=True),
-    "12x4 four_bit": dict(rows=12, cols=4, scratchpad_kib=16, accumulator_kib=4, four_bit=True),
+    "12x4 four_bit": dict(rows=12, cols=4, scratchpad_kib=16, accumulator_kib=4, four_bit=True, circulant=(4,)),
+    "8x16 circulant": dict(rows=8, cols=16, scratchpad_kib=32, accumulator_kib=8, circulant=(4, 8)),
 }
 
 
