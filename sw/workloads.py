@@ -7,12 +7,13 @@ import numpy as np
 from weft import qgraph
 from weft.hw.config import NAMED
 from weft.hw.errors import InputError
+from weft.hw.isa import CIRCULANT_BLOCKS
 from weft.lower import lower
 from weft.lower.layout import Channels
 from weft.lower.weights import four_bit_fits
 from weft.program import Program
 from weft.quantize.host import HostProgram
-from weft.weights import GroupedWeights
+from weft.weights import CirculantWeights, GroupedWeights
 
 __all__ = ["attention", "gemm", "mha", "with_option"]
 
@@ -27,15 +28,25 @@ def _group(weights):
         return 0
     digits = weights.removeprefix("w4g")
     if digits == weights or not digits.isdecimal() or not 16 <= int(digits) <= 128:
-        raise InputError(f"weights must be dense, or w4g16 to w4g128, not {weights!r}")
+        raise InputError("weights must be dense, w4g16 to w4g128, or "
+                         f"{', '.join(f'circulant:{b}' for b in CIRCULANT_BLOCKS)}, not {weights!r}")
     return int(digits)
 
 
-def with_option(config, weights, k):
-    """The configuration, if it is a named one with the option that ``weights`` (as in `gemm`) of ``k`` inputs need.
+def _block(weights):
+    """Size of the blocks of "circulant:4" to "circulant:16", 0 of other weights."""
+    return next((b for b in CIRCULANT_BLOCKS if weights == f"circulant:{b}"), 0)
+
+
+def with_option(config, weights, k, n):
+    """The configuration, if it is a named one with the option that ``weights`` (as in `gemm`) of ``k`` inputs and ``n`` outputs
+    need.
 
     Raises InputError where the configuration does not take them.
     """
+    block = _block(weights)
+    if block:
+        return _with_blocks(config, block, k, n)
     group = _group(weights)
     if not group:
         return config
@@ -48,11 +59,23 @@ def with_option(config, weights, k):
     return config
 
 
+def _with_blocks(config, block, k, n):
+    for name, size in ("k", k), ("n", n), ("rows", config.rows), ("cols", config.cols):
+        if size % block:
+            raise InputError(f"circulant:{block} weights: blocks of {block} do not divide {name} ({size})")
+    if block not in config.circulant:
+        if config.name not in NAMED:
+            taken = ", ".join(map(str, config.circulant)) or "none"
+            raise InputError(f"circulant:{block} weights: the configuration {config.name} takes blocks of {taken}")
+        config = replace(config, circulant=(block,))
+    return config
+
+
 def gemm(m, k, n, config, seed=0, weights="dense"):
     """``[m, k] x [k, n]``: int8 operand and result in memory, streamed weights, one multiplier for each column.
 
-    ``weights``: "dense" (int8) or, for example, "w4g32" (4 bits, a scale for each 32 inputs). Returns ``(program, args,
-    kwargs)`` with random arguments for ``program.run``.
+    ``weights``: "dense" (int8) or, for example, "w4g32" (4 bits, a scale for each 32 inputs) or "circulant:8" (circulant blocks
+    of 8 x 8). Returns ``(program, args, kwargs)`` with random arguments for ``program.run``.
     """
     rng = np.random.default_rng(seed)
     ops = [qgraph.Input(out="a"), _linear("a", "result", m, k, n, _UNIFORM, rng, "gemm", weights)]
@@ -86,6 +109,10 @@ def mha(heads, seq, embed, head_dim, config, seed=0):
 
 def _weights(n, k, rng, name):
     """Random weights int8[n, k], and their form if they are compressed."""
+    block = _block(name)
+    if block:
+        form = CirculantWeights(rng.integers(-127, 128, (n // block, k // block, block)).astype(np.int8))
+        return form.expand(), form
     group = _group(name)
     if not group:
         return rng.integers(-127, 128, (n, k)).astype(np.int8), None
@@ -96,7 +123,7 @@ def _weights(n, k, rng, name):
 
 def _linear(x, out, m, k, n, spread, rng, name, weights="dense"):
     """A layer of random weights whose results spread over int8 where its operand's values spread over ``spread``."""
-    own = _UNIFORM if weights == "dense" else _FOUR_BIT
+    own = _FOUR_BIT if weights.startswith("w4g") else _UNIFORM
     mult = np.round(2.0 ** 24 * _SPREAD / (own * spread * np.sqrt(k)) * rng.uniform(0.7, 1.3, n)).astype(np.int32)
     rescale = qgraph.Rescale(rng.integers(-1000, 1000, n).astype(np.int32), np.minimum(mult, 131071),
                              np.full(n, 24, np.int32), "int8")

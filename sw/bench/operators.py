@@ -12,7 +12,7 @@ def bench_gemm(m, k, n, config, weights="dense", tell=no_words):
     ``weights``: "dense" (int8), or "w4g16" to "w4g128": 4 bits, a scale for each so many inputs. A named configuration gets
     the option that they need. Raises InputError where the configuration does not take such weights.
     """
-    config = workloads.with_option(config, weights, k)
+    config = workloads.with_option(config, weights, k, n)
     return {"workload": "gemm", "m": m, "k": k, "n": n, "weights": weights,
             **program_figures(*workloads.gemm(m, k, n, config, weights=weights), tell)}
 

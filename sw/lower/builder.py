@@ -191,12 +191,22 @@ class Builder:
                       dict(w_base=v.address(key, v_panel), w_panel_stride=v.panel_stride, w_limit=keys),
                       [v.words(key, keys, v_panel, panels)], unsigned=True, rescale=rescale, state=state, stride=stride)
 
+    def matmul_c(self, a, row, rows, a_panel, k_tiles, n_tiles, acc, view, w_row, w_panel, w_rows, block, *, column=None,
+                 less_128=False, accumulate=False, unsigned=False, stride=None):
+        """Rows of ``a`` times circulant blocks: ``w_rows`` rows of ``view`` from ``w_row`` on, panels from ``w_panel`` on.
+        ``column``: the column of blocks of a tile that a row is for, None where it takes rows for all of them."""
+        panels = -(-k_tiles // self.config.k_tiles_per_panel)
+        self._product("MATMUL_C", a, row, rows, a_panel, k_tiles, n_tiles, acc, accumulate,
+                      dict(w_base=view.address(w_row, w_panel), w_panel_stride=view.panel_stride, block=block,
+                           w_single=int(column is not None), w_column=column or 0, w_unsigned=int(less_128)),
+                      [view.words(w_row, w_rows, w_panel, panels)], unsigned=unsigned, stride=stride)
+
     # Vector instructions. ``view``, row and panel say where; whole panels throughout.
 
     def requant(self, source, row, panel, out, out_row, out_panel, rows, panels, params, *, hold=False, residual=None,
-                factor=None, res_row=0, res_panel=0, table_slot=None, row_scale=False, state=0, stride=None):
+                factor=None, res_row=0, res_panel=0, table_slot=None, row_scale=False, state=0, stride=None, row_stride=1):
         """Requantizes ``rows`` x ``panels``; ``source`` is a View or, for accumulators, the first word, with N tiles ``stride``
-        words apart (by default ``rows``).
+        words apart (by default ``rows``) and rows ``row_stride``.
 
         The second operand is added (``residual``) or multiplied with the source (``factor``), not both.
         """
@@ -210,8 +220,8 @@ class Builder:
                     (Event.RESULT, Space.SCRATCHPAD, out.words(out_row, rows, out_panel, panels), True)]
         if isinstance(source, int):
             stride = stride or rows
-            fields.update(src_type=isa.Element.ACC, src_base=source, src_row_stride=1, src_panel_stride=stride)
-            accesses.append((Event.SOURCE, Space.ACCUMULATORS, words_of(source, (tiles, stride), (rows, 1)), False))
+            fields.update(src_type=isa.Element.ACC, src_base=source, src_row_stride=row_stride, src_panel_stride=stride)
+            accesses.append((Event.SOURCE, Space.ACCUMULATORS, words_of(source, (tiles, stride), (rows, row_stride)), False))
         else:
             fields.update(src_type=source.element, src_base=source.address(row, panel),
                           src_row_stride=source.row_stride, src_panel_stride=source.panel_stride)

@@ -8,7 +8,7 @@ from .builder import Builder
 from .layout import ceil_div, pack_records, pack_table, round_up
 from .memory import Allocator, BankedAllocator, Ring
 from .tuning import Tuning
-from .weights import Piece, streamed_weights
+from .weights import streamed_weights
 
 __all__ = ["Context", "OutOfScratchpad", "Regions"]
 
@@ -117,31 +117,29 @@ class Context:
 
     # Weights, parameters, tables.
 
-    def streamed(self, op, inputs, outputs):
-        """How the weights of a linear layer are streamed (`weft.lower.weights`)."""
-        if id(op) not in self._packed:
-            self._packed[id(op)] = streamed_weights(self.config, op, inputs, outputs)
-        return self._packed[id(op)]
+    def streamed(self, op, x, out):
+        """How the weights of a linear layer from tensor ``x`` to ``out`` are streamed (`weft.lower.weights`)."""
+        kind = streamed_weights(self.config, op, out.stored_rows, x.dtype)
+        if (id(op), kind) not in self._packed:
+            self._packed[id(op), kind] = kind(self.config, op, x.channels, out.channels)
+        return self._packed[id(op), kind]
 
-    def weights(self, op, inputs, outputs, n0, n1, k0, k1):
-        """Loads the weights of N panels ``n0..n1`` and K panels ``k0..k1`` of a linear layer: a `weft.lower.weights.Piece`."""
-        c, weights = self.config, self.streamed(op, inputs, outputs)
-        run = weights.tiles(1, k1 - k0) // c.tiles_per_panel * weights.tile_words
-        pitch = weights.tiles(1, inputs.panels) // c.tiles_per_panel * weights.tile_words
-        first = n0 * c.tiles_per_panel * pitch + weights.tiles(1, k0) // c.tiles_per_panel * weights.tile_words
+    def weights(self, weights, n0, n1, k0, k1):
+        """Loads the weights of N panels ``n0..n1`` and K panels ``k0..k1`` of `streamed` ones: a `weft.lower.weights.Piece`."""
+        c = self.config
+        first, run, count, pitch = weights.runs(n0, n1, k0, k1)
         scale_words = weights.scale_words(k0, k1)
-        scales, values = (n1 - n0) * scale_words, (n1 - n0) * c.tiles_per_panel * run
+        scales, values = (n1 - n0) * scale_words, run * count
         base = self.weight_ring.take(round_up(scales, c.dma_words) + round_up(values, c.dma_words))
-        piece = Piece(n0, base + round_up(scales, c.dma_words), c.tiles_per_panel * run, base, scale_words,
-                      weights.group(k0, k1))
+        tiles = base + round_up(scales, c.dma_words)
+        piece, key = weights.piece(n0, n1, k0, k1, base), (type(weights), id(weights.op))
         if self.offsets is not None and not any(w % c.dma_words for w in (run, pitch, first, n0 * scale_words, scales)):
             # Programs that cut the layer differently read the same copy of it.
             if scales:
-                whole = self.memory.constant(lambda: weights.scales(0, outputs.panels, k0, k1), ("scales", id(op), k0, k1))
+                whole = self.memory.constant(lambda: weights.scales(0, weights.outputs.panels, k0, k1), ("scales", *key, k0, k1))
                 self.builder.load(whole + n0 * scale_words * c.word_bytes, base, scales, tracked=False)
-            whole = self.memory.constant(lambda: weights.packed.reshape(-1), ("weights", id(op)))
-            self.builder.load(whole + first * c.word_bytes, piece.base, run, (n1 - n0) * c.tiles_per_panel,
-                              pitch * c.word_bytes, run, tracked=False)
+            whole = self.memory.constant(lambda: weights.packed.reshape(-1), ("weights", *key))
+            self.builder.load(whole + first * c.word_bytes, tiles, run, count, pitch * c.word_bytes, run, tracked=False)
             return piece
 
         def data():
@@ -151,8 +149,8 @@ class Context:
                 parts.insert(0, np.pad(first, (0, -first.size % c.dma_bytes)))
             return np.concatenate(parts)
 
-        self.builder.load(self.memory.constant(data, ("weights", id(op), n0, n1, k0, k1)), base,
-                          piece.base - base + round_up(values, c.dma_words), tracked=False)
+        self.builder.load(self.memory.constant(data, ("weights", *key, n0, n1, k0, k1)), base,
+                          tiles - base + round_up(values, c.dma_words), tracked=False)
         return piece
 
     def params(self, data, key):

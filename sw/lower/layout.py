@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 __all__ = ["ceil_div", "round_up", "Channels", "pack_rows", "unpack_rows", "pack_weights", "pack_four_bit",
-           "pack_scales", "pack_records", "pack_mask", "mask_row_words", "pack_table"]
+           "pack_generators", "pack_scales", "pack_records", "pack_mask", "mask_row_words", "pack_table"]
 
 
 def ceil_div(a, b):
@@ -142,6 +142,22 @@ def pack_four_bit(config, values, inputs, outputs):
     words = np.zeros((*tiles.shape[:2], rows, c.weight_slot_bytes), np.int8)
     words[:, :, :c.rows, :c.cols] = tiles
     return _pack_nibbles(words).reshape(*tiles.shape[:2], -1)
+
+
+def pack_generators(config, generators, inputs, outputs):
+    """Generators int8[N / b, K / b, b] of circulant blocks, each row of them like a row of activations.
+
+    Returns uint8[k_panels, rows, word_bytes]: rows of the blocks of ``outputs``, panels of ``inputs``, whose channels keep
+    blocks together.
+    """
+    b = generators.shape[2]
+    rows, columns = (np.where(channels.map < 0, -1, channels.map // b)[::b] for channels in (outputs, inputs))
+    spread = generators[np.maximum(rows, 0)][:, np.maximum(columns, 0)]
+    spread[rows < 0] = 0
+    spread[:, columns < 0] = 0
+    words = np.zeros((inputs.panels, len(rows), config.word_bytes), np.int8)
+    words[..., :config.panel] = spread.reshape(len(rows), inputs.panels, config.panel).transpose(1, 0, 2)
+    return words.view(np.uint8)
 
 
 def pack_scales(config, scales, outputs):

@@ -6,10 +6,11 @@ from math import lcm
 import numpy as np
 
 from weft.hw.isa import WeightFormat
-from weft.weights import GroupedWeights
+from weft.weights import CirculantWeights, GroupedWeights
 
 from .channels import choose_channels
-from .layout import ceil_div, pack_four_bit, pack_scales, pack_weights
+from .circulant import circulant_fits, circulant_weights
+from .layout import ceil_div, pack_four_bit, pack_scales, pack_weights, round_up
 
 __all__ = ["FourBitWeights", "Int8Weights", "Piece", "Run", "four_bit_fits", "keep_streamed", "streamed_weights"]
 
@@ -50,17 +51,20 @@ def keep_streamed(graph, config):
         if form is None or config.four_bit and isinstance(form, GroupedWeights) and four_bit_fits(
                 config, form.group, channels[op.x]):
             return op
+        if isinstance(form, CirculantWeights) and circulant_fits(config, form, channels[op.x], channels[op.out]):
+            return op
         return replace(op, compressed=None)
 
     return replace(graph, ops=[kept(op) for op in graph.ops])
 
 
-def streamed_weights(config, op, inputs, outputs):
-    """How the weights of a `weft.qgraph.Linear` of a prepared graph are streamed.
-
-    ``inputs``, ``outputs``: `weft.lower.layout.Channels` of K and N.
+def streamed_weights(config, op, rows, dtype):
+    """How the weights of a `weft.qgraph.Linear` of a prepared graph are streamed, for an operand of ``rows`` rows of type
+    ``dtype``: a class, made of ``(config, op, inputs, outputs)``, the last two being `weft.lower.layout.Channels` of K and N.
     """
-    return (Int8Weights if op.compressed is None else FourBitWeights)(config, op, inputs, outputs)
+    if isinstance(op.compressed, CirculantWeights):
+        return circulant_weights(config, op, rows, dtype)
+    return Int8Weights if op.compressed is None else FourBitWeights
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,19 @@ class Piece:
         words.append((scales, (n1 - n0) * self.scale_words))
         return Run({"w_base": base, "w_format": WeightFormat.FOUR_BIT, "w_group": self.group, "s_base": scales}, words)
 
+    def multiply(self, builder, operand, row, rows, k0, k_tiles, n0, n1, sums, accumulate, unsigned, stride):
+        """Emits the product of rows of view ``operand``, panels from ``k0`` on, and N panels ``n0..n1``, to accumulator word
+        ``sums``; its N tiles are ``stride`` words apart."""
+        builder.matmul(operand, row, rows, k0, k_tiles, (n1 - n0) * builder.config.tiles_per_panel, sums, self.run(n0, n1),
+                       accumulate=accumulate, unsigned=unsigned, stride=stride)
+
 
 class Int8Weights:
     """Weights of 8 bits. ``tile_words``: words of a tile; ``panel_words``: words that one N panel takes for one K panel, at
-    most; ``period``: K panels of which pieces that begin at a multiple take the fewest words."""
+    most; ``period``: K panels of which pieces that begin at a multiple take the fewest words; ``least_group``: N panels that a
+    product takes at least, if there are as many; ``by_rows``: sums of a row lie side by side, not those of an N tile."""
 
-    period = 1
+    period, least_group, by_rows = 1, 1, False
 
     def __init__(self, config, op, inputs, outputs):
         self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs
@@ -116,6 +127,31 @@ class Int8Weights:
 
     def pack(self):
         return pack_weights(self.config, self.op.weight, self.inputs, self.outputs)
+
+    def cycles(self, rows):
+        """Cycles of the array for a tile and so many rows."""
+        return max(rows, self.config.weight_steps)
+
+    def pace(self, rows):
+        """The same, or of the bus for a tile."""
+        return max(rows, self.config.rows)
+
+    def rescale(self, dtype):
+        """`weft.qgraph.Rescale` of the sums, the operand being of ``dtype``."""
+        return self.op.rescale
+
+    def runs(self, n0, n1, k0, k1):
+        """``(first, words, count, pitch)`` of the runs of words of a piece within all tiles."""
+        n, k = self.config.tiles_per_panel, self.config.k_tiles_per_panel * self.tile_words
+        pitch = self.inputs.panels * k
+        return n0 * n * pitch + k0 * k, (k1 - k0) * k, (n1 - n0) * n, pitch
+
+    def piece(self, n0, n1, k0, k1, base):
+        """The piece whose words begin at scratchpad word ``base``, rows of scales first."""
+        scale_words = self.scale_words(k0, k1)
+        words = self.config.tiles_per_panel * self.runs(n0, n1, k0, k1)[1]
+        tiles = base + round_up((n1 - n0) * scale_words, self.config.dma_words)
+        return Piece(n0, tiles, words, base, scale_words, self.group(k0, k1))
 
     def data(self, n0, n1, k0, k1):
         """Tiles of panels as they lie in memory, uint8[bytes]."""

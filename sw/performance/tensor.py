@@ -21,7 +21,7 @@ _TO_SUMS = 7
 
 
 class TensorEngine:
-    """MATMUL, MATMUL_KT, MATMUL_V and TENSOR_SYNC. ``done``: cycle from which on everything is written."""
+    """MATMUL, MATMUL_KT, MATMUL_V, MATMUL_C and TENSOR_SYNC. ``done``: cycle from which on everything is written."""
 
     def __init__(self, config, tokens):
         self.config, self.tokens = config, tokens
@@ -50,7 +50,8 @@ class TensorEngine:
             self._loader = self._streamer = cycle + 2 + f["signal_count"]
             return taken
         c = self.config
-        shift, rows = {"MATMUL": c.weight_steps, "MATMUL_KT": c.cols, "MATMUL_V": c.rows}[name], f["rows"]
+        shift = {"MATMUL": c.weight_steps, "MATMUL_KT": c.cols, "MATMUL_V": c.rows, "MATMUL_C": c.cols}[name]
+        rows = f["rows"]
         tiles = f["k_tiles"] * f["n_tiles"]
 
         # First tile: its weights, its rows.

@@ -56,7 +56,7 @@ class _Linear:
         self.residual = None if op.residual is None else ctx.tensors[op.residual]
         self.rows = self.out.stored_rows
         #: How the weights are streamed, and words that one panel of outputs takes of them for one of inputs, at most.
-        self.weights = ctx.streamed(op, self.x.channels, self.out.channels)
+        self.weights = ctx.streamed(op, self.x, self.out)
         self.panel_words = self.weights.panel_words
         self.k_piece = max(1, min(self.x.panels, 4095 // c.k_tiles_per_panel,
                                   ctx.weight_ring.words // 8 // self.panel_words))
@@ -124,8 +124,8 @@ class _Linear:
         c = self.ctx.config
         tiles = self.x.panels * c.k_tiles_per_panel * self.out.panels * c.tiles_per_panel
         blocks = split_rows(self.rows, rows, self.ctx.granule)
-        array = tiles * sum(max(stop - start, c.weight_steps) for start, stop in blocks)
-        words = len(blocks) * tiles * self.panel_words // self.weights.tiles(1, 1)
+        array = tiles * sum(self.weights.cycles(stop - start) for start, stop in blocks)
+        words = len(blocks) * tiles * self.panel_words // (c.k_tiles_per_panel * c.tiles_per_panel)
         if self.x.resident is None:
             words += self.rows * self.x.panels * (1 if whole_k else ceil_div(self.out.panels, group))
         beats = words * c.word_bytes // c.data_bytes
@@ -147,8 +147,9 @@ class _Linear:
             self.widest = self.stream_group
             return self.stream_group
         k_panels = min(self.k_piece, self.x.panels)
-        per_panel = max(self.sub_rows, c.rows) * k_panels * c.k_tiles_per_panel * c.tiles_per_panel
+        per_panel = self.weights.pace(self.sub_rows) * k_panels * c.k_tiles_per_panel * c.tiles_per_panel
         group = ceil_div(max(cycles, self.out.panels * per_panel // ctx.tuning.products), per_panel)
+        group = max(group, self.weights.least_group)
         group = min(group, max(1, ctx.weight_ring.words // 4 // (k_panels * self.panel_words)),
                     max(1, c.accumulator_words // (3 * self.sub_rows * c.tiles_per_panel)),
                     max(1, 4095 // (k_panels * c.k_tiles_per_panel * c.tiles_per_panel)))
@@ -230,12 +231,12 @@ class _Linear:
     def _panels(self, r0, r1, n0, n1, a, fetched, first, sub_rows):
         """All rows of the block, ``sub_rows`` at a time, times the weights of N panels ``n0..n1``; returns how many K panels
         are fetched."""
-        ctx, c, op = self.ctx, self.ctx.config, self.op
+        ctx, c = self.ctx, self.ctx.config
         pieces = self._pieces(first, n1 - n0)
         sub_blocks = list(split_rows(r1 - r0, sub_rows, ctx.granule))
         held = None
         if len(sub_blocks) > 1 and (n1 - n0) * self.x.panels * self.panel_words <= ctx.weight_ring.words // 2:
-            held = [ctx.weights(op, self.x.channels, self.out.channels, n0, n1, k0, k1) for k0, k1 in pieces]
+            held = [ctx.weights(self.weights, n0, n1, k0, k1) for k0, k1 in pieces]
         drain = _Drain(self, r0, r1, n0, n1)
         tiles = (n1 - n0) * c.tiles_per_panel
         for s0, s1 in sub_blocks:
@@ -245,7 +246,7 @@ class _Linear:
             sums = {rows: self._sums(tiles * (rows[1] - rows[0])) for rows in ends or [(s0, s1)]}
             for number, (k0, k1) in enumerate(pieces):
                 operand = ctx.open(self.x, s0, s1, k0, k1) if a is None else a
-                weights = held[number] if held else ctx.weights(op, self.x.channels, self.out.channels, n0, n1, k0, k1)
+                weights = held[number] if held else ctx.weights(self.weights, n0, n1, k0, k1)
                 for m0, m1 in ends or self._begins(r0, s0, s1, n0, number):
                     if a is None:
                         ctx.fetch(self.x, operand, m0, m1, k0, k1)
@@ -255,12 +256,13 @@ class _Linear:
                         if m1 == s1:
                             fetched = k1
                     b0, b1 = (m0, m1) if ends else (s0, s1)
-                    place = sums[b0, b1] + m0 - b0
-                    ctx.builder.matmul(operand, m0, m1 - m0, k0, (k1 - k0) * c.k_tiles_per_panel, tiles, place,
-                                       weights.run(n0, n1), accumulate=number > 0,
-                                       unsigned=self.x.dtype == "uint8", stride=b1 - b0)
+                    # Words between N tiles, or between rows.
+                    stride = tiles if self.weights.by_rows else b1 - b0
+                    place = sums[b0, b1] + (m0 - b0) * (stride if self.weights.by_rows else 1)
+                    weights.multiply(ctx.builder, operand, m0, m1 - m0, k0, (k1 - k0) * c.k_tiles_per_panel, n0, n1, place,
+                                     number > 0, self.x.dtype == "uint8", stride)
                     if number == len(pieces) - 1:
-                        drain.take(m0, m1, place, b1 - b0)
+                        drain.take(m0, m1, place, stride)
                 if a is None:
                     ctx.release(operand)
             for place in sums.values():
@@ -311,8 +313,8 @@ class _Linear:
             # Padding channels look up an entry that is zero, where there is one.
             zeros = np.flatnonzero(np.asarray(op.table) == 0)
             idle = int(zeros[0].astype(np.uint8).astype(np.int8)) if zeros.size else 0
-        return (self.ctx.rescale_records(op.rescale, self.out.channels, n0, n1, idle),
-                ("records", id(op), n0, n1))
+        return (self.ctx.rescale_records(self.weights.rescale(self.x.dtype), self.out.channels, n0, n1, idle),
+                ("records", id(op), type(self.weights), n0, n1))
 
 
 class _Drain:
@@ -324,7 +326,7 @@ class _Drain:
         self.stored = False
 
     def take(self, m0, m1, place, stride):
-        """Rows ``m0..m1``, complete from accumulator word ``place`` on, N tiles ``stride`` words apart."""
+        """Rows ``m0..m1``, complete from accumulator word ``place`` on; N tiles, or rows, are ``stride`` words apart."""
         linear, ctx = self.linear, self.linear.ctx
         r0, r1, n0, n1 = self.where
         if self.view is None:
@@ -333,8 +335,9 @@ class _Drain:
             if linear.residual is not None:
                 self.residual = ctx.read(linear.residual, r0, r1, n0, n1)
             self.view = ctx.open(linear.out, r0, r1, n0, n1)
+        stride, row_stride = (1, stride) if linear.weights.by_rows else (stride, 1)
         ctx.builder.requant(place, 0, 0, self.view, m0, n0, m1 - m0, n1 - n0, self.params,
-                            residual=self.residual, res_row=m0, res_panel=n0, stride=stride,
+                            residual=self.residual, res_row=m0, res_panel=n0, stride=stride, row_stride=row_stride,
                             table_slot=linear.wide_slot if n0 < linear.wide else linear.slot)
         if m1 - m0 < r1 - r0 and linear.end_rows and n1 == linear.out.panels:
             ctx.commit(linear.out, self.view, m0, m1, n0, n1)

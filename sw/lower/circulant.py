@@ -1,0 +1,171 @@
+"""Circulant weights in memory, and the two products with them.
+
+A circulant block times a vector is the circulant of the vector times the block's generator, so either of the two can be the
+stationary operand. `TurnedWeights` puts turned weights into the array, for many rows; `TurnedRows` puts the turned rows
+there and streams generators, for few rows: a row and a column of blocks of a tile take one cycle. Both are MATMUL_C.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from weft.hw.isa import Element
+
+from .layout import ceil_div, pack_generators
+from .tensors import View
+
+__all__ = ["TurnedRows", "TurnedWeights", "circulant_fits", "circulant_weights"]
+
+
+def circulant_fits(config, form, inputs, outputs):
+    """Whether circulant weights can stay compressed: the configuration takes the blocks' size and no channel layout tears
+    blocks apart. ``form``: `weft.weights.CirculantWeights`."""
+    def whole(channels):
+        groups = channels.map.reshape(-1, form.block)
+        aligned = (groups[:, 0] % form.block == 0) & (groups == groups[:, :1] + np.arange(form.block)).all(1)
+        return bool((aligned | (groups < 0).all(1)).all())
+
+    return form.block in config.circulant and whole(inputs) and whole(outputs)
+
+
+def circulant_weights(config, op, rows, dtype):
+    """The class of the circulant weights of a layer of ``rows`` rows whose operand is of ``dtype``."""
+    columns = config.cols // op.compressed.block
+    few = rows * columns < max(rows, config.cols)
+    return TurnedRows if few and _offset_fits(op, dtype) else TurnedWeights
+
+
+def _offset(op, dtype):
+    """What the sums lack where bytes of a uint8 operand count less 128: int64[N]."""
+    return 128 * op.weight.sum(1, dtype=np.int64) if dtype == "uint8" else np.zeros(len(op.weight), np.int64)
+
+
+def _offset_fits(op, dtype):
+    return bool((np.abs(op.rescale.bias + _offset(op, dtype)) < 1 << 31).all())
+
+
+class TurnedWeights:
+    """Circulant weights whose generators become the array's tiles. Members as of `weft.lower.weights.Int8Weights`.
+
+    A generator row, the generators of a row of blocks, lies in K panels like a row of activations; the rows of a K panel
+    follow each other.
+    """
+
+    period, least_group, by_rows = 1, 1, False
+
+    def __init__(self, config, op, inputs, outputs):
+        self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs
+        self.block = op.compressed.block
+        #: Columns of blocks in a tile.
+        self.columns = config.cols // self.block
+        self.panel_words = config.panel // self.block
+        self._packed = None
+
+    def cycles(self, rows):
+        """Cycles of the array for a tile and so many rows."""
+        return max(rows, self.config.cols)
+
+    pace = cycles
+
+    def rescale(self, dtype):
+        """`weft.qgraph.Rescale` of the sums, the operand being of ``dtype``."""
+        return self.op.rescale
+
+    @property
+    def packed(self):
+        """All generator rows, uint8[k_panels, rows, word_bytes]."""
+        if self._packed is None:
+            self._packed = self.order(pack_generators(self.config, self.op.compressed.generators, self.inputs, self.outputs))
+        return self._packed
+
+    def order(self, rows):
+        return rows
+
+    def runs(self, n0, n1, k0, k1):
+        """``(first, words, count, pitch)`` of the runs of words of a piece within all words."""
+        pitch = self.outputs.panels * self.panel_words
+        return k0 * pitch + n0 * self.panel_words, (n1 - n0) * self.panel_words, k1 - k0, pitch
+
+    def data(self, n0, n1, k0, k1):
+        """Words of a piece as they lie in memory, uint8[bytes]."""
+        first, words, count, pitch = self.runs(n0, n1, k0, k1)
+        places = first + np.arange(count)[:, None] * pitch + np.arange(words)
+        return self.packed.reshape(-1, self.config.word_bytes)[places].reshape(-1)
+
+    def scale_words(self, k0, k1):
+        return 0
+
+    def piece(self, n0, n1, k0, k1, base):
+        """The piece whose words begin at scratchpad word ``base``."""
+        return TurnedPiece(n0, self._view(base, (n1 - n0) * self.panel_words), self.block, self.panel_words)
+
+    @staticmethod
+    def _view(base, panel_stride):
+        return View(base, 1, panel_stride, Element.INT8, 0)
+
+
+@dataclass(frozen=True)
+class TurnedPiece:
+    """A piece in the scratchpad: N panels from ``n0`` on, ``panel_rows`` generator rows each, in ``view``."""
+    n0: int
+    view: View
+    block: int
+    panel_rows: int
+
+    def multiply(self, builder, operand, row, rows, k0, k_tiles, n0, n1, sums, accumulate, unsigned, stride):
+        """As `weft.lower.weights.Piece`."""
+        builder.matmul_c(operand, row, rows, k0, k_tiles, (n1 - n0) * builder.config.tiles_per_panel, sums, self.view,
+                         (n0 - self.n0) * self.panel_rows, 0, (n1 - n0) * self.panel_rows, self.block, accumulate=accumulate,
+                         unsigned=unsigned, stride=stride)
+
+
+class TurnedRows(TurnedWeights):
+    """Circulant weights that stream over the layer's turned rows; sums of a row lie side by side.
+
+    Each column of blocks of the tiles has a pass of its own, so its generator rows lie apart, in each K panel.
+    """
+
+    by_rows = True
+
+    def __init__(self, config, op, inputs, outputs):
+        super().__init__(config, op, inputs, outputs)
+        # A pass is as long as a tile loads.
+        self.least_group = ceil_div(config.cols, config.tiles_per_panel)
+
+    def cycles(self, rows):
+        return rows * self.columns
+
+    pace = cycles
+
+    def rescale(self, dtype):
+        rescale = self.op.rescale
+        return replace(rescale, bias=(rescale.bias + _offset(self.op, dtype)).astype(np.int32))
+
+    def order(self, rows):
+        panels, count, size = rows.shape
+        return np.ascontiguousarray(rows.reshape(panels, count // self.columns, self.columns, size).transpose(0, 2, 1, 3))
+
+    def runs(self, n0, n1, k0, k1):
+        tiles = self.config.tiles_per_panel
+        pitch = self.outputs.panels * tiles
+        return k0 * self.columns * pitch + n0 * tiles, (n1 - n0) * tiles, (k1 - k0) * self.columns, pitch
+
+    def piece(self, n0, n1, k0, k1, base):
+        tiles = (n1 - n0) * self.config.tiles_per_panel
+        views = [self._view(base + column * tiles, self.columns * tiles) for column in range(self.columns)]
+        return TurnedRowsPiece(n0, views, self.block)
+
+
+@dataclass(frozen=True)
+class TurnedRowsPiece:
+    """A piece in the scratchpad: N panels from ``n0`` on; ``views``: generator rows of each column of blocks."""
+    n0: int
+    views: list
+    block: int
+
+    def multiply(self, builder, operand, row, rows, k0, k_tiles, n0, n1, sums, accumulate, unsigned, stride):
+        """As `weft.lower.weights.Piece`, but that ``stride`` is between rows, and N tiles are neighbours."""
+        tiles = builder.config.tiles_per_panel
+        for column, view in enumerate(self.views):
+            builder.matmul_c(view, (n0 - self.n0) * tiles, (n1 - n0) * tiles, 0, k_tiles, rows, sums, operand, row, k0, rows,
+                             self.block, column=column, less_128=unsigned, accumulate=accumulate or column > 0, stride=stride)
