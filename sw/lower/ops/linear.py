@@ -58,8 +58,9 @@ class _Linear:
         #: How the weights are streamed, and words that one panel of outputs takes of them for one of inputs, at most.
         self.weights = ctx.streamed(op, self.x, self.out)
         self.panel_words = self.weights.panel_words
+        self.least_group = min(self.weights.least_group, self.out.panels)
         self.k_piece = max(1, min(self.x.panels, 4095 // c.k_tiles_per_panel,
-                                  ctx.weight_ring.words // 8 // self.panel_words))
+                                  ctx.weight_ring.words // 8 // (self.least_group * self.panel_words)))
         #: ``whole_k``: all of K lies in the scratchpad, for ``block_rows`` rows; else it comes in pieces, for every group
         #: of N panels again. ``sub_rows``: rows that share one product, what the accumulators hold of one panel twice or more.
         self.block_rows, self.whole_k, self.k_piece, self.stream_group = self._blocking()
@@ -149,7 +150,7 @@ class _Linear:
         k_panels = min(self.k_piece, self.x.panels)
         per_panel = self.weights.pace(self.sub_rows) * k_panels * c.k_tiles_per_panel * c.tiles_per_panel
         group = ceil_div(max(cycles, self.out.panels * per_panel // ctx.tuning.products), per_panel)
-        group = max(group, self.weights.least_group)
+        group = max(group, self.least_group)
         group = min(group, max(1, ctx.weight_ring.words // 4 // (k_panels * self.panel_words)),
                     max(1, c.accumulator_words // (3 * self.sub_rows * c.tiles_per_panel)),
                     max(1, 4095 // (k_panels * c.k_tiles_per_panel * c.tiles_per_panel)))

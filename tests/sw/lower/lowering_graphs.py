@@ -3,7 +3,7 @@
 import numpy as np
 
 from weft import qgraph as qg
-from weft.weights import GroupedWeights
+from weft.weights import CirculantWeights, GroupedWeights
 
 __all__ = ["GraphMaker", "random_inputs", "golden_outputs", "check_graph"]
 
@@ -51,14 +51,17 @@ class GraphMaker:
         self.graph.ops.append(qg.Embed(out=name, ids=ids, table=table))
         return name
 
-    def linear(self, x, n, dtype="int8", residual=None, table=False, wide=0, group=None):
-        """``group``: of 4-bit weights, inputs that share a scale."""
+    def linear(self, x, n, dtype="int8", residual=None, table=False, wide=0, group=None, block=None):
+        """``group``: of 4-bit weights, inputs that share a scale; ``block``: size of circulant blocks."""
         rows, k = self._shape(x)
         name = self._tensor(rows, n, dtype)
         weight, form = self.rng.integers(-127, 128, (n, k)).astype(np.int8), None
         if group:
             form = GroupedWeights((weight >> 4).astype(np.int8),
                                   self.rng.integers(1, 16, (n, -(-k // group))).astype(np.uint8), group)
+            weight = form.expand()
+        if block:
+            form = CirculantWeights(np.ascontiguousarray(weight[:n // block, :k // block * block].reshape(n // block, -1, block)))
             weight = form.expand()
         gain = {"int8": 60, "uint8": 60, "int16": 4000}[dtype] / (74 * 74 * np.sqrt(k))
         rescale = self._rescale(n, "int8" if table else dtype, gain)

@@ -1,0 +1,101 @@
+"""Circulant weights: which layers stay compressed, and programs with layers of several kinds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from lowering_graphs import GraphMaker, check_graph
+
+from weft.hw.config import Config
+from weft.hw.isa import disassemble
+from weft.lower.circulant import TurnedRows, TurnedWeights, circulant_fits, circulant_weights
+from weft.lower.layout import Channels
+from weft.weights import CirculantWeights
+
+#: Rows and columns of the array, blocks that it takes.
+SHAPES = {"4x4": (4, 4, (4,)), "16x16": (16, 16, (4, 8, 16)), "12x4": (12, 4, (4,)), "4x12": (4, 12, (4,)),
+          "8x12": (8, 12, (4,)), "8x32": (8, 32, (4, 8)), "32x16": (32, 16, (8, 16))}
+
+
+def config_of(shape, **more):
+    rows, cols, circulant = SHAPES[shape]
+    return Config(rows=rows, cols=cols, circulant=circulant, **more)
+
+
+def products(lowered):
+    """``(mnemonic, w_single?)`` of each product."""
+    lines = [line.split() for line in disassemble(lowered.image.code) if " MATMUL" in line]
+    return {(next(word for word in line if word.startswith("MATMUL")), "w_single=1" in line) for line in lines}
+
+
+@given(shape=st.sampled_from(list(SHAPES)), rows=st.integers(1, 20), blocks_in=st.integers(1, 12), blocks_out=st.integers(1, 9),
+       dtype=st.sampled_from(["int8", "uint8"]), seed=st.integers(0, 99), data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_layers_of_any_size(shape, rows, blocks_in, blocks_out, dtype, seed, data):
+    """A circulant layer equals the dense one of the same weights, whichever operand is turned."""
+    config = config_of(shape)
+    block = data.draw(st.sampled_from(config.circulant))
+    m = GraphMaker(seed)
+    x = m.input(rows, blocks_in * block, dtype)
+    lowered = check_graph(m.output(m.linear(x, blocks_out * block, block=block)), config)
+    few = rows * config.cols // block < max(rows, config.cols)
+    assert config.dma_words > 1 or products(lowered) == {("MATMUL_C", few)}
+
+
+def test_mixed_layers():
+    """Circulant layers of several sizes, 4-bit and dense ones in one program, tensors in heads among them."""
+    config = config_of("16x16", four_bit=True)
+    for rows in (1, 20):
+        m = GraphMaker(3)
+        x = m.linear(m.input(rows, 96), 64, block=8)
+        q, kv = m.linear(x, 64, block=16), m.linear(x, 64, group=32)
+        a = m.attention(q, kv, kv, 8, block=16)
+        graph = m.output(m.linear(a, 40, "int16", block=4), m.linear(m.linear(x, 48, "uint8", block=16), 5))
+        lowered = check_graph(graph, config)
+        assert products(lowered) >= {("MATMUL_C", rows == 1), ("MATMUL", False)}
+        plain = check_graph(graph, replace(config, circulant=()))
+        assert not any(name == "MATMUL_C" for name, _ in products(plain))
+        assert lowered.compulsory_bytes < plain.compulsory_bytes
+
+
+def test_pieces():
+    """Layers whose weights come in pieces of inputs and outputs, with rows that do not fit at once, and with a residual."""
+    config = Config(rows=8, cols=8, scratchpad_kib=8, accumulator_kib=8, circulant=(4,))
+    for rows in (1, 3, 30):
+        m = GraphMaker(rows)
+        x = m.input(rows, 700)
+        y = m.linear(x, 320, "int16", block=4)
+        lowered = check_graph(m.output(m.linear(x, 320, "int16", block=4, residual=y), m.linear(x, 96, table=True, block=4)),
+                              config)
+        assert products(lowered) == {("MATMUL_C", rows < 4)}
+        assert any("accumulate=1" in line for line in disassemble(lowered.image.code))
+
+
+def test_memory_of_weights():
+    for block in (4, 8, 16):
+        config, rng = config_of("16x16"), np.random.default_rng(0)
+        form = CirculantWeights(rng.integers(-127, 128, (64 // block, 768 // block, block)).astype(np.int8))
+        op = type("Op", (), {"compressed": form})
+        for kind in (TurnedRows, TurnedWeights):
+            assert kind(config, op, Channels(768, 768, 16), Channels(64, 64, 16)).packed.size == form.bytes == 64 * 768 // block
+
+
+def test_which_operand_is_turned():
+    config = config_of("16x16")
+    m = GraphMaker()
+    m.linear(m.input(1, 64), 64, block=8)
+    op = m.graph.ops[-1]
+    assert [circulant_weights(config, op, rows, "int8") for rows in (1, 7, 8, 50)] == [TurnedRows] * 2 + [TurnedWeights] * 2
+    # Bytes that count less 128 need a bias that fits int32.
+    extreme = replace(op, rescale=replace(op.rescale, bias=np.full(64, 2**31 - 1, np.int32)))
+    kinds = {circulant_weights(config, extreme, 1, dtype) for dtype in ("int8", "uint8")}
+    assert kinds == {TurnedRows, TurnedWeights}
+
+
+@pytest.mark.parametrize("block, inputs, fits", [
+    (8, (64, 64), True), (16, (64, 64), True), (16, (72, 24), False), (8, (72, 24), True), (4, (36, 12), True), (8, (36, 12), False)])
+def test_blocks_that_channels_keep(block, inputs, fits):
+    form = CirculantWeights(np.zeros((4, inputs[0] // block, block), np.int8))
+    assert circulant_fits(config_of("16x16"), form, Channels(*inputs, 16), Channels(4 * block, 4 * block, 16)) == fits
+    assert not circulant_fits(Config(rows=16, cols=16), form, Channels(*inputs, 16), Channels(4 * block, 4 * block, 16))
