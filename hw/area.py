@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .config import Config
 from .errors import InputError, RunError, WeftError
+from .isa import CIRCULANT_BLOCKS
 from .tensor.array import SystolicArray
 from .tensor.loader import WeightLoader
 from .verilog import convert
@@ -59,10 +60,15 @@ def _main():
     given = parser.parse_args()
     try:
         config = Config.load(given.config)
-        options = {f.name: False for f in fields(config) if f.type is bool}
+        # What each option is, off and on.
+        options = {f.name: (False, True) for f in fields(config) if f.type is bool}
+        blocks = tuple(b for b in CIRCULANT_BLOCKS if config.rows % b == config.cols % b == 0)
+        if blocks:
+            options["circulant"] = (), blocks
+        plain = {name: off for name, (off, _) in options.items()}
         print(f"array {config.rows}x{config.cols}: {area(SystolicArray(config.rows, config.cols), given.liberty):,.0f}")
         for on in (None, *options):
-            chosen = replace(config, **options | ({on: True} if on else {}))
+            chosen = replace(config, **plain | ({on: options[on][1]} if on else {}))
             print(f"weight loader, {on or 'no option'}: {area(WeightLoader(chosen), given.liberty):,.0f}")
     except WeftError as error:
         sys.exit(f"weft: {error}")

@@ -40,8 +40,9 @@ class Draw(Vectors):
                "gather": 1, "control": 2, "barrier": 0.5, "table": 1, "stream": 2, "chain": 2}
 
     def step(self):
-        names = list(self.WEIGHTS)
-        chance = np.array([self.WEIGHTS[n] for n in names], float)
+        weights = self.WEIGHTS | ({"circulant": 3} if self.config.circulant else {})
+        names = list(weights)
+        chance = np.array([weights[n] for n in names], float)
         getattr(self, "draw_" + names[self.rng.choice(len(names), p=chance / chance.sum())])()
 
     def finish(self):

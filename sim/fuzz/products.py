@@ -82,6 +82,31 @@ class Products(Transfers):
             node.aligned.add((weights.node, "load", "w"))
         self._add_product(node, results)
 
+    def draw_circulant(self):
+        """A product with circulant blocks of some rows."""
+        c = self.config
+        a = self._moving()
+        rows = a.rows if self.chance(0.7) else int(self.rng.integers(1, a.rows + 1))
+        n_tiles = int(self.rng.integers(1, 3)) * c.tiles_per_panel
+        known = [r for r in self.results if r.rows <= a.rows]
+        if known and self.chance(0.4):
+            same = self.pick(known)
+            rows, n_tiles = same.rows, same.tiles
+        block, single = self.pick(c.circulant), self.chance(0.5)
+        w = self.operand((Element.INT8, Element.UINT8), rows=n_tiles * (1 if single else c.cols // block), unit_rows=True, keep=[a])
+        k_tiles = int(self.rng.integers(1, min(a.panels, w.panels) * c.k_tiles_per_panel + 1))
+        k_panels = -(-k_tiles // c.k_tiles_per_panel)
+        results, accumulate = self._results(n_tiles, rows)
+        fields = self._product_fields(a, rows, k_tiles, n_tiles, results, accumulate)
+        fields.update(w_base=w.base, w_panel_stride=w.panel_stride, block=block, w_single=single,
+                      w_column=int(self.rng.integers(c.cols // block + 1)), w_unsigned=int(w.kind == Element.UINT8))
+        node = Node("MATMUL_C", fields, [
+            self.read(w.words_of(n_tiles * (1 if single else c.cols // block), k_panels), "weights", "w"),
+            self.read(a.words_of(rows, k_panels), "moving", "a")], {"a_wait": k_panels})
+        self._align_moving(node, a, k_panels)
+        self._rescale(node, rows)
+        self._add_product(node, results)
+
     def _add_product(self, node, results):
         """Adds a product; tokens for each N tile where it and those before and after it agree."""
         node.accesses.append(self.access("accumulators", results.words, True, "results", "acc"))

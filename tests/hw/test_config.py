@@ -34,6 +34,9 @@ def test_options_that_are_off_leave_the_identity():
     with_option = Config(**NAMED["tiny"], four_bit=True)
     assert with_option.name == "tiny four_bit" and with_option.fingerprint != Config.named("tiny").fingerprint
     assert Config(rows=5, cols=7, four_bit=True).name == "5x7 four_bit"
+    circulant = Config(**NAMED["base"], circulant=[16, 4, 8, 8])
+    assert circulant.name == "base circulant=4,8,16" and circulant.circulant == (4, 8, 16)
+    assert Config.from_dict(circulant.to_dict()) == circulant and hash(circulant)
 
 
 def test_lanes_of_the_named_configurations():
@@ -61,6 +64,9 @@ def test_dictionary_round_trip_keeps_the_fingerprint(rows, cols):
     (dict(rows=8, cols=65), "cols must be from 4 to 64, not 65"),
     (dict(rows=8.0, cols=8), "rows must be a whole number, not 8.0"),
     (dict(rows=8, cols=8, four_bit=1), "four_bit must be true or false, not 1"),
+    (dict(rows=8, cols=8, circulant=(4, 5)), r"circulant must be a list of block sizes among 4, 8, 16, not \(4, 5\)"),
+    (dict(rows=8, cols=8, circulant=4), "circulant must be a list of block sizes among 4, 8, 16, not 4"),
+    (dict(rows=8, cols=12, circulant=(4, 8)), r"circulant blocks of 8 do not divide cols \(12\)"),
     (dict(rows=8, cols=8, data_bytes=12), "data_bytes must be a power of two from 4 to 16, not 12"),
     (dict(rows=8, cols=8, vector_lanes=3), r"vector_lanes must divide cols \(8\), not 3"),
     (dict(rows=8, cols=8, vector_lanes=0), r"vector_lanes must divide cols \(8\), not 0"),

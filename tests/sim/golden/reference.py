@@ -247,6 +247,9 @@ class Reference:
                         yield from self.wait(f.w_wait)
                     for r in range(size):
                         for j in range(c.cols):
+                            if f.name == "MATMUL_C":
+                                tile[r][j] = self.circulant(f, n, k // c.k_tiles_per_panel, off, r, j)
+                                continue
                             if f.name == "MATMUL_KT":
                                 key, feature = n * c.cols + j, k // c.k_tiles_per_panel
                                 byte = off + r
@@ -260,6 +263,14 @@ class Reference:
                 if t == len(order) - 1 or f.name == "MATMUL" and (t + 1) % f.chunk_tiles == 0:
                     self.signal(f.w_signal)
                 yield 1
+
+    def circulant(self, f, n, panel, off, r, j):
+        """Element (r, j) of tile n of a MATMUL_C whose features begin at byte ``off`` of the panel."""
+        row = n if f.w_single else n * (self.c.cols // f.block) + j // f.block
+        if f.w_single and j // f.block != f.w_column:
+            return 0
+        byte = self.word(f.w_base + panel * f.w_panel_stride + row)[off + r - r % f.block + (j - r) % f.block]
+        return byte - 128 if f.w_unsigned else sign(byte, 8)
 
     def four_bit_row(self, f, at, place, n, k):
         """Row number ``place`` of the 4-bit tile at byte ``at``."""

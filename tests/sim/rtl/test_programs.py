@@ -16,7 +16,7 @@ from weft.sim.golden import GoldenMachine
 from weft.sim.rtl import RtlMachine
 from weft.sim.rtl.library import sources_of
 
-CONFIGS = {"tiny": Config.named("tiny"), "8x12": Config(rows=8, cols=12, four_bit=True)}
+CONFIGS = {"tiny": Config.named("tiny"), "8x12": Config(rows=8, cols=12, four_bit=True, circulant=(4,))}
 LIMIT = 1_000_000
 
 
@@ -77,7 +77,7 @@ def test_illegal_instruction(machines):
         machines("tiny").run(image, {})
 
 
-@pytest.mark.parametrize("mnemonic", [name for name, i in INSTRUCTIONS.items() if i.counts or i.has_ring])
+@pytest.mark.parametrize("mnemonic", [name for name, i in INSTRUCTIONS.items() if (i.counts or i.has_ring) and not i.option])
 def test_illegal_fields(machines, mnemonic):
     instruction = INSTRUCTIONS[mnemonic]
     legal = dict.fromkeys(instruction.counts, 1)
@@ -92,6 +92,17 @@ def test_illegal_fields(machines, mnemonic):
             machines("tiny").run(image, {})
         with pytest.raises(ProgramError, match=rf"instruction 2 \({mnemonic}\): "):
             GoldenMachine(image).run({})
+
+
+@pytest.mark.parametrize("config, block, message", [
+    ("tiny", 4, "the configuration is without circulant"), ("8x12", 8, "block is 8, the configuration takes 4"),
+    ("8x12", 0, "block is 0, the configuration takes 4")])
+def test_illegal_circulant_blocks(machines, config, block, message):
+    image = program(("MATMUL_C", dict(rows=1, k_tiles=1, n_tiles=1, block=block)), config=config)
+    with pytest.raises(RunError, match=r"stopped with ILLEGAL_INSTRUCTION at instruction 0 \(layer\)"):
+        machines(config).run(image, {})
+    with pytest.raises(ProgramError, match=message):
+        GoldenMachine(image).run({})
 
 
 def test_illegal_order_of_four_bit_weights(machines):
