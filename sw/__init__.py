@@ -8,7 +8,7 @@ from importlib import import_module
 
 __all__ = [
     "Config", "compile", "compile_decoder", "load", "accuracy_report", "circulant", "distill", "sparsify",
-    "Program", "Result", "DecoderProgram", "Session", "AccuracyReport",
+    "Program", "Result", "DecoderProgram", "Session", "Board", "AccuracyReport",
     "WeftError", "ConfigError", "CompileError", "ProgramError", "InputError", "RunError", "Mismatch",
     "__version__",
 ]
@@ -30,6 +30,7 @@ _HOMES = {
     "Result": "weft.program",
     "DecoderProgram": "weft.decoder",
     "Session": "weft.decoder",
+    "Board": "weft.board",
     "WeftError": "weft.hw.errors",
     "ConfigError": "weft.hw.errors",
     "CompileError": "weft.hw.errors",

@@ -169,17 +169,18 @@ class Program:
     def run(self, args=(), kwargs=None, backend="golden", memory="reference", seed=0, progress=None):
         """Runs the model on ``args`` and ``kwargs``.
 
-        ``backend``: "golden" or "rtl"; ``memory``: of the RTL, "reference" or "stress" (random latencies and gaps from
-        ``seed``); ``progress``: called with the cycles simulated so far.
+        ``backend``: "golden", "rtl", or a `weft.Board`; ``memory``: of the RTL, "reference" or "stress" (random latencies and
+        gaps from ``seed``); ``progress``: called with the cycles so far.
 
         Returns a `Result`. Raises InputError for arguments that do not fit, RunError if the accelerator stops.
         """
         if backend == "golden":
             return self.run_many([(args, kwargs)])[0]
-        if backend != "rtl":
-            raise InputError(f"backend must be 'golden' or 'rtl', not {backend!r}")
+        if isinstance(backend, str) and backend != "rtl":
+            raise InputError(f"backend must be 'golden', 'rtl' or a board, not {backend!r}")
         inputs, state = self._pack(args, kwargs)
-        rtl = self.prepare().run(self.image, inputs, memory=memory, seed=seed, progress=progress)
+        machine = self.prepare() if backend == "rtl" else backend
+        rtl = machine.run(self.image, inputs, memory=memory, seed=seed, progress=progress)
         return Result(self._unpack(inputs, rtl.outputs, state), self._stats(rtl))
 
     def run_many(self, batches, backend="golden"):

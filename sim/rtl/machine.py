@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from weft.hw.control.register_map import BY_NAME, MAGIC, THREADS
+from weft.hw.control.report import run_figures, thread_states
 from weft.hw.errors import InputError, RunError
-from weft.hw.interfaces import ThreadState
 from weft.hw.isa import ErrorCause
 from weft.hw.memory.wrapper import COLLISION_NOISE
 
@@ -208,20 +208,8 @@ class _Run:
                 before = None
 
     def _states(self):
-        """Which thread does what."""
-        texts = [f"next instruction {self.call('read', BY_NAME['PC'].offset)}"]
-        for thread in THREADS:
-            value = self.call("read", BY_NAME[f"{thread.upper()}_STATE"].offset)
-            state, semaphore = value & 7, value >> 8 & 31
-            pc = self.call("read", BY_NAME[f"{thread.upper()}_PC"].offset)
-            if state == ThreadState.IDLE.value:
-                texts.append(f"{thread} idle")
-            elif state == ThreadState.WAIT_TOKEN.value:
-                texts.append(f"{thread} waits for semaphore {semaphore} in instruction {pc}{self._source(pc)}")
-            else:
-                name = ThreadState(state).name.lower().replace("_", " ")
-                texts.append(f"{thread} {name} in instruction {pc}{self._source(pc)}")
-        return ", ".join(texts)
+        """Which thread does what, read past `read`, whose checks would ask for it again."""
+        return thread_states(lambda name: self.call("read", BY_NAME[name].offset), self._source)
 
     def _check_guards(self):
         """Bytes outside of output and work buffers are as they were (the loop refuses to write them; this proves it)."""
@@ -236,15 +224,8 @@ class _Run:
             raise RunError("A constant was overwritten")
 
     def _stats(self, seconds, cpu_seconds, simulated):
-        size = self.image.config.data_bytes
-        states = [s for s in ThreadState if s is not ThreadState.IDLE]
-        low = self.read("CYCLES_LO")
-        return {
-            "cycles": low | self.read("CYCLES_HI") << 32,
-            "dram_read_bytes": self.read("READ_BEATS") * size, "dram_write_bytes": self.read("WRITE_BEATS") * size,
-            "engines": {t: {s.name.lower(): self.read(f"{t.upper()}_{s.name}") for s in states} for t in THREADS},
-            "seconds": seconds, "cpu_seconds": cpu_seconds, "sim_khz": simulated / max(cpu_seconds, 1e-9) / 1000,
-        }
+        return {**run_figures(self.read, self.image.config.data_bytes), "seconds": seconds, "cpu_seconds": cpu_seconds,
+                "sim_khz": simulated / max(cpu_seconds, 1e-9) / 1000}
 
     def _log(self):
         count, size = self.call("log_size"), self.image.config.data_bytes

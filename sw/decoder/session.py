@@ -30,7 +30,7 @@ class Run:
 class Session:
     """One text that grows.
 
-    ``backend``: "rtl", "golden", or "verify" (both; `weft.Mismatch` names the first difference). ``memory``, ``seed``:
+    ``backend``: "rtl", "golden", "verify" (both; `weft.Mismatch` names the first difference), or a `weft.Board`. ``memory``, ``seed``:
     of the RTL, as in `weft.Program.run`. ``progress``: called with the cycles simulated so far. ``backend`` may be
     changed between steps, since all compute the same bits. ``machine``: a `weft.sim.rtl.RtlMachine` to use instead of the
     program's.
@@ -40,8 +40,10 @@ class Session:
     """
 
     def __init__(self, program, backend="rtl", memory="reference", seed=0, progress=None, machine=None):
+        if not isinstance(backend, str):
+            backend, machine = "rtl", backend
         if backend not in BACKENDS:
-            raise InputError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
+            raise InputError(f"backend must be one of {', '.join(BACKENDS)} or a board, not {backend!r}")
         self.program, self.backend = program, backend
         self.stats = self.last = None
         self._machine = machine

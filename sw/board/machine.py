@@ -1,0 +1,174 @@
+"""A board that runs programs: `weft.Board`."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from weft.board.link import BoardLink
+from weft.board.port import SerialPort
+from weft.hw import isa
+from weft.hw.boards.protocol import MEMORY_BASE, Space
+from weft.hw.control.register_map import BY_NAME, MAGIC, REGISTER_MAP
+from weft.hw.control.report import run_figures, thread_states
+from weft.hw.errors import InputError, RunError
+from weft.hw.isa import ErrorCause
+
+__all__ = ["Board", "BoardResult", "BAUD"]
+
+#: Speed of the serial line, where nothing else was asked for when the board was built.
+BAUD = 1_000_000
+#: Seconds in which no thread moves that end a run.
+_HUNG_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class BoardResult:
+    """``outputs``: uint8[bytes] by output buffer; ``buffers``: the same of outputs and states; ``stats``: cycles,
+    dram_read_bytes, dram_write_bytes, engines ``{thread: {state: cycles}}``, seconds, cpu_seconds (None: nothing was
+    simulated). ``recording`` is None, as of a machine that does not profile."""
+    outputs: dict
+    buffers: dict
+    stats: dict
+    recording: None = None
+
+
+class Board:
+    """An FPGA board built by ``weft build``, as a backend: ``program.run(..., backend=board)``.
+
+    ``port``: name of its serial port, ``/dev/ttyUSB0`` or ``COM3``, or an object with the members of
+    `weft.board.port.SerialPort`; ``baud``: as the board was built. ``memory_bytes``, ``clock_hz``: of the board.
+
+    A run loads the program's constants unless the run before had the same. Raises InputError for a port that cannot be
+    opened, RunError where no Weft board answers; every wait is bounded, by a second where the board is silent or gone.
+    """
+
+    def __init__(self, port, baud=BAUD):
+        self._port = SerialPort(port, baud) if isinstance(port, str) else port
+        self._loaded = None
+        try:
+            self.link = BoardLink(self._port)
+            identity, self.isa_version, self.fingerprint = self.link.read_words(BY_NAME["ID"].offset, 3)
+            if identity != MAGIC:
+                raise RunError(f"the accelerator of the board on {self._port.name} says ID 0x{identity:08x}, not 0x{MAGIC:08x}")
+        except BaseException:
+            self._port.close()
+            raise
+        self.memory_bytes, self.clock_hz = self.link.memory_bytes, self.link.clock_hz
+
+    def close(self):
+        """Gives the port back."""
+        self._port.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    # Registers.
+
+    def read(self, name):
+        """Value of a register, named as in the table of ``hw/README.md``."""
+        return self.link.read_words(BY_NAME[name].offset, 1)[0]
+
+    def write(self, name, value):
+        """Writes a register."""
+        self.link.write_word(BY_NAME[name].offset, value)
+
+    # Programs.
+
+    def run(self, image, inputs, memory="reference", seed=0, registers=None, progress=None):
+        """Runs one program: arguments and result as of `weft.sim.rtl.RtlMachine.run`, but that ``memory`` and ``seed`` say
+        nothing to a board.
+
+        Raises InputError for a program that is for another configuration or larger than the board's memory, RunError
+        when the accelerator stops with an error or comes to rest, and when the board is not there any more.
+        """
+        self._check(image)
+        try:
+            return self._run(image, inputs, image.registers if registers is None else registers, progress)
+        except BaseException:
+            self._loaded = None
+            raise
+
+    def _check(self, image):
+        if self.isa_version != isa.VERSION:
+            raise InputError(f"the board on {self._port.name} has instruction set {self.isa_version}, this Weft has {isa.VERSION}")
+        if image.config.fingerprint != self.fingerprint:
+            raise InputError(f"the program is for configuration {image.config.name} (0x{image.config.fingerprint:08x}), the board "
+                             f"on {self._port.name} has one with fingerprint 0x{self.fingerprint:08x}")
+        if image.memory_bytes > self.memory_bytes:
+            raise InputError(f"the program takes {image.memory_bytes:,} bytes of memory, the board on {self._port.name} has "
+                             f"{self.memory_bytes:,}")
+
+    def _run(self, image, inputs, registers, progress):
+        began = time.perf_counter()
+        self._load(image)
+        wanted = {b.name for b in image.buffers if b.kind == "input"}
+        states = {b.name for b in image.buffers if b.kind == "state"}
+        if wanted != set(inputs) - states:
+            raise InputError(f"the program's inputs are {sorted(wanted)}, not {sorted(set(inputs) - states)}")
+        for buffer in image.buffers:
+            if buffer.kind in ("input", "state"):
+                value = np.asarray(inputs.get(buffer.name, np.zeros(buffer.bytes, np.uint8)))
+                if value.shape != (buffer.bytes,) or value.dtype != np.uint8:
+                    raise InputError(f"input {buffer.name!r} must be uint8[{buffer.bytes}], not {value.dtype}{list(value.shape)}")
+                self.link.write(Space.MEMORY, buffer.offset, value.tobytes())
+        for name, value in (("BASE", MEMORY_BASE), ("PROGRAM", image.code_offset)):
+            self.write(f"{name}_LO", value)
+            self.write(f"{name}_HI", value >> 32)
+        for number, value in registers.items():
+            self.write(f"R{number}", int(value))
+        self.write("CONTROL", BY_NAME["CONTROL"].mask("start"))
+        self._wait(image, progress)
+        buffers = {b.name: np.frombuffer(self.link.read(Space.MEMORY, b.offset, b.bytes), np.uint8)
+                   for b in image.buffers if b.kind in ("output", "state")}
+        values = self._registers()
+        stats = {**run_figures(values.__getitem__, image.config.data_bytes), "seconds": time.perf_counter() - began,
+                 "cpu_seconds": None}
+        return BoardResult({b.name: buffers[b.name] for b in image.buffers if b.kind == "output"}, buffers, stats)
+
+    def _load(self, image):
+        """Copies the constants, unless they are those of the run before and the board was not reset in between, which
+        clears its registers."""
+        if self._loaded is image.constant and self.read("BASE_LO") == MEMORY_BASE & 0xFFFFFFFF:
+            return
+        self._loaded = None
+        self.link.write(Space.MEMORY, 0, image.constant.tobytes())
+        self._loaded = image.constant
+
+    def _registers(self):
+        """Every register by its name."""
+        count = REGISTER_MAP[-1].offset // 4 + 1
+        words = self.link.read_words(0, count)
+        return {register.name: words[register.offset // 4] for register in REGISTER_MAP}
+
+    def _wait(self, image, progress):
+        """Until the run has ended."""
+        status = BY_NAME["STATUS"]
+        before, looked = None, self._port.now()
+        while True:
+            values = self._registers()
+            if values["STATUS"] & status.mask("done"):
+                return
+            if values["STATUS"] & status.mask("error"):
+                number = values["ERROR_PC"]
+                raise RunError(f"The accelerator stopped with {ErrorCause(values['CAUSE']).name} at instruction {number}"
+                               f"{_source(image, number)}")
+            if not values["STATUS"] & status.mask("busy"):
+                raise RunError(f"the board on {self._port.name} was reset during the run")
+            if progress is not None:
+                progress(values["CYCLES_LO"] | values["CYCLES_HI"] << 32)
+            moved = {name: value for name, value in values.items() if name.endswith(("_BEATS", "_BUSY", "_DRAIN"))}
+            if moved != before:
+                before, looked = moved, self._port.now()
+            elif self._port.now() - looked > _HUNG_SECONDS:
+                self.write("CONTROL", BY_NAME["CONTROL"].mask("abort"))
+                raise RunError("The accelerator came to rest: "
+                               f"{thread_states(values.__getitem__, lambda number: _source(image, number))}")
+
+
+def _source(image, number):
+    """The layer that an instruction came from, in parentheses, where it is known."""
+    return f" ({image.sources[number]})" if number < len(image.sources) and image.sources[number] else ""
