@@ -22,8 +22,9 @@ class Fetch(wiring.Component):
     ``target``, whatever has been fetched is dropped (also the start); ``request``, ``beats``: to and from the read master (a
     jump may withdraw a request); ``o`` stream of `FETCHED`.
 
-    Bursts of 8 to 16 beats, aligned to their size, until the buffer has no room for another one, and again when half of it is
-    free: what the load engine requests in between is not delayed. An instruction takes max(1, 32 / data_bytes) cycles.
+    Bursts of 8 to 16 beats, aligned to their size, until the buffer has no room for another one, and again when it has room
+    for two, or half of it is free: what the load engine requests in between is not delayed. An instruction takes max(1, 32 /
+    data_bytes) cycles.
     """
 
     def __init__(self, config):
@@ -70,7 +71,7 @@ class Fetch(wiring.Component):
             under_way.eq(under_way_next),
             reserved.eq(reserved + Mux(requested, length, 0) - popped - (arrived & (to_drop != 0))),
         ]
-        with m.If(reserved <= depth // 2):
+        with m.If(reserved <= max(depth - 2 * burst, depth // 2)):
             m.d.sync += filling.eq(1)
         with m.Elif(reserved > depth - burst):
             m.d.sync += filling.eq(0)

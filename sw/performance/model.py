@@ -125,7 +125,7 @@ class _Control:
     def jump(self, cycle):
         """Functions, one for each instruction from a jump in ``cycle`` on: its dispatcher's cycle to the cycle in which
         it has been fetched."""
-        # The first ones are all requested at once, others when half of the places are free.
+        # The first ones are all requested at once, others by twos, or when half of the places are free.
         coming = deque(self.port.fetch(cycle + number, self.burst) for number in range(self.ahead))
         beats = self.burst // self.per_burst
         arrived = 0
@@ -133,7 +133,7 @@ class _Control:
         def first(now):
             nonlocal arrived
             arrived = coming.popleft() - self.burst + beats
-            if len(coming) < self.ahead // 2:
+            if len(coming) < max(self.ahead - 2, self.ahead // 2):
                 coming.extend(self.port.fetch(max(now, arrived) + number, self.burst)
                               for number in range(self.ahead - 1 - len(coming)))
             return arrived
