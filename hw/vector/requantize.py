@@ -138,7 +138,7 @@ class Requantizer(wiring.Component):
             """An item that needs the new parameters is about to leave stage k."""
             return valid[k] & item[k].fresh & (~norm | item[k].again)
 
-        m.submodules.products = products = Products(config)
+        m.submodules.multipliers = products = Products(config)
         m.d.comb += [
             products.features.eq(job.features), products.part.eq(self.part), products.elements.eq(self.elements),
         ]

@@ -1,0 +1,73 @@
+"""ECP5: what the accelerator takes of an LFE5U-85F, and its clock."""
+
+import json
+from pathlib import Path
+from statistics import median
+
+from ..config import Config
+from ..verilog import TOP, to_verilog
+from .tools import find, run
+
+__all__ = ["MULTIPLIERS", "clock", "measure"]
+
+#: 18x18 multipliers of an LFE5U-85F.
+MULTIPLIERS = 156
+_DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6")
+
+#: Modules are kept until all are mapped, so that each is mapped once.
+_SCRIPT = """\
+read_verilog source.v
+hierarchy -top {top}
+{soft}
+synth_ecp5 -noflatten -top {top} -run begin:json
+flatten
+opt_clean -purge
+write_json netlist.json
+"""
+#: Multipliers of these modules become LUTs where there are too few.
+_SOFT = "proc\nchtype -set $__soft_mul */t:$mul weft_processing_element/t:$mul %d weft_array_pe*/t:$mul %d"
+
+
+def synthesize(config, folder):
+    """Writes ``netlist.json`` in ``folder``; returns whether multipliers outside the array are LUTs, and seconds of processor
+    time and MiB of memory that yosys took."""
+    config = Config.load(config)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # A lane of 32 by 18 bits takes four, a first product one, the row unit four.
+    wanted = config.rows * config.cols + 4 * config.vector_lanes + config.norm_lanes + 4
+    soft = wanted > MULTIPLIERS
+    (folder / "source.v").write_text(to_verilog(config), encoding="utf-8")
+    (folder / "map.ys").write_text(_SCRIPT.format(top=TOP, soft=_SOFT if soft else ""), encoding="utf-8")
+    return soft, run("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.out")
+
+
+def clock(folder, seed, target_mhz=100):
+    """Places and routes ``netlist.json`` of a folder; nextpnr's report as a dict. More ports than pins: no bitstream."""
+    report = f"report-{seed}.json"
+    run("nextpnr-ecp5", [*_DEVICE, "--out-of-context", "--json", "netlist.json", "--freq", str(target_mhz), "--seed", str(seed),
+                         "--timing-allow-fail", "--report", report, "-q", "-l", f"nextpnr-{seed}.log"], folder,
+        f"nextpnr-{seed}.out")
+    return json.loads((Path(folder) / report).read_text(encoding="utf-8"))
+
+
+def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print):
+    """What a configuration takes and its clock for each seed, as plain values; needs yosys and nextpnr-ecp5."""
+    config = Config.load(config)
+    find("nextpnr-ecp5")        # before the minutes that yosys takes
+    tell(f"{config.rows}x{config.cols}: yosys")
+    soft, (seconds, mebibytes) = synthesize(config, folder)
+    clocks, report = {}, None
+    for seed in seeds:
+        tell(f"{config.rows}x{config.cols}: nextpnr, seed {seed}")
+        report = clock(folder, seed, target_mhz)
+        clocks[seed] = round(max(value["achieved"] for value in report["fmax"].values()), 1)
+    used = {name: value["used"] for name, value in report["utilization"].items()}
+    worst = max(report["critical_paths"], key=lambda path: sum(step["delay"] for step in path["path"]))
+    ends = [worst["path"][0]["from"]["cell"], worst["path"][-1]["to"]["cell"]]
+    return {
+        "config": f"{config.rows}x{config.cols}", "multipliers": used.get("MULT18X18D", 0), "soft_multipliers": soft,
+        "luts": used.get("TRELLIS_COMB", 0), "registers": used.get("TRELLIS_FF", 0), "block_ram": used.get("DP16KD", 0),
+        "clock_mhz": median(clocks.values()), "clocks": clocks, "critical_path": " to ".join(ends),
+        "yosys_seconds": seconds, "yosys_mib": mebibytes,
+    }
