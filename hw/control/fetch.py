@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .. import isa
 from ..dma.axi import BeatStream, BurstRequest, RELATIVE_BITS
 from ..interfaces import PC_BITS
-from ..streams import Queue
+from ..memory.queue import MemoryQueue
 
 __all__ = ["FETCHED", "Fetch"]
 
@@ -42,7 +42,7 @@ class Fetch(wiring.Component):
         shift = (data_bytes - 1).bit_length()
 
         beat_layout = data.StructLayout({"data": 8 * data_bytes, "error": 1})
-        m.submodules.buffer = buffer = ResetInserter(self.jump)(Queue(beat_layout, depth))
+        m.submodules.buffer = buffer = ResetInserter(self.jump)(MemoryQueue(beat_layout, depth))
 
         # Requests: the buffer has room for everything under way.
         active = Signal()

@@ -14,7 +14,7 @@ CONFIG = Config.from_dict(json.loads(os.environ.get("WEFT_CONFIG", '{"rows": 4, 
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-@cocotb.parametrize(part=["buffer", "skid", "double", "queue"])
+@cocotb.parametrize(part=["buffer", "skid", "double", "queue", "memory"])
 async def in_order_under_stalls(dut, part):
     """And one payload a cycle, where nothing stalls."""
     random = Random(cocotb.RANDOM_SEED)
@@ -46,5 +46,5 @@ async def in_order_under_stalls(dut, part):
             received.append(int(o_payload.value))
         assert received == sent[:len(received)], f"cycle {cycle}"
         await RisingEdge(dut.clk)
-    assert len(sent) - len(received) <= max(8, CONFIG.bursts_in_flight)
+    assert len(sent) - len(received) <= max(8, CONFIG.bursts_in_flight + 1)
     assert len(received) - settled == 300

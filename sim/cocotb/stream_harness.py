@@ -4,6 +4,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from weft.hw.memory.queue import MemoryQueue
 from weft.hw.streams import Queue, SkidBuffer, StreamBuffer
 
 __all__ = ["StreamHarness"]
@@ -12,12 +13,12 @@ __all__ = ["StreamHarness"]
 class StreamHarness(wiring.Component):
     """All parts side by side, so that one build serves them; ``i_<part>`` and ``o_<part>`` carry a byte.
 
-    Parameters: ``config``, which gives the depth of the longer queue (``bursts_in_flight``).
+    Parameters: ``config``, which gives the depth of the longer queues (``bursts_in_flight``).
     """
 
     def __init__(self, config):
         self.parts = {"buffer": StreamBuffer(8), "skid": SkidBuffer(8), "double": Queue(8, 2),
-                      "queue": Queue(8, config.bursts_in_flight)}
+                      "queue": Queue(8, config.bursts_in_flight), "memory": MemoryQueue(8, config.bursts_in_flight)}
         super().__init__({f"{side}_{name}": flow(stream.Signature(8)) for name in self.parts
                           for side, flow in (("i", In), ("o", Out))})
 

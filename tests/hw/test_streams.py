@@ -1,8 +1,9 @@
-"""Queue, StreamBuffer and SkidBuffer; `weft regress` runs their bench (``tests/sim/test_regress.py``)."""
+"""Queue, MemoryQueue, StreamBuffer and SkidBuffer; `weft regress` runs their bench (``tests/sim/test_regress.py``)."""
 
 import pytest
 
 from weft.hw.config import Config
+from weft.hw.memory import wrapper
 from weft.hw.streams import Queue
 from weft.hw.verilog import convert
 from weft.sim.cocotb.stream_harness import StreamHarness
@@ -10,8 +11,8 @@ from weft.sim.cocotb_runner import run_benches
 
 
 def test_stream_parts_keep_order():
-    sources = {"streams.v": convert(StreamHarness(Config.named("tiny")), "stream_harness")}
-    assert len(run_benches(sources, "stream_harness", "weft.sim.cocotb.bench_streams")) == 4
+    sources = {"streams.v": convert(StreamHarness(Config.named("tiny")), "stream_harness") + wrapper.VERILOG}
+    assert len(run_benches(sources, "stream_harness", "weft.sim.cocotb.bench_streams")) == 5
 
 
 def test_queue_depth_is_a_power_of_two():
