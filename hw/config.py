@@ -271,7 +271,7 @@ class Config:
 
         A score is 2 * 32 products, rows * cols of them a cycle.
         """
-        return 2 * self.rows * self.cols / (2 * 32)
+        return ceil(2 * self.rows * self.cols / (2 * 32))
 
     @property
     def norm_lanes_needed(self):
@@ -281,7 +281,7 @@ class Config:
         for the last product before, and the next one for them. D = 384.
         """
         per_row = 0.003 * 12 * 384 * 384 / (self.rows * self.cols) / 2      # cycles that a norm may lose
-        return 1 / (1 / self.vector_lanes + per_row / 384)
+        return ceil(1 / (1 / self.vector_lanes + per_row / 384))
 
     @cached_property
     def groups_per_tile(self):

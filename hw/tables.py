@@ -1,4 +1,4 @@
-"""The tables of ``hw/README.md`` that come from definitions in the code.
+"""The tables of ``hw/README.md`` that come from definitions in the code, or from results that ``scripts/silicon`` measured.
 
 ``python -m weft.hw.tables`` writes them anew; a test fails when they are out of date.
 """
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import isa
 from .control import register_map
+from .silicon import report
 
 __all__ = ["README", "with_tables"]
 
@@ -16,8 +17,11 @@ README = Path(__file__).with_name("README.md")
 
 
 def with_tables(text):
-    """The page's text with every table as the code defines it."""
-    for name, table in (("registers", register_map.markdown_table()), ("instructions", isa.markdown_table())):
+    """The page's text with every table as the code defines it, or as measured."""
+    measured = report.load()
+    for name, table in (("registers", register_map.markdown_table()), ("instructions", isa.markdown_table()),
+                        ("cells", report.cells_table(measured["cells"])), ("ecp5", report.ecp5_table(measured["ecp5"])),
+                        ("lanes", report.lanes_table(measured["lanes"]))):
         text, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m: m[1] + table.strip() + "\n" + m[2], text,
                               flags=re.S)
         if count != 1:

@@ -29,12 +29,14 @@ opt_clean -purge
 write_json mapped.json
 """
 
+#: Pins that a net inside a module drives at most, registers' and ports' too: mapping puts buffers behind it.
+_FANOUT = 16
 #: yosys' own script for a given delay, but without its passes that make logic smaller and adders slow before mapping.
 _MAP = """\
 strash
 dch -f
 map -B 0.9 -D {picoseconds}
-buffer -c -N 16
+buffer -c -N {fanout}
 topo
 upsize -D {picoseconds}
 dnsize -D {picoseconds}
@@ -70,7 +72,7 @@ report_checks -path_delay max -group_count 1 -format full
 def map_component(text, top, liberty, folder, picoseconds=1500):
     """Maps the Verilog ``text`` to the cells of a Liberty file (plain or .gz), in ``folder``.
 
-    Returns the `Netlist`, buffers inserted, with seconds of processor time and MiB of memory that yosys took.
+    Returns the `Netlist`, with seconds of processor time and MiB of memory that yosys took.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,14 +86,12 @@ def map_component(text, top, liberty, folder, picoseconds=1500):
     library = Library(library_file if liberty.is_file() else liberty)
     (folder / "source.v").write_text(text, encoding="utf-8")
     (folder / "cells.sdc").write_text(f"set_driving_cell {library.buffer[0]}\nset_load 10.0 [all_outputs]\n", encoding="utf-8")
-    (folder / "map.abc").write_text(_MAP.format(picoseconds=picoseconds), encoding="utf-8")
+    (folder / "map.abc").write_text(_MAP.format(picoseconds=picoseconds, fanout=_FANOUT), encoding="utf-8")
     (folder / "map.ys").write_text(_SCRIPT.format(source="source.v", top=top, picoseconds=picoseconds), encoding="utf-8")
     used = run("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.out")
     modules = json.loads((folder / "mapped.json").read_text(encoding="utf-8"))["modules"]
     modules = {name: module for name, module in modules.items() if not int(module["attributes"].get("blackbox", "0"), 2)}
-    netlist = Netlist(modules, library)
-    netlist.insert_buffers()
-    return netlist, used
+    return Netlist(modules, library), used
 
 
 def blocks(netlist, top=TOP):

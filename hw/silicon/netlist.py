@@ -1,12 +1,8 @@
-"""A netlist of standard cells, module by module: areas, buffers, Verilog."""
+"""A netlist of standard cells, module by module: areas, Verilog."""
 
 import re
-from collections import defaultdict
 
 __all__ = ["Netlist"]
-
-#: Pins that one net drives at most.
-_FANOUT = 16
 
 
 class Netlist:
@@ -35,45 +31,6 @@ class Netlist:
         for instance in filter(None, path.split("/")):
             name = self.cells(name)[instance]
         return name
-
-    def insert_buffers(self):
-        """Puts trees of buffers behind nets that drive more than `_FANOUT` pins, all but the clock's. No flow leaves them
-        bare, and no placement is needed to know that."""
-        kind, source, output = self.library.buffer
-        for module in self.modules.values():
-            clock = {bit for name, port in module["ports"].items() if name == "clk" for bit in port["bits"]}
-            sinks, highest = defaultdict(list), 1
-            for cell in module["cells"].values():
-                outputs = self._outputs(cell["type"])
-                for pin, bits in cell["connections"].items():
-                    for index, bit in enumerate(bits):
-                        if isinstance(bit, int):
-                            highest = max(highest, bit)
-                            if pin not in outputs and bit not in clock:
-                                sinks[bit].append((bits, index))
-            for port in module["ports"].values():
-                highest = max([highest, *(bit for bit in port["bits"] if isinstance(bit, int))])
-            number = 0
-            for bit, places in sinks.items():
-                while len(places) > _FANOUT:
-                    inputs = []
-                    for start in range(0, len(places), _FANOUT):
-                        highest += 1
-                        for bits, index in places[start:start + _FANOUT]:
-                            bits[index] = highest
-                        connections = {source: [bit], output: [highest]}
-                        module["cells"][f"$fanout${number}"] = {"type": kind, "connections": connections}
-                        inputs.append((connections[source], 0))
-                        number += 1
-                    places = inputs
-        self._areas.clear()
-
-    def _outputs(self, kind):
-        if kind in self.library.outputs:
-            return self.library.outputs[kind]
-        if kind in self.modules:
-            return [name for name, port in self.modules[kind]["ports"].items() if port["direction"] == "output"]
-        return ("read_data",)       # of a memory
 
     def verilog(self):
         """Structural Verilog in the subset that timing analysis reads; registers carry the names of what they hold."""

