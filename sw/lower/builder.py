@@ -175,19 +175,21 @@ class Builder:
         self._product("MATMUL", a, row, rows, a_panel, k_tiles, n_tiles, acc, accumulate,
                       dict(weights.fields, chunk_tiles=k_tiles * n_tiles), words, unsigned=unsigned, stride=stride)
 
-    def matmul_kt(self, q, row, rows, q_panel, k_tiles, n_tiles, acc, k, key, k_panel, keys):
-        """Scores of ``rows`` queries against ``keys`` keys of ``k`` from row ``key`` on."""
+    def matmul_kt(self, q, row, rows, q_panel, k_tiles, n_tiles, acc, k, key, k_panel, keys, stride=None):
+        """Scores of ``rows`` queries against ``keys`` keys of ``k`` from row ``key`` on; N tiles are ``stride`` accumulator words
+        apart, by default ``rows``."""
         panels = -(-k_tiles // self.config.k_tiles_per_panel)
         self._product("MATMUL_KT", q, row, rows, q_panel, k_tiles, n_tiles, acc, False,
                       dict(w_base=k.address(key, k_panel), w_panel_stride=k.panel_stride, w_limit=keys),
-                      [k.words(key, keys, k_panel, panels)])
+                      [k.words(key, keys, k_panel, panels)], stride=stride)
 
     def matmul_v(self, p, row, rows, p_panel, k_tiles, n_tiles, acc, stride, v, key, v_panel, keys, accumulate, rescale,
                  state):
         """Context: probabilities ``p`` of ``rows`` rows from ``row`` on, from panel ``p_panel`` on, times ``keys`` values of
-        ``v`` from row ``key`` on; N tiles are ``stride`` accumulator words apart."""
+        ``v`` from row ``key`` on; N tiles are ``stride`` accumulator words apart from ``acc`` on; ``state``: state row of the
+        first."""
         panels = -(-n_tiles // self.config.tiles_per_panel)
-        self._product("MATMUL_V", p, row, rows, p_panel, k_tiles, n_tiles, acc + row, accumulate,
+        self._product("MATMUL_V", p, row, rows, p_panel, k_tiles, n_tiles, acc, accumulate,
                       dict(w_base=v.address(key, v_panel), w_panel_stride=v.panel_stride, w_limit=keys),
                       [v.words(key, keys, v_panel, panels)], unsigned=True, rescale=rescale, state=state, stride=stride)
 

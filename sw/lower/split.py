@@ -1,8 +1,10 @@
 """Cutting ranges into pieces."""
 
+import itertools
+
 from .layout import ceil_div, round_up
 
-__all__ = ["split", "split_rows"]
+__all__ = ["growing", "shrinking", "split", "split_rows"]
 
 
 def split(total, size):
@@ -15,6 +17,22 @@ def split_rows(total, size, granule):
     if total <= size:
         return [(0, total)]
     return split(total, round_up(ceil_div(total, ceil_div(total, size)), granule))
+
+
+def shrinking(rows, last, granule):
+    """``rows`` cut so that the last piece has ``last`` and each one before it a third more, in whole granules: so
+    that the vector engine is done with one when the array is with the next."""
+    stops, size = [rows], max(last, granule)
+    while stops[0] > 2 * size:
+        stops.insert(0, stops[0] - size)
+        size = round_up(size * 4 // 3 + 1, granule)
+    return list(itertools.pairwise([0, *stops]))
+
+
+def growing(rows, first):
+    """``rows`` cut into a piece of ``first`` and others twice as long, but none shorter at the end."""
+    stops = [0, *range(first, rows - 2 * first + 1, 2 * first)]
+    return list(itertools.pairwise([*stops, rows]))
 
 
 def blocks(ctx, tensors, rows, panels, limit=None, whole_panels=False):

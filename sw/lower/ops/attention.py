@@ -13,7 +13,7 @@ from weft.hw.isa import Element
 
 from ..context import OutOfScratchpad
 from ..layout import ceil_div, mask_row_words, pack_records, round_up
-from ..split import split, split_rows
+from ..split import growing, shrinking, split, split_rows
 from ..tensors import View
 
 __all__ = ["AttentionLowering", "lower_attention"]
@@ -38,11 +38,15 @@ class _Job:
     out: object = None
     mask: tuple = None
     state: int = None
-    context: int = None
     #: Result strip that several jobs share, with the number still to come.
     shared: list = None
     #: Behind the last row of the jobs that run beside this one on the same keys.
     reach: int = None
+    #: The first job of an attention, the last one.
+    begins: bool = False
+    ends: bool = False
+    #: Rows in the pieces in which the context is computed: ``(row0, row1, first accumulator word)``.
+    pieces: list = None
 
 
 class AttentionLowering:
@@ -68,8 +72,10 @@ class AttentionLowering:
             raise CompileError(f"{op.origin}: {op.k_len} keys, the limit is 65535")
         if op.causal and op.k_len < op.q_len:
             raise CompileError(f"{op.origin}: causal attention of {op.q_len} queries to only {op.k_len} keys")
+        #: Panels of keys and of values that come from memory.
+        self.outside = sum(n for t, n in ((self.k, self.depth), (self.v, self.panels)) if t.resident is None)
         self.strip = self._strip_rows()
-        #: Keys and values ("k", "v") read last: which ones, and their view.
+        #: Keys and values in the scratchpad, by ("k" or "v", block): which ones, and their view.
         self.held = {}
 
     def keys_and_values(self):
@@ -86,8 +92,7 @@ class AttentionLowering:
         rows = min(rows, ctx.states.largest() // _JOBS, 2048)
         words = 2 * self.block_panels + 2 * sum(
             n for t, n in ((self.q, self.depth), (self.out, self.panels)) if t.resident is None)
-        block = min(self.op.block, round_up(self.op.k_len, g)) * sum(
-            n for t, n in ((self.k, self.depth), (self.v, self.panels)) if t.resident is None)
+        block = min(self.op.block, round_up(self.op.k_len, g)) * self.outside
         fixed = 16
         if self.mask is not None:
             row = mask_row_words(c, self.op.k_len)
@@ -104,6 +109,8 @@ class AttentionLowering:
         if not fitting:
             raise OutOfScratchpad(self.op.out)
         limit = -min(fitting)[1]
+        #: All keys and values of a head stay in the scratchpad while it is computed, with room for the next one's.
+        self.keeps = 2 * round_up(self.op.k_len, g) * self.outside + fixed + limit * words <= ctx.heap.largest()
         if ctx.tuning.query_rows:
             # Array and vector engine meet in the accumulators' banks where products are shorter.
             return min(limit, round_up(max(ctx.tuning.query_rows, 2 * c.rows, 2 * c.cols), g))
@@ -122,17 +129,16 @@ class AttentionLowering:
 
     def _causal_cost(self, size):
         """Cycles that the array or the bus takes at least for a head in strips of ``size`` rows: short ones compute less
-        above the diagonal, but each pair takes the keys and values from memory again."""
+        above the diagonal, but each pair may take the keys and values from memory again."""
         op, c = self.op, self.ctx.config
         array = words = 0
-        outside = sum(n for t, n in ((self.k, self.depth), (self.v, self.panels)) if t.resident is None)
         for r0, r1 in split_rows(op.q_len, size, self.ctx.granule):
             keys = min(round_up(r1 + op.k_len - op.q_len, c.panel), round_up(op.k_len, c.panel))
             array += max(r1 - r0, c.cols) * keys // c.cols * self.depth * c.k_tiles_per_panel
             for key in range(0, keys, c.panel):
                 rows = r1 - max(r0, key - op.k_len + op.q_len)
                 array += max(rows, c.rows) * c.k_tiles_per_panel * self.panels * c.tiles_per_panel
-            words += keys * outside / _JOBS
+            words = keys * self.outside if self.keeps else words + keys * self.outside / _JOBS
         return max(array, words * c.word_bytes / c.data_bytes * 1.1), -size
 
     def _mask_rows(self):
@@ -156,6 +162,9 @@ class AttentionLowering:
         strips = list(self._strips())
         batch, row0, _ = strips[-1][-1]
         strips[-1][-1] = batch, row0, self.out.stored_rows      # rows that fill the DMA granule are computed as well
+        if op.causal:
+            # Late queries see most keys: the array has most to do for what the bus brings first, and least behind the last.
+            strips.reverse()
         # Neighbours have their keys and values in common.
         for head in range(op.heads):
             for pieces in strips:
@@ -171,6 +180,7 @@ class AttentionLowering:
             pack_records(c, np.zeros(c.cols), 1, 1, 0)]), ("attention", id(op)))
         units = []
         waiting = list(self._jobs())
+        waiting[0].begins = waiting[-1].ends = True
         for pair in range(0, len(waiting), _JOBS):
             jobs = waiting[pair:pair + _JOBS]
             for job in jobs:
@@ -191,31 +201,37 @@ class AttentionLowering:
             previous = (*unit, probabilities)
         if previous is not None:
             self._context(*previous)
-        for _, view in self.held.values():
+        for *_, view in self.held.values():
             ctx.release(view)
 
-    def _read(self, name, job, number, panel):
-        """View of a block's keys or values; jobs that run side by side on the same ones read them from memory once."""
+    def _read(self, name, job, number, panel, fetch=True):
+        """View of a block's keys or values; jobs that run side by side on the same ones read them from memory once, and
+        so do those of one head if all of them fit. Not ``fetch``: if it is new, the caller does so."""
         ctx, op = self.ctx, self.op
-        key = self.blocks[number][0]
-        end = max(self.block_keys(job, number)[1], self.visible_end(job.reach, job, number))
         row = job.batch * op.k_len
         tensor, panels = (self.k, self.depth) if name == "k" else (self.v, self.panels)
-        wanted = row + key, row + end, panel
-        if name not in self.held or self.held[name][0] != wanted:
-            if name in self.held:
-                ctx.release(self.held.pop(name)[1])
-            try:
-                view = ctx.read(tensor, *wanted[:2], panel, panel + panels)
-            except OutOfScratchpad:
-                # No room for both: the other one, whose products are emitted, is read again when its turn comes.
-                if not self.held:
-                    raise
-                for other in list(self.held):
-                    ctx.release(self.held.pop(other)[1])
-                view = ctx.read(tensor, *wanted[:2], panel, panel + panels)
-            self.held[name] = wanted, view
-        return self.held[name][1]
+        first = row + self.blocks[number][0], panel
+        end = row + max(self.block_keys(job, number)[1], self.visible_end(job.reach, job, number))
+        there, until, view = self.held.get((name, number), (None, 0, None))
+        if there == first and until >= end:
+            return view
+        for key in [key for key, (there, _, _) in self.held.items() if key[0] == name and not (
+                self.keeps and key[1] != number and there[1] == panel and there[0] - self.blocks[key[1]][0] == row)]:
+            ctx.release(self.held.pop(key)[2])
+        wanted = first[0] // ctx.granule * ctx.granule, round_up(end, ctx.granule), panel, panel + panels
+        try:
+            view = ctx.open(tensor, *wanted)
+        except OutOfScratchpad:
+            # No room for all: others, whose products are emitted, are read again when their turn comes.
+            if not self.held:
+                raise
+            for key in list(self.held):
+                ctx.release(self.held.pop(key)[2])
+            view = ctx.open(tensor, *wanted)
+        if fetch:
+            ctx.fetch(tensor, view, *wanted)
+        self.held[name, number] = first, end, view
+        return view
 
     def visible(self, job):
         """Key blocks that any query of the job may attend (at least one)."""
@@ -266,19 +282,50 @@ class AttentionLowering:
         ctx, c, op = self.ctx, self.ctx.config, self.op
         rows = job.row1 - job.row0
         panel = self._head_panel(job, self.q)
-        if number == 0:
-            job.q = ctx.read(self.q, job.row0, job.row1, panel, panel + self.depth)
         key, keys, key_panels = self._keys(job, number)
         tiles = key_panels * c.tiles_per_panel
+        pieces = self._begins(job, number, tiles)
+        if number == 0:
+            job.q = (ctx.open if pieces else ctx.read)(self.q, job.row0, job.row1, panel, panel + self.depth)
         scores = ctx.accumulators.alloc(rows * tiles, align=1)
         row = job.batch * op.k_len + key
         k_panel = self._head_panel(job, self.k)
-        k = self._read("k", job, number, k_panel)
-        ctx.builder.matmul_kt(job.q, job.row0, rows, panel, self.depth * c.k_tiles_per_panel, tiles, scores, k, row,
-                              k_panel, keys)
+        k = self._read("k", job, number, k_panel, fetch=not pieces)
+        for m0, m1, t0, t1 in pieces or [(0, rows, 0, tiles)]:
+            skipped = t0 * c.cols
+            if pieces and m0 == 0:
+                end = row + t1 * c.cols if t1 < tiles else round_up(self.held["k", number][1], ctx.granule)
+                ctx.fetch(self.k, k, row + skipped, end, k_panel, k_panel + self.depth)
+            if pieces and t0 == 0:
+                ctx.fetch(self.q, job.q, job.row0 + m0, job.row0 + m1, panel, panel + self.depth)
+            ctx.builder.matmul_kt(job.q, job.row0 + m0, m1 - m0, panel, self.depth * c.k_tiles_per_panel, t1 - t0,
+                                  scores + m0 + t0 * rows, k, row + skipped, k_panel,
+                                  min(keys - skipped, (t1 - t0) * c.cols), stride=rows)
         if number == len(self.visible(job)) - 1:
             ctx.release(job.q)
         return scores
+
+    def _begins(self, job, number, tiles):
+        """Where the array works on the first queries and keys while the host's come: ``(row0, row1, key tile 0, 1)``; else
+        empty."""
+        ctx, op, c, g = self.ctx, self.op, self.ctx.config, self.ctx.granule
+        rows, row = job.row1 - job.row0, job.batch * op.k_len + self.blocks[number][0]
+        # Pieces begin at DMA granules, and every key tile has keys.
+        if not (self._first(job, number) and {op.q, op.k} <= ctx.edges) or any(
+                n % g for n in (job.row0, rows, row, c.cols)) or (tiles - 1) * c.cols >= self._keys(job, number)[1]:
+            return []
+        first = round_up(max(ctx.tuning.edge_rows, c.cols), g)
+        return [(m0, m1, t0, t1) for t0, t1 in split(tiles, ceil_div(first, c.cols))
+                for m0, m1 in (growing(rows, first) if t0 == 0 else [(0, rows)])]
+
+    def _first(self, job, number):
+        """Whether this is the first block of an attention, which is to begin in pieces."""
+        return job.begins and number == 0 and self.ctx.tuning.edge_rows > 0
+
+    def _last(self, job):
+        """Whether this is the last job of an attention, whose result leaves for the host in pieces."""
+        return (job.ends and job.shared[1] == 1 and self.ctx.tuning.end_rows > 0 and self.op.out in self.ctx.edges
+                and job.row0 % self.ctx.granule == 0)
 
     def _softmax(self, job, number, scores):
         """Emits the softmax of one block; returns the view of its probabilities."""
@@ -328,31 +375,57 @@ class AttentionLowering:
         ctx, c, op = self.ctx, self.ctx.config, self.op
         rows = job.row1 - job.row0
         key, keys, key_panels = self._keys(job, number)
-        tiles = self.panels * c.tiles_per_panel
         if number == 0:
-            job.context = ctx.accumulators.alloc(rows * tiles, align=1)
+            # Ever fewer rows at the very end, with sums in banks of their own: little is left to do behind the last product.
+            cut = shrinking(rows, max(ctx.tuning.end_rows, c.rows), ctx.granule) if self._last(job) else [(0, rows)]
+            job.pieces = [(m0, m1, ctx.accumulators.alloc((m1 - m0) * self.panels * c.tiles_per_panel, align=1))
+                          for m0, m1 in cut]
         row = job.batch * op.k_len + key
         panel = self._head_panel(job, self.v)
-        v = self._read("v", job, number, panel)
-        for first, last, start in self.visible_panels(job, key, key_panels):
-            skipped = first * c.panel
-            ctx.builder.matmul_v(probabilities, start, rows - start, first, (last - first) * c.k_tiles_per_panel, tiles,
-                                 job.context, rows, v, row + skipped, panel, min(keys - skipped, (last - first) * c.panel),
-                                 number > 0 or first > 0, number > 0 and first == 0, job.state)
+        begins, ends = self._first(job, number) and op.v in ctx.edges, number == len(self.visible(job)) - 1
+        v = self._read("v", job, number, panel, fetch=not begins)
+        # The first values come panel by panel; the last results leave so where their rows are not cut.
+        apart = begins or ends and self._last(job) and len(job.pieces) == 1
+        for m0, m1, place in job.pieces:
+            for p0, p1 in split(self.panels, 1 if apart else self.panels):
+                sums = place + p0 * c.tiles_per_panel * (m1 - m0)
+                if begins and m0 == 0:
+                    ctx.fetch(self.v, v, v.row0, round_up(self.held["v", number][1], ctx.granule), panel + p0, panel + p1)
+                for first, last, start in self.visible_panels(job, key, key_panels):
+                    skipped, start = first * c.panel, max(start, m0)
+                    if start < m1:
+                        ctx.builder.matmul_v(probabilities, start, m1 - start, first, (last - first) * c.k_tiles_per_panel,
+                                             (p1 - p0) * c.tiles_per_panel, sums + start - m0, m1 - m0, v, row + skipped,
+                                             panel + p0, min(keys - skipped, (last - first) * c.panel),
+                                             number > 0 or first > 0, number > 0 and first == 0, job.state + start)
+                if ends:
+                    self._result(job, m0, m1, p0, p1, sums)
         ctx.release(probabilities)
-        if number < len(self.visible(job)) - 1:
-            return
-        panel = self._head_panel(job, self.out)
+        if ends:
+            self._finish(job)
+
+    def _result(self, job, m0, m1, p0, p1, sums):
+        """Emits division and requantization of rows ``m0..m1`` and panels ``p0..p1`` of a head, from accumulator word ``sums``."""
+        ctx, panel = self.ctx, self._head_panel(job, self.out)
         if job.shared[0] is None:
             job.shared[0] = ctx.open(self.out, job.shared[2], job.shared[3], panel, panel + self.panels)
-        view = job.shared[0]
-        ctx.builder.requant(job.context, 0, 0, view, job.row0, panel, rows, self.panels,
-                            self.params + 2 * c.param_tile_words, hold=True, row_scale=True, state=job.state)
-        ctx.accumulators.free(job.context)
+        ctx.builder.requant(sums, 0, 0, job.shared[0], job.row0 + m0, panel + p0, m1 - m0, p1 - p0,
+                            self.params + 2 * ctx.config.param_tile_words, hold=True, row_scale=True, state=job.state + m0)
+        if self._last(job):
+            ctx.commit(self.out, job.shared[0], job.row0 + m0, job.row0 + m1, panel + p0, panel + p1)
+
+    def _finish(self, job):
+        """Frees what a job held; stores the strip of results that jobs share behind the last of them."""
+        ctx, panel = self.ctx, self._head_panel(job, self.out)
+        for _, _, place in job.pieces:
+            ctx.accumulators.free(place)
         ctx.states.free(job.state)
         if job.mask is not None:
             ctx.heap.free(job.mask[0])
+        view, left, row0, row1 = job.shared
+        stored = self._last(job)
         job.shared[1] -= 1
-        if job.shared[1] == 0:
-            ctx.commit(self.out, view, job.shared[2], job.shared[3], panel, panel + self.panels)
+        if left == 1:
+            if not stored:
+                ctx.commit(self.out, view, row0, row1, panel, panel + self.panels)
             ctx.release(view)

@@ -8,7 +8,7 @@ from weft.hw.errors import CompileError
 
 from ..context import OutOfScratchpad
 from ..layout import ceil_div, round_up
-from ..split import split, split_rows
+from ..split import growing, shrinking, split, split_rows
 
 __all__ = ["lower_linear"]
 
@@ -26,22 +26,6 @@ def _halvings(number):
     while number:
         yield number
         number //= 2
-
-
-def _shrinking(rows, last, granule):
-    """``rows`` cut so that the last piece has ``last`` and each one before it a third more, in whole granules: so
-    that the vector engine is done with one when the array is with the next."""
-    stops, size = [rows], max(last, granule)
-    while stops[0] > 2 * size:
-        stops.insert(0, stops[0] - size)
-        size = round_up(size * 4 // 3 + 1, granule)
-    return list(itertools.pairwise([0, *stops]))
-
-
-def _growing(rows, first):
-    """``rows`` cut into a piece of ``first`` and others twice as long, but none shorter at the end."""
-    stops = [0, *range(first, rows - 2 * first + 1, 2 * first)]
-    return list(itertools.pairwise([*stops, rows]))
 
 
 def lower_linear(ctx, op):
@@ -284,7 +268,7 @@ class _Linear:
         if not self.begin_rows or n0 or s0 > r0 or number >= _BEGIN_PIECES:
             return [(s0, s1)]
         if number == 0:
-            return [(s0 + m0, s0 + m1) for m0, m1 in _growing(s1 - s0, self.begin_rows)]
+            return [(s0 + m0, s0 + m1) for m0, m1 in growing(s1 - s0, self.begin_rows)]
         # While the first half is multiplied by several panels the other one comes.
         return [(s0 + m0, s0 + m1) for m0, m1 in split(s1 - s0, round_up(ceil_div(s1 - s0, 2), self.ctx.granule))]
 
@@ -293,7 +277,7 @@ class _Linear:
         shorter ones, so that little is left to do behind the last product; empty elsewhere."""
         if not self.end_rows or n1 - n0 > 1 or n1 < self.out.panels:
             return []
-        return [(s0 + m0, s0 + m1) for m0, m1 in _shrinking(s1 - s0, self.end_rows, self.ctx.granule)]
+        return [(s0 + m0, s0 + m1) for m0, m1 in shrinking(s1 - s0, self.end_rows, self.ctx.granule)]
 
     def params(self, n0, n1):
         """First word of the records of N panels ``n0..n1``; loads some more with them."""

@@ -5,7 +5,7 @@ from lowering_graphs import GraphMaker, golden_outputs, random_inputs
 
 from weft.hw.config import Config
 from weft.lower import lowering
-from weft.lower.ops.linear import _growing, _shrinking
+from weft.lower.split import growing, shrinking
 from weft.lower.tuning import Tuning, best
 
 TUNINGS = [Tuning(), Tuning(first_panels=1, product_cycles=64, edge_rows=8, end_rows=8),
@@ -69,7 +69,7 @@ def test_of_equal_cycles_the_fewer_instructions_are_taken():
 @pytest.mark.parametrize("rows, last", [(64, 8), (62, 8), (10, 8), (8, 8), (6, 8), (500, 16)])
 def test_pieces_of_rows_cover_them(rows, last):
     for granule in (1, 2):
-        for pieces in (_shrinking(rows, last, granule), _growing(rows, last)):
+        for pieces in (shrinking(rows, last, granule), growing(rows, last)):
             assert [start for start, _ in pieces] + [rows] == [0] + [stop for _, stop in pieces]
             assert all(start < stop for start, stop in pieces)
-        assert all((rows - start) % granule == 0 for start, _ in _shrinking(rows, last, granule)[1:])
+        assert all((rows - start) % granule == 0 for start, _ in shrinking(rows, last, granule)[1:])
