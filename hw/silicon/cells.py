@@ -31,6 +31,8 @@ write_json mapped.json
 
 #: Pins that a net inside a module drives at most, registers' and ports' too: mapping puts buffers behind it.
 _FANOUT = 16
+#: What a module's logic may take of the period, since paths cross modules.
+_SHARE = 0.6
 #: yosys' own script for a given delay, but without its passes that make logic smaller and adders slow before mapping.
 _MAP = """\
 strash
@@ -72,7 +74,7 @@ report_checks -path_delay max -group_count 1 -format full
 def map_component(text, top, liberty, folder, picoseconds=1500):
     """Maps the Verilog ``text`` to the cells of a Liberty file (plain or .gz), in ``folder``.
 
-    Returns the `Netlist`, with seconds of processor time and MiB of memory that yosys took.
+    Returns the `Netlist`, buffers inserted, with seconds of processor time and MiB of memory that yosys took.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,12 +88,14 @@ def map_component(text, top, liberty, folder, picoseconds=1500):
     library = Library(library_file if liberty.is_file() else liberty)
     (folder / "source.v").write_text(text, encoding="utf-8")
     (folder / "cells.sdc").write_text(f"set_driving_cell {library.buffer[0]}\nset_load 10.0 [all_outputs]\n", encoding="utf-8")
-    (folder / "map.abc").write_text(_MAP.format(picoseconds=picoseconds, fanout=_FANOUT), encoding="utf-8")
+    (folder / "map.abc").write_text(_MAP.format(picoseconds=round(_SHARE * picoseconds), fanout=_FANOUT), encoding="utf-8")
     (folder / "map.ys").write_text(_SCRIPT.format(source="source.v", top=top, picoseconds=picoseconds), encoding="utf-8")
     used = run("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.out")
     modules = json.loads((folder / "mapped.json").read_text(encoding="utf-8"))["modules"]
     modules = {name: module for name, module in modules.items() if not int(module["attributes"].get("blackbox", "0"), 2)}
-    return Netlist(modules, library), used
+    netlist = Netlist(modules, library)
+    netlist.insert_buffers()
+    return netlist, used
 
 
 def blocks(netlist, top=TOP):
@@ -131,7 +135,7 @@ def timing(netlist, top, folder, period):
     (folder / "timing.tcl").write_text(_TIMING.format(top=top, period=period), encoding="utf-8")
     run("sta", ["-no_init", "-no_splash", "-exit", "timing.tcl"], folder, "timing.log")
     text = (folder / "timing.log").read_text(encoding="utf-8")
-    ends = re.findall(r"^(\S+) \(\S+\)\s+[-\d.]+\s+[-\d.]+\s+(-?[\d.]+)$", text, re.M)
+    ends = re.findall(r"^(\S+) \(\S+\)\s.*?(-?[\d.]+)(?: \(VIOLATED\))?$", text, re.M)
     slack = re.findall(r"^\s+(-?[\d.]+)\s+slack", text, re.M)
     points = re.findall(r"^(?:Startpoint|Endpoint): (\S+)", text, re.M)
     if "Error:" in text or not slack:

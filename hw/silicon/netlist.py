@@ -1,8 +1,12 @@
-"""A netlist of standard cells, module by module: areas, Verilog."""
+"""A netlist of standard cells, module by module: areas, buffers, Verilog."""
 
 import re
+from collections import defaultdict
 
 __all__ = ["Netlist"]
+
+#: Pins that a net drives at most: inside a module; from one module to others.
+_FANOUT, _PORT_FANOUT = 16, 4
 
 
 class Netlist:
@@ -31,6 +35,51 @@ class Netlist:
         for instance in filter(None, path.split("/")):
             name = self.cells(name)[instance]
         return name
+
+    def insert_buffers(self):
+        """Puts buffers where mapping module by module cannot see that there is too much to drive: behind inputs of modules,
+        and nets to several modules, of more than `_PORT_FANOUT` pins, and behind other nets of more than `_FANOUT`. The clock's
+        nets stay as they are."""
+        kind, source, output = self.library.buffer
+        for module in self.modules.values():
+            inputs = {bit for name, port in module["ports"].items() if port["direction"] == "input" for bit in port["bits"]}
+            clock = {bit for name, port in module["ports"].items() if name == "clk" for bit in port["bits"]}
+            crossing = {bit for cell in module["cells"].values() if cell["type"] not in self.library.outputs
+                        for bits in cell["connections"].values() for bit in bits}
+            sinks, highest = defaultdict(list), 1
+            for holder in (*module["ports"].values(), *module["netnames"].values()):
+                highest = max([highest, *(bit for bit in holder["bits"] if isinstance(bit, int))])
+            for cell in module["cells"].values():
+                outputs = self._outputs(cell["type"])
+                for pin, bits in cell["connections"].items():
+                    for index, bit in enumerate(bits):
+                        if isinstance(bit, int):
+                            highest = max(highest, bit)
+                            if pin not in outputs and bit not in clock:
+                                sinks[bit].append((bits, index))
+            number = 0
+            for bit, places in sinks.items():
+                few = _PORT_FANOUT if bit in inputs or bit in crossing else _FANOUT
+                width = _PORT_FANOUT if bit in crossing else _FANOUT
+                while len(places) > few:
+                    nearer = []
+                    for start in range(0, len(places), width):
+                        highest += 1
+                        for bits, index in places[start:start + width]:
+                            bits[index] = highest
+                        connections = {source: [bit], output: [highest]}
+                        module["cells"][f"$fanout${number}"] = {"type": kind, "connections": connections}
+                        nearer.append((connections[source], 0))
+                        number += 1
+                    places = nearer
+        self._areas.clear()
+
+    def _outputs(self, kind):
+        if kind in self.library.outputs:
+            return self.library.outputs[kind]
+        if kind in self.modules:
+            return [name for name, port in self.modules[kind]["ports"].items() if port["direction"] == "output"]
+        return ("read_data",)       # of a memory
 
     def verilog(self):
         """Structural Verilog in the subset that timing analysis reads; registers carry the names of what they hold."""

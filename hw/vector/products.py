@@ -9,10 +9,9 @@ __all__ = ["Factor", "Products"]
 
 class Factor(enum.Enum, shape=2):
     """What the source element is multiplied by before anything else."""
-    ONE = 0
-    SECOND = 1      #: the second operand
-    FEATURES = 2    #: the number of features of a norm
-    ITSELF = 3      #: squares, for the norm's statistics
+    SECOND = 0      #: the second operand
+    FEATURES = 1    #: the number of features of a norm
+    ITSELF = 2      #: squares, for the norm's statistics
 
 
 class Products(wiring.Component):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..memory.wrapper import OnChipMemory
 from .issue import item_layout
-from .job import Element, Kind, ParameterRecord, job_layout
+from .job import Element, Kind, ParameterRecord, job_layout, multiplies
 from .lane import LaneControl, RequantizeLane
 from .products import Factor, Products
 from .state import DivisionState, NormState, StateRead
@@ -33,6 +33,7 @@ class Requantizer(wiring.Component):
     Members
     -------
     job : In(job_layout(config))
+        From two cycles before its first item is launched.
     load_source, source, load_second, second, multiplying, part, launch, launched : In
         From `Operands`.
     records : In
@@ -75,9 +76,10 @@ class Requantizer(wiring.Component):
         m = Module()
         config, job = self.config, self.job
         lanes = config.vector_lanes
-        norm, softmax, stats = Signal(), Signal(), Signal()
-        m.d.comb += [norm.eq(job.kind == Kind.NORM), softmax.eq(job.kind == Kind.SOFTMAX),
-                     stats.eq(job.kind == Kind.STATS)]
+        # Registers, because they fan out to every lane; the job has been there for some cycles when its first item comes.
+        norm, softmax, stats, multiply = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [norm.eq(job.kind == Kind.NORM), softmax.eq(job.kind == Kind.SOFTMAX),
+                     stats.eq(job.kind == Kind.STATS), multiply.eq(multiplies(job))]
 
         # Items in stages 1 to 7; in a norm each goes twice through stages 2 to 6.
         carried = data.StructLayout({name: field.shape for name, field in item_layout(config)
@@ -145,7 +147,7 @@ class Requantizer(wiring.Component):
         control = LaneControl().create()
         m.d.comb += [
             control.load_source.eq(self.load_source), control.load_second.eq(self.load_second),
-            control.enter.eq(enter), control.multiply.eq(products.factor != Factor.ONE),
+            control.enter.eq(enter), control.multiply.eq(multiply),
             control.subtract.eq(norm), control.row_sum.eq(self.norm_read.value.row_sum), control.again.eq(again),
             control.by_row.eq(by_row(2)), control.row_mult.eq(row_mult), control.add_bias.eq(norm & item[3].again),
             control.coarse_by_row.eq(by_row(4)), control.row_coarse.eq(row_shift[4][3:]),
@@ -160,11 +162,11 @@ class Requantizer(wiring.Component):
         ]
         with m.Switch(job.kind):
             with m.Case(Kind.NORM):
-                m.d.comb += products.factor.eq(Factor.FEATURES)
+                m.d.sync += products.factor.eq(Factor.FEATURES)
             with m.Case(Kind.STATS):
-                m.d.comb += products.factor.eq(Factor.ITSELF)
+                m.d.sync += products.factor.eq(Factor.ITSELF)
             with m.Case(Kind.REQUANT):
-                m.d.comb += products.factor.eq(Mux(job.multiply, Factor.SECOND, Factor.ONE))
+                m.d.sync += products.factor.eq(Factor.SECOND)
 
         # Second operands wait in a memory until stage 6; for SOFTMAX the visibility of the keys does.
         m.submodules.held = held = OnChipMemory(16 * lanes, _HELD_OPERANDS)

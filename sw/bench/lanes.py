@@ -42,29 +42,26 @@ def utilization(config):
 
 
 def areas(config, liberty, folder, period):
-    """Areas of the vector engine, of its parts as in `weft.hw.silicon.cells.BLOCKS`, and of the array."""
-    folder = Path(folder)
-    found = {}
-    for name, component in ("array", SystolicArray(config.rows, config.cols)), ("vector", VectorEngine(config)):
-        netlist, _ = cells.map_component(convert(component, name) + wrapper.VERILOG, name, liberty, folder / name,
-                                         round(1000 * period))
-        found[name] = netlist.area(name)
+    """Areas of the vector engine, and of its parts as in `weft.hw.silicon.cells.BLOCKS`."""
+    netlist, _ = cells.map_component(convert(VectorEngine(config), "vector") + wrapper.VERILOG, "vector", liberty, folder,
+                                     round(1000 * period))
 
     def part(block):
         inside, without = ([path.removeprefix("vector/") for path in paths] for paths in cells.BLOCKS[block])
         return sum(netlist.area(netlist.child("vector", path)) for path in inside) - sum(
             netlist.area(netlist.child("vector", path)) for path in without)
 
-    return {"array": round(found["array"]), "vector engine": round(found["vector"]),
+    return {"vector engine": round(netlist.area("vector")),
             **{block: round(part(block)) for block in ("softmax", "norm", "post-processing")}}
 
 
-def measure(config, lanes, liberty, folder, period):
-    """Areas and utilization of a configuration with ``lanes`` (of vector, softmax, norm), as plain values."""
+def measure(config, lanes, array, liberty, folder, period):
+    """Areas and utilization of a configuration with ``lanes`` (of vector, softmax, norm), as plain values; ``array``: that
+    of the array, which has nothing to do with them."""
     names = ("vector_lanes", "softmax_lanes", "norm_lanes")
     chosen = replace(config, **dict(zip(names, lanes)))
     return {"config": config.name, "lanes": list(lanes), "default": chosen == config,
-            "areas": areas(chosen, liberty, Path(folder) / "-".join(map(str, lanes)), period),
+            "areas": {"array": array} | areas(chosen, liberty, Path(folder) / "-".join(map(str, lanes)), period),
             "utilization": utilization(chosen)}
 
 
@@ -82,10 +79,13 @@ def _main(arguments=None):
     results = given.results or given.out / "results.json"
     try:
         config = Config.load(given.config)
+        netlist, _ = cells.map_component(convert(SystolicArray(config.rows, config.cols), "array"), "array", given.liberty,
+                                         given.out / "array", round(1000 * given.period))
+        array = round(netlist.area("array"))
         for lanes in _choices(config, given.lanes):
             print(f"{config.name}, lanes {lanes}", file=sys.stderr, flush=True)
-            report.merge(results, "lanes", measure(config, lanes, given.liberty, given.out / "lanes", given.period),
-                         ("config", "lanes"))
+            report.merge(results, "lanes", measure(config, lanes, array, given.liberty, given.out / "lanes",
+                                                          given.period), ("config", "lanes"))
     except ValueError as error:
         print(f"weft: {error}", file=sys.stderr)
         return 2

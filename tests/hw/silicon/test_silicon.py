@@ -76,6 +76,27 @@ def test_blocks_cover_everything(netlist, monkeypatch):
     assert cells.blocks(netlist, "top") == {"first": 4, "all but the second": 5.5, "rest": 0}
 
 
+def test_buffers(library):
+    """No net drives more than sixteen pins, an input four; what each pin is driven by is unchanged, and the clock's too."""
+    gates = {f"g{n}": ("NAND", {"A": [2], "B": [3], "C": [9], "Y": [100 + n]}) for n in range(40)}
+    gates |= {"d": ("NAND", {"A": [4], "B": [4], "Y": [3]})}
+    netlist = Netlist({"top": module({"a": ("input", [2]), "b": ("input", [4]), "clk": ("input", [9])}, gates)}, library)
+    before = netlist.area("top")
+    netlist.insert_buffers()
+    cells = netlist.modules["top"]["cells"]
+    buffers = {cell["connections"]["Y"][0]: cell["connections"]["A"][0] for cell in cells.values() if cell["type"] == "BUF_4"}
+    assert netlist.area("top") == before + 2.5 * len(buffers) == before + 2.5 * (3 + 3)
+    driven = [bit for cell in cells.values() for pin, (bit,) in cell["connections"].items() if pin not in ("Y", "C")]
+    assert max(driven.count(bit) for bit in set(driven)) <= 16 and driven.count(2) <= 4 and driven.count(4) == 2
+
+    def root(bit):
+        return root(buffers[bit]) if bit in buffers else bit
+
+    for number in range(40):
+        connections = cells[f"g{number}"]["connections"]
+        assert (root(connections["A"][0]), root(connections["B"][0]), connections["C"]) == (2, 3, [9])
+
+
 def test_verilog(netlist):
     lines = netlist.verilog().split("\n")
     assert "  NAND g_0 (.A(a[0]), .B(a[1]), .Y(n4));" in lines and "  BUF_4 g_1 (.A(n4), .Y(y));" in lines
