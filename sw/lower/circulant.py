@@ -14,18 +14,20 @@ from weft.hw.isa import Element
 from .layout import ceil_div, pack_generators
 from .tensors import View
 
-__all__ = ["TurnedRows", "TurnedWeights", "circulant_fits", "circulant_weights"]
+__all__ = ["TurnedRows", "TurnedWeights", "circulant_refusal", "circulant_weights"]
 
 
-def circulant_fits(config, form, inputs, outputs):
-    """Whether circulant weights can stay compressed: the configuration takes the blocks' size and no channel layout tears
-    blocks apart. ``form``: `weft.weights.CirculantWeights`."""
-    def whole(channels):
+def circulant_refusal(config, form, inputs, outputs):
+    """Why circulant weights (`weft.weights.CirculantWeights`) cannot stay compressed, a sentence with the values, or None."""
+    if form.block not in config.circulant:
+        return (f"circulant blocks of {form.block}, the configuration takes "
+                f"{', '.join(map(str, config.circulant)) or 'none'}")
+    for channels in (inputs, outputs):
         groups = channels.map.reshape(-1, form.block)
         aligned = (groups[:, 0] % form.block == 0) & (groups == groups[:, :1] + np.arange(form.block)).all(1)
-        return bool((aligned | (groups < 0).all(1)).all())
-
-    return form.block in config.circulant and whole(inputs) and whole(outputs)
+        if not (aligned | (groups < 0).all(1)).all():
+            return f"circulant blocks of {form.block} reach across heads of {channels.block} features"
+    return None
 
 
 def circulant_weights(config, op, rows, dtype):
@@ -51,7 +53,7 @@ class TurnedWeights:
     follow each other.
     """
 
-    period, least_group, by_rows = 1, 1, False
+    period, least_group, by_rows, layout = 1, 1, False, "rows of blocks"
 
     def __init__(self, config, op, inputs, outputs):
         self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs
@@ -129,6 +131,8 @@ class TurnedRows(TurnedWeights):
 
     def __init__(self, config, op, inputs, outputs):
         super().__init__(config, op, inputs, outputs)
+        if self.columns > 1:
+            self.layout = "columns of blocks"
         # A pass is as long as a tile loads.
         self.least_group = ceil_div(config.cols, config.tiles_per_panel)
 

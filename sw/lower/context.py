@@ -132,7 +132,7 @@ class Context:
         scales, values = (n1 - n0) * scale_words, run * count
         base = self.weight_ring.take(round_up(scales, c.dma_words) + round_up(values, c.dma_words))
         tiles = base + round_up(scales, c.dma_words)
-        piece, key = weights.piece(n0, n1, k0, k1, base), (type(weights), id(weights.op))
+        piece, key = weights.piece(n0, n1, k0, k1, base), (weights.layout, id(weights.op))
         if self.offsets is not None and not any(w % c.dma_words for w in (run, pitch, first, n0 * scale_words, scales)):
             # Programs that cut the layer differently read the same copy of it.
             if scales:

@@ -23,9 +23,9 @@ from .schedule import schedule
 from .tensors import ELEMENTS, Tensor
 from .traffic import compulsory_bytes
 from .tuning import Tuning, best, predicted_cycles
-from .weights import keep_streamed
+from .weights import keep_streamed, refusals
 
-__all__ = ["Lowered", "HostTensor", "Lowering", "fit", "lower", "prepare"]
+__all__ = ["Lowered", "HostTensor", "Lowering", "expanded_layers", "fit", "lower", "prepare"]
 
 #: Rows of which a panel makes bursts too short to be worth its own run in memory.
 _FEW_ROWS = 8
@@ -246,7 +246,17 @@ def _fold_constants(graph):
 def prepare(graph, config):
     """The graph as it is lowered: constants folded, layouts converted where attentions disagree, weights compressed only
     where the configuration takes them so."""
-    return keep_streamed(insert_conversions(_fold_constants(graph), config.panel), config)
+    return keep_streamed(_converted(graph, config), config)
+
+
+def _converted(graph, config):
+    return insert_conversions(_fold_constants(graph), config.panel)
+
+
+def expanded_layers(graph, config):
+    """For each layer of a `weft.qgraph.QGraph` whose weights are compressed but are streamed as int8, a sentence that says why."""
+    for op, reason in refusals(_converted(graph, config), config).items():
+        yield f"{op.layer}: {reason}; its weights take 8 bits"
 
 
 def fit(graph, config, memory, packed, **options):

@@ -9,10 +9,11 @@ from weft.hw.isa import WeightFormat
 from weft.weights import CirculantWeights, GroupedWeights
 
 from .channels import choose_channels
-from .circulant import circulant_fits, circulant_weights
+from .circulant import circulant_refusal, circulant_weights
 from .layout import ceil_div, pack_four_bit, pack_scales, pack_weights, round_up
 
-__all__ = ["FourBitWeights", "Int8Weights", "Piece", "Run", "four_bit_fits", "keep_streamed", "streamed_weights"]
+__all__ = ["FourBitWeights", "Int8Weights", "Piece", "Run", "four_bit_fits", "keep_streamed", "refusals",
+           "streamed_weights"]
 
 #: K tiles that can share a row of scales (``w_group``).
 _LARGEST_GROUP = 63
@@ -42,20 +43,29 @@ def four_bit_fits(config, group, inputs):
     return bool(_agree(*_groups_of_halves(config, group, inputs)).all())
 
 
-def keep_streamed(graph, config):
-    """The graph without compressed forms that the configuration does not take, or not with these groups."""
+def _refusal(config, form, inputs, outputs):
+    """Why the configuration cannot stream a layer's weights in their compressed form, or not with these channels; or None."""
+    if isinstance(form, CirculantWeights):
+        return circulant_refusal(config, form, inputs, outputs)
+    if not config.four_bit:
+        return "the configuration is without four_bit"
+    if not four_bit_fits(config, form.group, inputs):
+        return f"half of a tile of {config.rows} rows has inputs of two groups of {form.group}"
+    return None
+
+
+def refusals(graph, config):
+    """``{layer: reason}`` of the layers of a graph whose compressed form the configuration cannot stream."""
     channels = choose_channels(graph, config)
+    found = {op: _refusal(config, op.compressed, channels[op.x], channels[op.out]) for op in graph.ops
+             if getattr(op, "compressed", None) is not None}
+    return {op: reason for op, reason in found.items() if reason}
 
-    def kept(op):
-        form = getattr(op, "compressed", None)
-        if form is None or config.four_bit and isinstance(form, GroupedWeights) and four_bit_fits(
-                config, form.group, channels[op.x]):
-            return op
-        if isinstance(form, CirculantWeights) and circulant_fits(config, form, channels[op.x], channels[op.out]):
-            return op
-        return replace(op, compressed=None)
 
-    return replace(graph, ops=[kept(op) for op in graph.ops])
+def keep_streamed(graph, config):
+    """The graph without compressed forms that the configuration does not take, or not with these groups or blocks."""
+    refused = refusals(graph, config)
+    return replace(graph, ops=[replace(op, compressed=None) if op in refused else op for op in graph.ops])
 
 
 def streamed_weights(config, op, rows, dtype):
@@ -104,9 +114,10 @@ class Piece:
 class Int8Weights:
     """Weights of 8 bits. ``tile_words``: words of a tile; ``panel_words``: words that one N panel takes for one K panel, at
     most; ``period``: K panels of which pieces that begin at a multiple take the fewest words; ``least_group``: N panels that a
-    product takes at least, if there are as many; ``by_rows``: sums of a row lie side by side, not those of an N tile."""
+    product takes at least, if there are as many; ``by_rows``: sums of a row lie side by side, not those of an N tile; ``layout``: names
+    the order of the words in memory."""
 
-    period, least_group, by_rows = 1, 1, False
+    period, least_group, by_rows, layout = 1, 1, False, "tiles"
 
     def __init__(self, config, op, inputs, outputs):
         self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from lowering_graphs import GraphMaker, check_graph
 
+from weft import qgraph as qg
 from weft.hw.config import Config
 from weft.hw.isa import disassemble
-from weft.lower.circulant import TurnedRows, TurnedWeights, circulant_fits, circulant_weights
+from weft.lower.circulant import TurnedRows, TurnedWeights, circulant_refusal, circulant_weights
 from weft.lower.layout import Channels
+from weft.lower.lowering import expanded_layers
 from weft.weights import CirculantWeights
 
 #: Rows and columns of the array, blocks that it takes.
@@ -97,5 +99,21 @@ def test_which_operand_is_turned():
     (8, (64, 64), True), (16, (64, 64), True), (16, (72, 24), False), (8, (72, 24), True), (4, (36, 12), True), (8, (36, 12), False)])
 def test_blocks_that_channels_keep(block, inputs, fits):
     form = CirculantWeights(np.zeros((4, inputs[0] // block, block), np.int8))
-    assert circulant_fits(config_of("16x16"), form, Channels(*inputs, 16), Channels(4 * block, 4 * block, 16)) == fits
-    assert not circulant_fits(Config(rows=16, cols=16), form, Channels(*inputs, 16), Channels(4 * block, 4 * block, 16))
+    channels = Channels(*inputs, 16), Channels(4 * block, 4 * block, 16)
+    refusal = circulant_refusal(config_of("16x16"), form, *channels)
+    assert refusal == (None if fits else f"circulant blocks of {block} reach across heads of {inputs[1]} features")
+    refusal = circulant_refusal(Config(rows=16, cols=16), form, *channels)
+    assert refusal == f"circulant blocks of {block}, the configuration takes none"
+
+
+def test_layers_that_are_expanded_are_named():
+    m = GraphMaker(2)
+    x = m.linear(m.input(3, 32), 24, block=8)
+    q, k, v = m.linear(x, 24, block=4), m.linear(x, 24, block=8), m.linear(x, 24, block=12)
+    graph = m.output(m.attention(q, k, v, 6, block=16))
+    for number, op in enumerate(op for op in graph.ops if isinstance(op, qg.Linear)):
+        object.__setattr__(op, "origin", qg.Origin(node="linear", module=f"layers.{number}"))
+    assert list(expanded_layers(graph, config_of("16x16"))) == [
+        "layers.2: circulant blocks of 8 reach across heads of 4 features; its weights take 8 bits",
+        "layers.3: circulant blocks of 12, the configuration takes 4, 8, 16; its weights take 8 bits"]
+    check_graph(graph, config_of("16x16"))
