@@ -17,12 +17,12 @@ __all__ = ["TensorEngine"]
 
 
 class TensorEngine(wiring.Component):
-    """Executes TENSOR_SYNC, MATMUL, MATMUL_KT and MATMUL_V: weight loader, row streamer and array.
+    """Executes TENSOR_SYNC, MATMUL, MATMUL_KT, MATMUL_V and MATMUL_C: weight loader, row streamer and array.
 
     Both threads get every instruction, each through a queue of its own, so the loader is already at work on the next
     instruction's tiles while the streamer finishes the last. Without stalls a tile of M rows takes ``max(M, steps)``
-    cycles, across tiles and instructions; steps are ``ceil(rows / 2)`` for MATMUL, ``cols`` for MATMUL_KT, ``rows`` for
-    MATMUL_V. (Two and three rows that add to the same words again wait until those are written.)
+    cycles, across tiles and instructions; steps are ``ceil(rows / 2)`` for MATMUL, ``cols`` for MATMUL_KT and
+    MATMUL_C, ``rows`` for MATMUL_V. (Two and three rows that add to the same words again wait until those are written.)
 
     Parameters
     ----------

@@ -9,8 +9,8 @@ __all__ = ["bench_attention", "bench_gemm", "bench_mha"]
 def bench_gemm(m, k, n, config, weights="dense", tell=no_words):
     """One matrix product [m, k] x [k, n] of random operands; the figures as a dict.
 
-    ``weights``: "dense" (int8), or "w4g16" to "w4g128": 4 bits, a scale for each so many inputs. A named configuration gets
-    the option that they need. Raises InputError where the configuration does not take such weights.
+    ``weights``: "dense" (int8), "w4g16" to "w4g128": 4 bits, a scale for each so many inputs, or "circulant:4", "circulant:8",
+    "circulant:16": circulant blocks. A named configuration gets the option that they need. Raises InputError where the configuration does not take such weights.
     """
     config = workloads.with_option(config, weights, k, n)
     return {"workload": "gemm", "m": m, "k": k, "n": n, "weights": weights,

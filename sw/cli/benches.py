@@ -24,8 +24,8 @@ def bench():
 @click.option("--k", required=True, type=size, help="Length of the dot products.")
 @click.option("--n", required=True, type=size, help="Output channels.")
 @click.option("--weights", default="dense", show_default=True,
-              help="Weights of 8 bits (dense), or of 4 bits with a scale for each group of inputs (w4g16 to w4g128); a named "
-                   "configuration gets the option that they need.")
+              help="Weights of 8 bits (dense), of 4 bits with a scale for each group of inputs (w4g16 to w4g128), or in circulant "
+                   "blocks (circulant:4, 8 or 16); a named configuration gets the option that they need.")
 @config_option
 @json_option
 def gemm(m, k, n, weights, config_name, json_output):

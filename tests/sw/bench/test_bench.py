@@ -54,11 +54,21 @@ def test_four_bit_weights_count_as_stored():
     assert figures["macs"] == 160 * 12 and figures["roofline_cycles"] == cycles(160 * 12, 160 + stored + 12)
 
 
+def test_circulant_weights_count_as_stored():
+    figures = bench_gemm(1, 160, 12, TINY, weights="circulant:4")
+    assert figures["exact"] is True and figures["config"] == "tiny circulant=4" and figures["weights"] == "circulant:4"
+    assert figures["macs"] == 160 * 12 and figures["roofline_cycles"] == cycles(160 * 12, 160 + 160 * 12 // 4 + 12)
+
+
 @pytest.mark.parametrize("config, weights, message", [
+    (TINY, "circulant:8", r"circulant:8 weights: blocks of 8 do not divide n \(12\)"),
+    (weft.Config(rows=8, cols=6), "circulant:4", r"blocks of 4 do not divide cols \(6\)"),
+    (weft.Config(rows=16, cols=4, circulant=(4,)), "circulant:8", r"blocks of 8 do not divide n \(12\)"),
+    (weft.Config(rows=12, cols=4), "circulant:4", "circulant:4 weights: the configuration 12x4 takes blocks of none"),
     (weft.Config(rows=5, cols=7), "w4g28", "w4g28 weights need a configuration with four_bit, 5x7 is without"),
     (TINY, "w4g33", "half of a tile of 4 rows has inputs of two groups of 33"),
-    (TINY, "w4g8", "weights must be dense, or w4g16 to w4g128, not 'w4g8'"),
-    (TINY, "int4", "weights must be dense, or w4g16 to w4g128, not 'int4'"),
+    (TINY, "w4g8", "weights must be dense, w4g16 to w4g128, or circulant:4, circulant:8, circulant:16, not 'w4g8'"),
+    (TINY, "int4", "weights must be dense, w4g16 to w4g128, or circulant:4, circulant:8, circulant:16, not 'int4'"),
 ])
 def test_weights_that_a_configuration_does_not_take(config, weights, message):
     with pytest.raises(InputError, match=message):

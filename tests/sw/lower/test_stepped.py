@@ -22,21 +22,22 @@ CONFIGS = {
     "4x16 two lanes": Config(rows=4, cols=16, vector_lanes=2),
     "4x4 wide bus": Config(rows=4, cols=4, data_bytes=8),
     "four_bit": Config(rows=4, cols=4, four_bit=True),
+    "circulant": Config(rows=8, cols=8, circulant=(4,)),
 }
 
 
 def causal_graph(config, hidden=20, heads=4, kv_heads=2, seed=1):
     """A decoder of one layer with learned positions, grouped key heads and a table by position in 8 bits."""
-    m, group = GraphMaker(seed), 16 if config.four_bit else None
+    m, form = GraphMaker(seed), {"group": 16} if config.four_bit else {"block": 4} if config.circulant else {}
     ids = m.input(LENGTH, 1, "int32")
     x = m.add(m.embed(ids, hidden), m.constant(LENGTH, hidden))
     n = m.norm(x, two=False)
-    q, k, v = m.linear(n, hidden, group=group), m.linear(n, hidden * kv_heads // heads), m.linear(n, hidden * kv_heads // heads)
+    q, k, v = m.linear(n, hidden, **form), m.linear(n, hidden * kv_heads // heads), m.linear(n, hidden * kv_heads // heads)
     block = max(config.panel, 16 // config.panel * config.panel)
     a = m.attention(q, k, v, heads, kv_heads, causal=True, block=block)
     x = m.linear(a, hidden, "int16", residual=x)
     m.linear(n, 5)                                  # a result that nobody needs
-    return m.output(m.linear(m.norm(x, "rms", two=False), 33, "int16", group=group), x)
+    return m.output(m.linear(m.norm(x, "rms", two=False), 36 if config.circulant else 33, "int16", **form), x)
 
 
 class Runner:

@@ -12,7 +12,7 @@ from weft.lower import lower
 from weft.performance import predict, predict_instructions
 from weft.sim.rtl import RtlMachine
 
-CONFIGS = {"tiny": Config.named("tiny"), "8x12": Config(rows=8, cols=12, four_bit=True)}
+CONFIGS = {"tiny": Config.named("tiny"), "8x12": Config(rows=8, cols=12, four_bit=True, circulant=(4,))}
 #: How far a prediction may be from the RTL, and cycles that count for nothing in a short program.
 TOLERANCE, SLACK = 0.03, 20
 
@@ -65,6 +65,8 @@ def images():
             yield f"gemm {shape} {name}", name, workloads.gemm(*shape, config)[0].image
         if config.four_bit:
             yield f"4-bit gemm {name}", name, workloads.gemm(1, 128, 96, config, weights="w4g32")[0].image
+        for rows in (1, 20) if config.circulant else ():
+            yield f"circulant gemm of {rows} rows {name}", name, workloads.gemm(rows, 128, 192, config, weights="circulant:4")[0].image
         for shape in ((2, 40, 12), (3, 64, 24)):
             yield f"attention {shape} {name}", name, workloads.attention(*shape, config)[0].image
         for shape in ((1, 40, 100), (20, 48, 100)):
