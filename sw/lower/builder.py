@@ -136,6 +136,14 @@ class Builder:
         `Moving` part of the address."""
         self._runs("LOAD", Event.LOADED, memory, spm, run_words, count, memory_stride, spm_stride, tracked, moving)
 
+    def load_apart(self, memory, spm, words, stride, count, memory_stride, spm_stride):
+        """``count`` times ``words`` neighbours among the constants to words ``stride`` apart in the scratchpad."""
+        c = self.config
+        self._add("LOAD", dict(dram_addr=memory, spm_addr=spm, run_words=1, inner_count=words, inner_dram_stride=c.word_bytes,
+                               inner_spm_stride=stride, outer_count=count, outer_dram_stride=memory_stride,
+                               outer_spm_stride=spm_stride),
+                  (Event.LOADED, Space.SCRATCHPAD, words_of(spm, (count, spm_stride), (words, stride)), True))
+
     def store(self, memory, spm, run_words, count=1, memory_stride=0, spm_stride=0, moving=None):
         """``count`` runs of ``run_words`` from scratchpad to memory. ``moving``: a `Moving` part of the address."""
         self._runs("STORE", Event.STORED, memory, spm, run_words, count, memory_stride, spm_stride, True, moving)

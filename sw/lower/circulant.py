@@ -53,7 +53,7 @@ class TurnedWeights:
     follow each other.
     """
 
-    period, least_group, by_rows, layout = 1, 1, False, "rows of blocks"
+    period, least_group, by_rows = 1, 1, False
 
     def __init__(self, config, op, inputs, outputs):
         self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs
@@ -62,6 +62,9 @@ class TurnedWeights:
         self.columns = config.cols // self.block
         self.panel_words = config.panel // self.block
         self._packed = None
+        #: Whether other programs' order serves it, because words can be loaded one by one.
+        self.gathers = self.columns > 1 and config.dma_words == 1
+        self.layout = "columns of blocks" if self.gathers else "rows of blocks"
 
     def cycles(self, rows):
         """Cycles of the array for a tile and so many rows."""
@@ -82,6 +85,30 @@ class TurnedWeights:
 
     def order(self, rows):
         return rows
+
+    def apart(self, rows):
+        """Generator rows of each column of blocks by themselves: uint8[k_panels, columns, tiles, word_bytes]."""
+        panels, count, size = rows.shape
+        return np.ascontiguousarray(rows.reshape(panels, count // self.columns, self.columns, size).transpose(0, 2, 1, 3))
+
+    @property
+    def shared(self):
+        """`packed` in the order that several programs share: that of `TurnedRows`, where words can be loaded one by one."""
+        return self.apart(self.packed) if self.gathers else self.packed
+
+    def load_shared(self, builder, memory, base, n0, n1, k0, k1):
+        """Loads a piece from `shared` at byte ``memory`` to scratchpad word ``base``."""
+        word = self.config.word_bytes
+        if not self.gathers:
+            first, words, count, pitch = self.runs(n0, n1, k0, k1)
+            builder.load(memory + first * word, base, words, count, pitch * word, words, tracked=False)
+            return
+        tiles = (n1 - n0) * self.config.tiles_per_panel
+        pitch = self.outputs.panels * self.config.tiles_per_panel
+        for column in range(self.columns):
+            first = (k0 * self.columns + column) * pitch + n0 * self.config.tiles_per_panel
+            builder.load_apart(memory + first * word, base + column, tiles, self.columns, k1 - k0, self.columns * pitch * word,
+                               self.columns * tiles)
 
     def runs(self, n0, n1, k0, k1):
         """``(first, words, count, pitch)`` of the runs of words of a piece within all words."""
@@ -131,8 +158,8 @@ class TurnedRows(TurnedWeights):
 
     def __init__(self, config, op, inputs, outputs):
         super().__init__(config, op, inputs, outputs)
-        if self.columns > 1:
-            self.layout = "columns of blocks"
+        self.gathers = False
+        self.layout = "columns of blocks" if self.columns > 1 else "rows of blocks"
         # A pass is as long as a tile loads.
         self.least_group = ceil_div(config.cols, config.tiles_per_panel)
 
@@ -146,8 +173,7 @@ class TurnedRows(TurnedWeights):
         return replace(rescale, bias=(rescale.bias + _offset(self.op, dtype)).astype(np.int32))
 
     def order(self, rows):
-        panels, count, size = rows.shape
-        return np.ascontiguousarray(rows.reshape(panels, count // self.columns, self.columns, size).transpose(0, 2, 1, 3))
+        return self.apart(rows)
 
     def runs(self, n0, n1, k0, k1):
         tiles = self.config.tiles_per_panel

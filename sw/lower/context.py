@@ -138,8 +138,8 @@ class Context:
             if scales:
                 whole = self.memory.constant(lambda: weights.scales(0, weights.outputs.panels, k0, k1), ("scales", *key, k0, k1))
                 self.builder.load(whole + n0 * scale_words * c.word_bytes, base, scales, tracked=False)
-            whole = self.memory.constant(lambda: weights.packed.reshape(-1), ("weights", *key))
-            self.builder.load(whole + first * c.word_bytes, tiles, run, count, pitch * c.word_bytes, run, tracked=False)
+            whole = self.memory.constant(lambda: weights.shared.reshape(-1), ("weights", *key))
+            weights.load_shared(self.builder, whole, tiles, n0, n1, k0, k1)
             return piece
 
         def data():

@@ -164,6 +164,17 @@ class Int8Weights:
         tiles = base + round_up((n1 - n0) * scale_words, self.config.dma_words)
         return Piece(n0, tiles, words, base, scale_words, self.group(k0, k1))
 
+    @property
+    def shared(self):
+        """`packed` in the order that several programs share."""
+        return self.packed
+
+    def load_shared(self, builder, memory, base, n0, n1, k0, k1):
+        """Loads a piece from `shared` at byte ``memory`` to scratchpad word ``base``."""
+        first, words, count, pitch = self.runs(n0, n1, k0, k1)
+        word = self.config.word_bytes
+        builder.load(memory + first * word, base, words, count, pitch * word, words, tracked=False)
+
     def data(self, n0, n1, k0, k1):
         """Tiles of panels as they lie in memory, uint8[bytes]."""
         n, k = self.config.tiles_per_panel, self.config.k_tiles_per_panel

@@ -98,7 +98,7 @@ def test_the_quantized_graph_computes_single_rows_as_well():
         np.testing.assert_array_equal(found[0], wanted[position])
 
 
-@pytest.mark.parametrize("name", ["tiny", "four_bit"])
+@pytest.mark.parametrize("name", ["tiny", "four_bit", "circulant"])
 def test_programs_share_weights_and_caches(name):
     config = CONFIGS[name]
     graph = causal_graph(config)
