@@ -17,6 +17,10 @@ from .tensors import View
 __all__ = ["TurnedRows", "TurnedWeights", "circulant_refusal", "circulant_weights"]
 
 
+#: Beats of a burst at least.
+_LEAST_BEATS = 8
+
+
 def circulant_refusal(config, form, inputs, outputs):
     """Why circulant weights (`weft.weights.CirculantWeights`) cannot stay compressed, a sentence with the values, or None."""
     if form.block not in config.circulant:
@@ -65,6 +69,7 @@ class TurnedWeights:
         #: Whether other programs' order serves it, because words can be loaded one by one.
         self.gathers = self.columns > 1 and config.dma_words == 1
         self.layout = "columns of blocks" if self.gathers else "rows of blocks"
+        self.together = ceil_div(_LEAST_BEATS * config.data_bytes, config.tiles_per_panel * config.word_bytes)
 
     def cycles(self, rows):
         """Cycles of the array for a tile and so many rows."""

@@ -114,10 +114,11 @@ class Piece:
 class Int8Weights:
     """Weights of 8 bits. ``tile_words``: words of a tile; ``panel_words``: words that one N panel takes for one K panel, at
     most; ``period``: K panels of which pieces that begin at a multiple take the fewest words; ``least_group``: N panels that a
-    product takes at least, if there are as many; ``by_rows``: sums of a row lie side by side, not those of an N tile; ``layout``: names
+    product takes at least, if there are as many; ``together``: N panels that are loaded together where programs share the
+    weights, so that bursts are long; ``by_rows``: sums of a row lie side by side, not those of an N tile; ``layout``: names
     the order of the words in memory."""
 
-    period, least_group, by_rows, layout = 1, 1, False, "tiles"
+    period, least_group, together, by_rows, layout = 1, 1, 1, False, "tiles"
 
     def __init__(self, config, op, inputs, outputs):
         self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs

@@ -58,6 +58,8 @@ class _Linear:
         self.tail = self._strips(5 * self.out.panels * c.tiles_per_panel) if op.out in ctx.striped else 0
         #: First N panel, N panels and first word of the records loaded last.
         self.records = (0, 0, 0)
+        #: Piece of weights loaded last for each range of K panels, and the N panel behind it.
+        self.loaded = {}
         self.slot = None if op.table is None else ctx.table(op.table)
         #: Panels whose channels use the wide table.
         self.wide = op.wide // c.panel
@@ -178,7 +180,7 @@ class _Linear:
 
     def run(self):
         for r0, r1 in split_rows(self.rows, self.block_rows, self.ctx.granule):
-            self.records = (0, 0, 0)
+            self.records, self.loaded = (0, 0, 0), {}
             a = self.ctx.open(self.x, r0, r1) if self.whole_k else None
             fetched = 0
             for number, (n0, n1) in enumerate(self._groups()):
@@ -221,7 +223,7 @@ class _Linear:
         sub_blocks = list(split_rows(r1 - r0, sub_rows, ctx.granule))
         held = None
         if len(sub_blocks) > 1 and (n1 - n0) * self.x.panels * self.panel_words <= ctx.weight_ring.words // 2:
-            held = [ctx.weights(self.weights, n0, n1, k0, k1) for k0, k1 in pieces]
+            held = [self._load(n0, n1, k0, k1) for k0, k1 in pieces]
         drain = _Drain(self, r0, r1, n0, n1)
         tiles = (n1 - n0) * c.tiles_per_panel
         for s0, s1 in sub_blocks:
@@ -231,7 +233,7 @@ class _Linear:
             sums = {rows: self._sums(tiles * (rows[1] - rows[0])) for rows in ends or [(s0, s1)]}
             for number, (k0, k1) in enumerate(pieces):
                 operand = ctx.open(self.x, s0, s1, k0, k1) if a is None else a
-                weights = held[number] if held else ctx.weights(self.weights, n0, n1, k0, k1)
+                weights = held[number] if held else self._load(n0, n1, k0, k1)
                 for m0, m1 in ends or self._begins(r0, s0, s1, n0, number):
                     if a is None:
                         ctx.fetch(self.x, operand, m0, m1, k0, k1)
@@ -254,6 +256,18 @@ class _Linear:
                 ctx.accumulators.free(place)
         drain.finish()
         return fetched
+
+    def _load(self, n0, n1, k0, k1):
+        """The piece of weights with N panels ``n0..n1``, perhaps among others that were loaded with them."""
+        ctx, stop = self.ctx, n1
+        if (k0, k1) in self.loaded and n1 <= self.loaded[k0, k1][0]:
+            return self.loaded[k0, k1][1]
+        if ctx.offsets is not None and self.weights.together * self.x.panels * self.panel_words <= ctx.weight_ring.words // 4:
+            stop = max(n1, min(n0 + self.weights.together, self.out.panels))
+        piece = ctx.weights(self.weights, n0, stop, k0, k1)
+        if stop > n1:
+            self.loaded[k0, k1] = stop, piece
+        return piece
 
     def _sums(self, words):
         """First of ``words`` accumulator words."""
