@@ -81,9 +81,11 @@ class Products(Transfers):
         if not formats and chunk == tiles // weights.loads and tiles % weights.loads == 0 and weights.node is not None:
             node.aligned.add((weights.node, "load", "w"))
         self._add_product(node, results)
+        if formats and self.chance(0.5):
+            self.show(results)
 
-    def draw_circulant(self):
-        """A product with circulant blocks of some rows."""
+    def circulant(self):
+        """A product with circulant blocks of some rows; its `Results`."""
         c = self.config
         a = self._moving()
         rows = a.rows if self.chance(0.7) else int(self.rng.integers(1, a.rows + 1))
@@ -106,6 +108,7 @@ class Products(Transfers):
         self._align_moving(node, a, k_panels)
         self._rescale(node, rows)
         self._add_product(node, results)
+        return results
 
     def _add_product(self, node, results):
         """Adds a product; tokens for each N tile where it and those before and after it agree."""

@@ -28,6 +28,31 @@ class Vectors(Products):
             self.draw_product()
         self._requant_acc(self.pick(self.results))
 
+    def draw_circulant(self):
+        results = self.circulant()
+        if self.chance(0.7):
+            self.show(results)
+
+    def show(self, results):
+        """Stores sums as int16, the least bits rounded away."""
+        c = self.config
+        out = self.new_operand(Element.INT16, results.rows, results.tiles // c.tiles_per_panel, dense=True)
+        records = np.zeros((results.tiles * c.groups_per_tile, c.param_group_words * c.word_bytes // 8), "<u8")
+        records[:, :c.vector_lanes] = 1 << 32 | int(self.rng.integers(2, 6)) << 50
+        records = self.load_constant(records.view(np.uint8), keep=[out])
+        node = Node("REQUANT", dict(
+            src_type=Element.ACC, src_base=results.base, src_row_stride=1, src_panel_stride=results.stride, dst_type=Element.INT16,
+            dst_base=out.base, dst_row_stride=out.row_stride, dst_panel_stride=out.panel_stride, rows=results.rows,
+            tiles=results.tiles, param_base=records.base), [
+                self.access("accumulators", results.words, False, "source", "src"), self.read(records.words, "source", "src"),
+                self.access("scratchpad", out.words, True, "written", "dst")], self._vector_parts(results.tiles))
+        if results.writer is not None:
+            node.aligned.add((results.writer, "results", "src"))
+        results.reader = out.node = node
+        self._align_vector(node, [], out)
+        self.add(node)
+        self.store(out)
+
     def _requant_acc(self, results):
         kind = self.pick([Element.INT8, Element.UINT8, Element.INT16])
         accesses = [self.access("accumulators", results.words, False, "source", "src")]
