@@ -15,7 +15,7 @@ from weft.program import Program
 from weft.quantize.host import HostProgram
 from weft.weights import CirculantWeights, GroupedWeights
 
-__all__ = ["attention", "gemm", "mha", "with_option"]
+__all__ = ["attention", "gemm", "mha", "with_blocks", "with_option"]
 
 #: Spread of uniform int8 values and of 4-bit ones times uniform scales, and the one that results have: most of the range,
 #: so that a wrong product shows.
@@ -46,7 +46,7 @@ def with_option(config, weights, k, n):
     """
     block = _block(weights)
     if block:
-        return _with_blocks(config, block, k, n)
+        return with_blocks(config, block, k=k, n=n)
     group = _group(weights)
     if not group:
         return config
@@ -59,8 +59,12 @@ def with_option(config, weights, k, n):
     return config
 
 
-def _with_blocks(config, block, k, n):
-    for name, size in ("k", k), ("n", n), ("rows", config.rows), ("cols", config.cols):
+def with_blocks(config, block, **sizes):
+    """The configuration, if it is a named one with the option for circulant blocks of that size, which must divide ``sizes``.
+
+    Raises InputError where it does not take them.
+    """
+    for name, size in {**sizes, "rows": config.rows, "cols": config.cols}.items():
         if size % block:
             raise InputError(f"circulant:{block} weights: blocks of {block} do not divide {name} ({size})")
     if block not in config.circulant:

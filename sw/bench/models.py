@@ -10,6 +10,7 @@ import numpy as np
 from weft.bench import zoo
 from weft.bench.figures import decode_figures, no_words, prefill_figures, program_figures
 from weft.hw.errors import InputError
+from weft.workloads import with_blocks
 
 __all__ = ["MODELS", "Named", "bench_model"]
 
@@ -122,12 +123,14 @@ def _vit_tiny(seq, config, tell, **sizes):
     return _encoder(lambda: zoo.vit_tiny(**sizes), inputs, config, tell)
 
 
-def _gpt2(length, config, tell, **sizes):
-    """GPT-2 for ``length`` positions, and figures of its compilation."""
+def _gpt2(length, config, tell, block=0, **sizes):
+    """GPT-2 for ``length`` positions, and figures of its compilation; ``block``: size of circulant blocks, 0: dense."""
     import weft
 
     tell("making the model")
     model = zoo.gpt2(**sizes)
+    if block:
+        model = weft.circulant(model, block, modules="transformer.h.*", inplace=True)
     calibration = [zoo.random_ids(model.config.vocab_size, (length,), seed) for seed in range(1, _CALIBRATION + 1)]
     return _compiled(weft.compile_decoder, model, config=config, max_length=length, calibration=calibration, tell=tell)
 
@@ -142,6 +145,13 @@ def _gpt2_decode(seq, config, tell, **sizes):
     return decode_figures(program, zoo.random_ids(program.vocabulary, (seq + 1,)).numpy(), tell) | cost
 
 
+def _gpt2_circulant_decode(seq, config, tell, block=8, **sizes):
+    """The same with circulant blocks in all layers but the vocabulary projection."""
+    config = with_blocks(config, block)
+    program, cost = _gpt2(max(POSITIONS, seq + 1), config, tell, block, **sizes)
+    return decode_figures(program, zoo.random_ids(program.vocabulary, (seq + 1,)).numpy(), tell) | cost
+
+
 #: By name; all but minilm and shakespeare-decode have random weights (`weft.bench.zoo`).
 MODELS = {
     "minilm": Named(_minilm, 32),
@@ -149,5 +159,6 @@ MODELS = {
     "vit-tiny": Named(_vit_tiny, 197, least=197, most=197),
     "gpt2-prefill": Named(_gpt2_prefill, 32, most=1024),
     "gpt2-decode": Named(_gpt2_decode, 128, most=1023),
+    "gpt2-circulant-decode": Named(_gpt2_circulant_decode, 128, most=1023),
     "shakespeare-decode": Named(_shakespeare_decode, 128, most=255),
 }

@@ -89,8 +89,8 @@ def ffn(seq, width, inner, pruned, config_name, json_output):
 @config_option
 @json_option
 def model(name, seq, config_name, json_output):
-    """A whole model: minilm, bert-base, vit-tiny, gpt2-prefill, gpt2-decode, shakespeare-decode, or a local Hugging
-    Face folder of a text model.
+    """A whole model: minilm, bert-base, vit-tiny, gpt2-prefill, gpt2-decode, gpt2-circulant-decode, shakespeare-decode, or a
+    local Hugging Face folder of a text model.
 
     The trained ones have their weights (minilm, shakespeare-decode), the others random ones.
     """

@@ -85,6 +85,15 @@ def test_decoding_counts_one_token(monkeypatch):
     assert figures["roofline_cycles"] == cycles(figures["macs"], weights + 4 + 2 * (16 + 16 + 40) + 8 * 2 * 16)
 
 
+def test_decoding_with_circulant_blocks_counts_them_as_stored(monkeypatch):
+    monkeypatch.setattr("weft.bench.models.POSITIONS", 16)
+    figures = MODELS["gpt2-circulant-decode"].measure(7, TINY, no_words, block=4, **DECODER)
+    assert figures["exact"] is True and figures["config"] == "tiny circulant=4"
+    assert figures["macs"] == 12 * 16 * 16 + 16 * 40 + 8 * 2 * 16
+    stored = 12 * 16 * 16 // 4 + 16 * 40
+    assert figures["roofline_cycles"] == cycles(figures["macs"], stored + 4 + 2 * (16 + 16 + 40) + 8 * 2 * 16)
+
+
 def test_prefill_adds_up_its_runs(monkeypatch):
     monkeypatch.setattr("weft.bench.models.POSITIONS", 16)
     figures = MODELS["gpt2-prefill"].measure(11, TINY, no_words, **DECODER)
