@@ -66,9 +66,9 @@ class TurnedWeights:
         self.columns = config.cols // self.block
         self.panel_words = config.panel // self.block
         self._packed = None
-        #: Whether other programs' order serves it, because words can be loaded one by one.
-        self.gathers = self.columns > 1 and config.dma_words == 1
-        self.layout = "columns of blocks" if self.gathers else "rows of blocks"
+        #: Whether words that programs share have the order of `TurnedRows`, and are scattered as they are loaded.
+        self.scatters = self.columns > 1 and config.dma_words == 1
+        self.layout = "columns of blocks" if self.scatters else "rows of blocks"
         self.together = ceil_div(_LEAST_BEATS * config.data_bytes, config.tiles_per_panel * config.word_bytes)
 
     def cycles(self, rows):
@@ -98,13 +98,13 @@ class TurnedWeights:
 
     @property
     def shared(self):
-        """`packed` in the order that several programs share: that of `TurnedRows`, where words can be loaded one by one."""
-        return self.apart(self.packed) if self.gathers else self.packed
+        """`packed` in the order that several programs share."""
+        return self.apart(self.packed) if self.scatters else self.packed
 
     def load_shared(self, builder, memory, base, n0, n1, k0, k1):
         """Loads a piece from `shared` at byte ``memory`` to scratchpad word ``base``."""
         word = self.config.word_bytes
-        if not self.gathers:
+        if not self.scatters:
             first, words, count, pitch = self.runs(n0, n1, k0, k1)
             builder.load(memory + first * word, base, words, count, pitch * word, words, tracked=False)
             return
@@ -163,7 +163,7 @@ class TurnedRows(TurnedWeights):
 
     def __init__(self, config, op, inputs, outputs):
         super().__init__(config, op, inputs, outputs)
-        self.gathers = False
+        self.scatters = False
         self.layout = "columns of blocks" if self.columns > 1 else "rows of blocks"
         # A pass is as long as a tile loads.
         self.least_group = ceil_div(config.cols, config.tiles_per_panel)
