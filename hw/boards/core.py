@@ -1,6 +1,8 @@
 """What every board runs: accelerator, memory and host link, with nothing of a board in it."""
 
-from amaranth.hdl import Module
+from functools import cache
+
+from amaranth.hdl import ClockDomain, DomainRenamer, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,10 +32,16 @@ class BoardCore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # The accelerator's clock domain, with its registered reset, is that of everything here.
+        # A domain of its own, since the accelerator brings one; the same clock, and the same registered reset.
+        m.domains.board = domain = ClockDomain()
+        domain.clk = self.clk
+        reset = Signal(init=1, reset_less=True)
+        m.d.board += reset.eq(self.rst)
+        m.d.comb += domain.rst.eq(reset)
+        in_domain = DomainRenamer("board")
         m.submodules.accelerator = accelerator = Accelerator(self.config)
-        m.submodules.memory = memory = BlockMemory(self.config, self.memory_bytes)
-        m.submodules.link = link = HostLink(self.memory_bytes, self.divisor, self.clock_hz)
+        m.submodules.memory = memory = in_domain(BlockMemory(self.config, self.memory_bytes))
+        m.submodules.link = link = in_domain(HostLink(self.memory_bytes, self.divisor, self.clock_hz))
         wiring.connect(m, accelerator.m_axi, memory.axi)
         wiring.connect(m, link.memory, memory.host)
         wiring.connect(m, link.registers, accelerator.s_axi)
@@ -42,6 +50,7 @@ class BoardCore(wiring.Component):
         return m
 
 
+@cache
 def core_verilog(config, memory_bytes, divisor, clock_hz):
-    """Verilog of a `BoardCore` with all its modules; its arguments."""
+    """Verilog of a `BoardCore` with all its modules, by its arguments; kept for the process."""
     return f"{convert(BoardCore(config, memory_bytes, divisor, clock_hz), TOP)}\n{wrapper.VERILOG}"

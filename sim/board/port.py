@@ -2,6 +2,7 @@
 
 import ctypes
 from functools import cache
+from math import ceil
 from pathlib import Path
 
 from weft.hw.boards.core import TOP, core_verilog
@@ -60,7 +61,8 @@ class SimulatedPort:
         data = ctypes.create_string_buffer(limit)
         count = self._library.board_take(self._handle, data, limit)
         if not count:
-            self._library.board_run(self._handle, max(0, int(seconds * self._clock_hz)))
+            # Rounded up, so that time always goes by.
+            self._library.board_run(self._handle, max(1, ceil(seconds * self._clock_hz)))
             count = self._library.board_take(self._handle, data, limit)
         return data.raw[:count]
 

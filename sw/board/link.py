@@ -12,6 +12,8 @@ __all__ = ["BoardLink"]
 #: adapters hold bytes back for 16 ms).
 _REQUEST_SECONDS = 0.8
 _ANSWER_SECONDS = 0.12
+#: A line that has been silent for so long carries nothing any more.
+_QUIET_SECONDS = 0.02
 #: Longest time of a frame's data on the line, so that a slow line leaves time for repetitions.
 _FRAME_SECONDS = 0.04
 _BITS_PER_BYTE = 10
@@ -94,6 +96,9 @@ class BoardLink:
                 heard, allowed = heard + len(found), allowed - len(found)
                 answer = self._answer(found, expected)
                 if answer == Status.CORRUPTED:
+                    # What is on its way goes by first: the board hears nothing while it answers.
+                    while port.now() < give_up and port.read(4096, _QUIET_SECONDS):
+                        pass
                     break
                 if answer == Status.REFUSED:
                     raise RunError(f"the board on {port.name} refuses the {what}")

@@ -20,6 +20,10 @@ __all__ = ["Board", "BoardResult", "BAUD"]
 BAUD = 1_000_000
 #: Seconds in which no thread moves that end a run.
 _HUNG_SECONDS = 1.0
+#: Registers of which one moves while anything does. The weight loader counts as busy also while its tile waits for the streamer.
+_PROGRESS = [name for name in BY_NAME if name.endswith(("_BEATS", "_BUSY", "_DRAIN")) and name != "WEIGHTS_BUSY"]
+#: Seconds for an accelerator to end its bursts after an abort.
+_SETTLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Board:
             self.link = BoardLink(self._port)
             identity, self.isa_version, self.fingerprint = self.link.read_words(BY_NAME["ID"].offset, 3)
             if identity != MAGIC:
-                raise RunError(f"the accelerator of the board on {self._port.name} says ID 0x{identity:08x}, not 0x{MAGIC:08x}")
+                raise RunError(f"the accelerator of the board on {self.name} says ID 0x{identity:08x}, not 0x{MAGIC:08x}")
         except BaseException:
             self._port.close()
             raise
@@ -65,6 +69,11 @@ class Board:
 
     def __exit__(self, *exception):
         self.close()
+
+    @property
+    def name(self):
+        """The port's name."""
+        return self._port.name
 
     # Registers.
 
@@ -94,16 +103,17 @@ class Board:
 
     def _check(self, image):
         if self.isa_version != isa.VERSION:
-            raise InputError(f"the board on {self._port.name} has instruction set {self.isa_version}, this Weft has {isa.VERSION}")
+            raise InputError(f"the board on {self.name} has instruction set {self.isa_version}, this Weft has {isa.VERSION}")
         if image.config.fingerprint != self.fingerprint:
             raise InputError(f"the program is for configuration {image.config.name} (0x{image.config.fingerprint:08x}), the board "
-                             f"on {self._port.name} has one with fingerprint 0x{self.fingerprint:08x}")
+                             f"on {self.name} has one with fingerprint 0x{self.fingerprint:08x}")
         if image.memory_bytes > self.memory_bytes:
-            raise InputError(f"the program takes {image.memory_bytes:,} bytes of memory, the board on {self._port.name} has "
+            raise InputError(f"the program takes {image.memory_bytes:,} bytes of memory, the board on {self.name} has "
                              f"{self.memory_bytes:,}")
 
     def _run(self, image, inputs, registers, progress):
         began = time.perf_counter()
+        self._settle()
         self._load(image)
         wanted = {b.name for b in image.buffers if b.kind == "input"}
         states = {b.name for b in image.buffers if b.kind == "state"}
@@ -128,6 +138,14 @@ class Board:
         stats = {**run_figures(values.__getitem__, image.config.data_bytes), "seconds": time.perf_counter() - began,
                  "cpu_seconds": None}
         return BoardResult({b.name: buffers[b.name] for b in image.buffers if b.kind == "output"}, buffers, stats)
+
+    def _settle(self):
+        """Ends what a host before us may have left running."""
+        busy, given_up = BY_NAME["STATUS"].mask("busy"), self._port.now() + _SETTLE_SECONDS
+        while self.read("STATUS") & busy:
+            if self._port.now() > given_up:
+                raise RunError(f"the accelerator of the board on {self.name} does not stop what it was doing")
+            self.write("CONTROL", BY_NAME["CONTROL"].mask("abort"))
 
     def _load(self, image):
         """Copies the constants, unless they are those of the run before and the board was not reset in between, which
@@ -157,10 +175,10 @@ class Board:
                 raise RunError(f"The accelerator stopped with {ErrorCause(values['CAUSE']).name} at instruction {number}"
                                f"{_source(image, number)}")
             if not values["STATUS"] & status.mask("busy"):
-                raise RunError(f"the board on {self._port.name} was reset during the run")
+                raise RunError(f"the board on {self.name} was reset during the run")
             if progress is not None:
                 progress(values["CYCLES_LO"] | values["CYCLES_HI"] << 32)
-            moved = {name: value for name, value in values.items() if name.endswith(("_BEATS", "_BUSY", "_DRAIN"))}
+            moved = [values[name] for name in _PROGRESS]
             if moved != before:
                 before, looked = moved, self._port.now()
             elif self._port.now() - looked > _HUNG_SECONDS:

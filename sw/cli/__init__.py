@@ -6,7 +6,7 @@ Each command imports what it needs when it runs, so that `weft generate` never l
 import click
 
 from weft import __version__
-from weft.cli import benches, hardware, profiles, programs
+from weft.cli import benches, boards, hardware, profiles, programs
 from weft.entry import run
 
 __all__ = ["cli", "main"]
@@ -18,12 +18,12 @@ def cli():
     """Generate transformer accelerators, compile PyTorch models for them, simulate and verify bit for bit."""
 
 
-for command in (hardware.generate, programs.compile_command, programs.run, programs.verify, programs.accuracy,
+for command in (hardware.generate, boards.build, programs.compile_command, programs.run, programs.verify, programs.accuracy,
                 programs.predict, profiles.profile, programs.disassemble, programs.export, hardware.info,
                 hardware.regress, benches.bench):
     cli.add_command(command)
 
 
 def main(arguments=None):
-    """Run the command line and exit: 0 success, 1 a regression failed or interrupted, 2 wrong input."""
+    """Run the command line and exit: 0 success, 1 a regression or a build failed or interrupted, 2 wrong input."""
     run(cli, "weft", arguments)

@@ -64,10 +64,12 @@ def compile_command(model_dir, seq, decoder, max_length, config_name, calibrate_
 @new_tokens_option
 @click.option("--backend", type=click.Choice(["rtl", "golden"]), default="rtl", show_default=True,
               help="The Verilog in Verilator, or the golden model in NumPy.")
+@click.option("--board", "board_port", metavar="PORT", help="Instead of a backend: an FPGA board, by its serial port.")
+@click.option("--baud", type=click.IntRange(min=300), default=1_000_000, show_default=True, help="Speed of the board's serial port.")
 @click.option("--out", "out_file", type=click.Path(path_type=Path), help="Write the outputs to this .npz file.")
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object per text or prompt, results included.")
-def run(program_file, texts, prompt, max_new_tokens, backend, out_file, json_output):
-    """Run a program on texts; prints its outputs' shapes and, for the RTL, cycles and where they went. A decoder
+def run(program_file, texts, prompt, max_new_tokens, backend, board_port, baud, out_file, json_output):
+    """Run a program on texts; prints its outputs' shapes and, for the RTL and boards, cycles and where they went. A decoder
     continues a prompt; its tokens are printed as they come."""
     from weft.report import stats_dict, stats_lines
 
@@ -75,17 +77,18 @@ def run(program_file, texts, prompt, max_new_tokens, backend, out_file, json_out
     if prompt is not None:
         if out_file is not None:
             raise click.UsageError("--out keeps the outputs of texts; a decoder has none.")
-        _generate(program, prompt, max_new_tokens, backend, json_output)
+        _generate(program, prompt, max_new_tokens, _machine(backend, board_port, baud), json_output)
         return
     inputs = _inputs(program, texts)
     if out_file is not None:
         out_file = check_writable(out_file)
     kept = {}
-    if backend == "rtl":
+    machine, backend = _machine(backend, board_port, baud), board_port or backend
+    if machine == "rtl":
         _build_simulation(program)
     for number, (text, (args, kwargs)) in enumerate(zip(texts, inputs, strict=True)):
         with step(f"running {text!r} on {backend}") as tell:
-            result = program.run(args, kwargs, backend=backend, progress=_cycles(tell))
+            result = program.run(args, kwargs, backend=machine, progress=_cycles(tell))
         if json_output:
             click.echo(as_json({"text": text, "backend": backend, "stats": stats_dict(result.stats),
                                 "outputs": list(result.outputs)}))
@@ -234,6 +237,15 @@ def _inputs(program, texts):
     return [encode(program, text) for text in texts]
 
 
+def _machine(backend, port, baud):
+    """The backend: the name given, or the board at a serial port."""
+    if port is None:
+        return backend
+    from weft.board import Board
+
+    return Board(port, baud)
+
+
 def _generate(program, prompt, max_new_tokens, backend, json_output=False):
     """Continues a prompt; prints it and every token as it comes, then what the last token cost, or one JSON object."""
     from weft.report import stats_dict, stats_lines
@@ -242,11 +254,12 @@ def _generate(program, prompt, max_new_tokens, backend, json_output=False):
     session = program.session(backend)
     ids = encode_prompt(program, prompt)
     tokens = session.generate(ids, max_new_tokens)      # a prompt that does not fit is refused before the long step
-    if backend != "golden":
+    if backend in ("rtl", "verify"):
         _build_simulation(program)
     if json_output:
         tokens = list(tokens)
-        click.echo(as_json({"prompt": prompt, "backend": backend, "tokens": tokens,
+        name = backend if isinstance(backend, str) else backend.name
+        click.echo(as_json({"prompt": prompt, "backend": name, "tokens": tokens,
                             "text": "".join(pieces(program, ids, tokens)), "stats": stats_dict(session.stats)}))
         return
     click.echo(prompt, nl=False)
