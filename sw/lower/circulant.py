@@ -36,8 +36,9 @@ def circulant_refusal(config, form, inputs, outputs):
 
 def circulant_weights(config, op, rows, dtype):
     """The class of the circulant weights of a layer of ``rows`` rows whose operand is of ``dtype``."""
-    columns = config.cols // op.compressed.block
-    few = rows * columns < max(rows, config.cols)
+    columns, tiles = config.cols // op.compressed.block, ceil_div(len(op.weight), config.cols)
+    # A pass of generators over turned rows is as long as a tile loads, even if there are fewer N tiles.
+    few = rows * columns * max(tiles, config.cols) < tiles * max(rows, config.cols)
     return TurnedRows if few and _offset_fits(op, dtype) else TurnedWeights
 
 
