@@ -32,7 +32,7 @@ def _cells(given, tell):
 def _ecp5(given, tell):
     for text in given.config or _SHAPES:
         config = _config(text)
-        result = ecp5.measure(config, given.out / f"ecp5-{config.rows}x{config.cols}", given.seed or (1, 2, 3),
+        result = ecp5.measure(config, given.out / f"ecp5-{config.rows}x{config.cols}", () if given.no_route else given.seed or (1, 2, 3),
                               given.clock_mhz, tell)
         report.merge(given.results, "ecp5", result, ("config",))
     return report.ecp5_table(report.load(given.results)["ecp5"])
@@ -55,6 +55,7 @@ def _main(arguments=None):
             command.add_argument("--period", type=float, default=1.6, help="what mapping aims at, in ns (default 1.6)")
         else:
             command.add_argument("--seed", action="append", type=int, help="may be given several times (default 1, 2, 3)")
+            command.add_argument("--no-route", action="store_true", help="synthesis only: no clock")
             command.add_argument("--clock-mhz", type=float, default=100, help="what routing aims at (default 100)")
     given = parser.parse_args(arguments)
     given.results = given.results or given.out / "results.json"

@@ -22,6 +22,7 @@ hierarchy -top {top}
 synth_ecp5 -noflatten -top {top} -run begin:json
 flatten
 opt_clean -purge
+tee -q -o cells.json stat -json
 write_json netlist.json
 """
 #: Makes adders of a module's multipliers, so that they become LUTs.
@@ -64,23 +65,39 @@ def clock(folder, seed, target_mhz=100):
     return json.loads((Path(folder) / report).read_text(encoding="utf-8"))
 
 
+def counts(folder):
+    """Cells by type in the netlist of a folder."""
+    found = json.loads((Path(folder) / "cells.json").read_text(encoding="utf-8"))
+    return found["design"]["num_cells_by_type"]
+
+
 def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print):
-    """What a configuration takes and its clock for each seed, as plain values; needs yosys and nextpnr-ecp5."""
+    """What a configuration takes and its clock for each seed, as plain values; needs yosys and nextpnr-ecp5. Without seeds
+    nothing is placed, and LUTs are those that yosys counts."""
     config = Config.load(config)
-    find("nextpnr-ecp5")        # before the minutes that yosys takes
+    if seeds:
+        find("nextpnr-ecp5")        # before the minutes that yosys takes
     tell(f"{config.rows}x{config.cols}: yosys")
     soft, (seconds, mebibytes) = synthesize(config, folder)
+    cells = counts(folder)
+    result = {
+        "config": f"{config.rows}x{config.cols}", "multipliers": cells.get("MULT18X18D", 0), "soft_multipliers": bool(soft),
+        # A carry cell is two LUTs, 16 words of 4 bits are four and two that write.
+        "luts": cells["LUT4"] + 2 * cells.get("CCU2C", 0) + 6 * cells.get("TRELLIS_DPR16X4", 0),
+        "registers": cells["TRELLIS_FF"], "block_ram": cells.get("DP16KD", 0), "clock_mhz": None, "clocks": {},
+        "yosys_seconds": seconds, "yosys_mib": mebibytes,
+    }
     clocks, report = {}, None
     for seed in seeds:
         tell(f"{config.rows}x{config.cols}: nextpnr, seed {seed}")
         report = clock(folder, seed, target_mhz)
         clocks[seed] = round(max(value["achieved"] for value in report["fmax"].values()), 1)
+    if not seeds:
+        return result
     used = {name: value["used"] for name, value in report["utilization"].items()}
     worst = max(report["critical_paths"], key=lambda path: sum(step["delay"] for step in path["path"]))
     ends = [worst["path"][0]["from"]["cell"], worst["path"][-1]["to"]["cell"]]
-    return {
-        "config": f"{config.rows}x{config.cols}", "multipliers": used.get("MULT18X18D", 0), "soft_multipliers": bool(soft),
-        "luts": used.get("TRELLIS_COMB", 0), "registers": used.get("TRELLIS_FF", 0), "block_ram": used.get("DP16KD", 0),
+    return result | {
+        "luts": used["TRELLIS_COMB"], "registers": used["TRELLIS_FF"],
         "clock_mhz": median(clocks.values()), "clocks": clocks, "critical_path": " to ".join(ends),
-        "yosys_seconds": seconds, "yosys_mib": mebibytes,
     }

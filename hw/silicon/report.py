@@ -55,7 +55,8 @@ def ecp5_table(results):
         ["array", "multipliers", "LUTs", "registers", "block RAM", "clock, MHz (seeds)", "yosys"],
         [[r["config"], f"{r['multipliers']}{', others in LUTs' if r['soft_multipliers'] else ''}", f"{r['luts']:,}",
           f"{r['registers']:,}", r["block_ram"],
-          f"{r['clock_mhz']:.0f} ({', '.join(f'{c:.0f}' for c in r['clocks'].values())})", f"{r['yosys_seconds']:.0f} s"]
+          f"{r['clock_mhz']:.0f} ({', '.join(f'{c:.0f}' for c in r['clocks'].values())})" if r["clocks"] else "not routed",
+          f"{r['yosys_seconds']:.0f} s"]
          for r in results])
 
 

@@ -101,6 +101,7 @@ class VectorEngine:
         if self._exponentials > 1:
             ahead = min(self._ring, 8 * groups)
             last = max(last, ready + groups + _THROUGH + (items - ahead) * self._exponentials)
+            result += groups        # the first row's scores, which otherwise hide in the pipeline
         self.tokens.signal(f["src_signal"], last + _LAUNCH + 1, f["tiles"] if f["src_signal_each"] else 1)
         self.tokens.signal(f["dst_signal"], result)
         self.free = result + _NEXT
