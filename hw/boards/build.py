@@ -17,14 +17,11 @@ _TOP = "top"
 REPORTS = {"synthesis": "synthesis.log", "routing": "routing.log", "figures": "report.json"}
 #: The names of nextpnr's cells in our report.
 _CELLS = {"luts": "TRELLIS_COMB", "registers": "TRELLIS_FF", "multipliers": "MULT18X18D", "blocks": "DP16KD"}
-#: Modules are mapped to LUTs one by one: as one netlist that takes several times as long and saves few of them.
 _SYNTHESIS = f"""\
 read_verilog {CORE}.v
 read_rtlil {_TOP}.il
-synth_ecp5 -noflatten -top {_TOP}
-flatten
-opt_clean -purge
-write_json {_TOP}.json
+synth_ecp5 -top {_TOP} -json {_TOP}.json
+write_verilog -noattr {_TOP}_netlist.v
 """
 
 
