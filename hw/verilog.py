@@ -25,30 +25,23 @@ from .memory import wrapper
 from .memory.listing import list_memories
 from .rtlil import Instance, merge_modules
 
-__all__ = ["TOP", "LINT_WAIVERS", "convert", "to_verilog", "describe", "file_texts",
-           "write_files", "generate"]
+__all__ = ["TOP", "LINT_WAIVERS", "convert", "to_verilog", "with_pragmas", "describe", "file_texts", "write_files",
+           "generate"]
 
 #: Name of the top module.
 TOP = "weft"
 
-#: What `verilator --lint-only -Wall` may complain about in generated Verilog, and why: a Verilator control file.
-LINT_WAIVERS = """\
-`verilator_config
-// One file holds every module.
-lint_off -rule DECLFILENAME
-// Registers have their power-on value in the declaration as well as in the reset.
-lint_off -rule PROCASSINIT
-// Operands keep their own widths; operators extend and assignments cut them as intended.
-lint_off -rule WIDTHEXPAND
-lint_off -rule WIDTHTRUNC
-// Values that a case does not list keep what was assigned before it.
-lint_off -rule CASEINCOMPLETE
-// Comparisons with limits that a configuration makes constant.
-lint_off -rule UNSIGNED
-lint_off -rule CMPCONST
-// Carries that are cut off, fields of structures that are handed on whole, what a configuration makes superfluous.
-lint_off -rule UNUSEDSIGNAL
-"""
+#: Rules of `verilator --lint-only -Wall` that generated Verilog breaks on purpose, and why. The files that are written say so.
+LINT_WAIVERS = {
+    "DECLFILENAME": "One file holds every module.",
+    "PROCASSINIT": "Registers have their power-on value in the declaration as well as in the reset.",
+    "WIDTHEXPAND": "Operands keep their own widths; operators extend them as intended.",
+    "WIDTHTRUNC": "Assignments cut what is wider, as intended.",
+    "CASEINCOMPLETE": "Values that a case does not list keep what was assigned before it.",
+    "UNSIGNED": "Comparisons with limits that a configuration makes constant.",
+    "CMPCONST": "The same.",
+    "UNUSEDSIGNAL": "Carries that are cut off, fields of structures that are handed on whole, what a configuration makes superfluous.",
+}
 
 _HEADER = """\
 // {title}
@@ -131,8 +124,16 @@ def _build(config):
     return header + text + "\n" + wrapper.VERILOG, ports
 
 
+def with_pragmas(text):
+    """Verilog that begins with a header's comment and an empty line, with `LINT_WAIVERS` as comments for Verilator between."""
+    header, rest = text.split("\n\n", 1)
+    pragmas = "".join(f"// {reason}\n// verilator lint_off {rule}\n" for rule, reason in LINT_WAIVERS.items())
+    return f"{header}\n\n{pragmas}\n{rest}"
+
+
 def to_verilog(config):
-    """Verilog of the accelerator of a configuration (`Config`, name or path), all modules; kept for the process."""
+    """Verilog of the accelerator of a configuration (`Config`, name or path), all modules, without pragmas; kept for the
+    process."""
     return _build(Config.load(config))[0]
 
 
@@ -204,4 +205,4 @@ def generate(config, out_dir):
 def file_texts(config):
     """``{file name: text}`` of ``weft.v`` and ``weft.json``."""
     config = Config.load(config)
-    return {f"{TOP}.v": to_verilog(config), f"{TOP}.json": json.dumps(describe(config), indent=2) + "\n"}
+    return {f"{TOP}.v": with_pragmas(to_verilog(config)), f"{TOP}.json": json.dumps(describe(config), indent=2) + "\n"}

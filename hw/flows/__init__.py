@@ -1,10 +1,8 @@
 """The Verilog with what a tool flow needs beside it: ``weft generate --flow``.
 
-Every flow writes ``weft.v`` and ``weft.json``; the others than `plain` say in the Verilog itself which warnings of
-Verilator are meant, so that ``verilator --lint-only`` passes without a control file.
+Every flow writes ``weft.v``, which says itself which warnings of Verilator are meant, so that ``verilator --lint-only`` passes
+without a control file, and ``weft.json``.
 """
-
-import re
 
 from .. import verilog
 from ..config import Config
@@ -20,14 +18,6 @@ FLOWS = {"plain": None, "fusesoc": fusesoc.files, "vivado": vivado.files, "quart
 #: Clock of the constraints where none is asked for.
 CLOCK_MHZ = 100.0
 _SLOWEST, _FASTEST = 1, 10_000
-
-
-def _with_pragmas(text):
-    """The Verilog with Verilator's waivers in it, after the header's comment."""
-    rules = re.findall(r"-rule (\w+)", verilog.LINT_WAIVERS)
-    pragmas = "".join(f"// verilator lint_off {rule}\n" for rule in rules)
-    header, rest = text.split("\n\n", 1)
-    return f"{header}\n{pragmas}\n{rest}"
 
 
 def flow_files(config, flow="plain", clock_mhz=None):
@@ -47,7 +37,6 @@ def flow_files(config, flow="plain", clock_mhz=None):
     files = verilog.file_texts(config)
     if flow == "plain":
         return files
-    files[f"{verilog.TOP}.v"] = _with_pragmas(files[f"{verilog.TOP}.v"])
     return FLOWS[flow](config, files, clock_mhz)
 
 

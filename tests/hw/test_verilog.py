@@ -45,14 +45,13 @@ def modules_of(text):
 @pytest.mark.parametrize("name", ["tiny", "4x8", *(pytest.param(name, marks=pytest.mark.large) for name in
                                                  ("8x12", "12x16", "small", "base", "large", *EXTREMES))])
 def test_lint(name):
-    sources = {"weft.v": verilog.to_verilog(config_of(name)), "waivers.vlt": verilog.LINT_WAIVERS}
-    assert lint(sources, verilog.TOP) == ""
+    assert lint({"weft.v": verilog.file_texts(config_of(name))["weft.v"]}, verilog.TOP) == ""
 
 
 def test_lint_would_complain(tiny):
     broken = tiny.replace("assign irq = ", "assign irq_off = ", 1)
     assert broken != tiny
-    assert lint({"weft.v": broken, "waivers.vlt": verilog.LINT_WAIVERS}, verilog.TOP)
+    assert lint({"weft.v": verilog.with_pragmas(broken)}, verilog.TOP)
 
 
 def test_equal_modules_are_written_once(tiny):
@@ -96,7 +95,7 @@ def test_generate(tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["weft.json", "weft.v"] == sorted(p.name for p in files)
     text, description = (out / "weft.v").read_text(), json.loads((out / "weft.json").read_text())
     config = Config.named("tiny")
-    assert text == verilog.to_verilog(config)
+    assert text == verilog.with_pragmas(verilog.to_verilog(config))
     assert description["fingerprint"] == config.fingerprint and description["isa_version"] == isa.VERSION
     assert Config(**description["parameters"]) == config
     assert [r["offset"] for r in description["registers"]] == [r.offset for r in REGISTER_MAP]
