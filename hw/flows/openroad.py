@@ -2,6 +2,7 @@
 OpenROAD-flow-scripts."""
 
 import json
+import textwrap
 from collections import defaultdict
 
 from .. import verilog
@@ -10,19 +11,6 @@ from ..memory.listing import list_memories
 from .interfaces import sdc_clock
 
 __all__ = ["macro_name", "files"]
-
-_MACRO = """\
-module {name} (
-    input  wire {bit:<10} clk,
-    input  wire {bit:<10} write_enable,
-    input  wire {address:<10} write_address,
-    input  wire {data:<10} write_data,
-{mask}    input  wire {bit:<10} read_enable,
-    input  wire {address:<10} read_address,
-    output wire {data:<10} read_data
-);
-{body}endmodule
-"""
 
 # A black box uses nothing and drives nothing; one file holds all.
 _WAIVERS = "".join(f"// verilator lint_off {rule}\n" for rule in ("DECLFILENAME", "UNUSEDSIGNAL", "UNDRIVEN"))
@@ -42,38 +30,7 @@ _MODELS_HEAD = _WAIVERS + """\
 
 """
 
-_MODEL_BODY = """\
-    weft_memory_model #(.WIDTH({width}), .DEPTH({depth}), .LANE({lane}), .ADDRESS_BITS({bits})) model (
-        .clk(clk), .write_enable(write_enable), .write_address(write_address), .write_data(write_data),
-        .write_mask({mask}), .read_enable(read_enable), .read_address(read_address), .read_data(read_data));
-"""
-
-_WRAPPER_HEAD = """\
-// What weft.v instantiates for each memory: chooses the module of weft_macros.v by the shape.
-module weft_memory #(
-    parameter WIDTH = {width},
-    parameter DEPTH = {depth},
-    parameter LANE = {lane},
-    parameter ADDRESS_BITS = {bits}
-) (
-    input  wire                    clk,
-    input  wire                    write_enable,
-    input  wire [ADDRESS_BITS-1:0] write_address,
-    input  wire [WIDTH-1:0]        write_data,
-    input  wire [WIDTH/LANE-1:0]   write_mask,
-    input  wire                    read_enable,
-    input  wire [ADDRESS_BITS-1:0] read_address,
-    output wire [WIDTH-1:0]        read_data
-);
-    generate
-"""
-
-_BRANCH = """\
-if (WIDTH == {width} && DEPTH == {depth} && LANE == {lane}) begin : {label}
-            {name} macro (
-                .clk(clk), .write_enable({enable}), .write_address(write_address), .write_data(write_data),
-                {mask}.read_enable(read_enable), .read_address(read_address), .read_data(read_data));
-        end"""
+_WRAPPER_HEAD = "// What weft.v instantiates for each memory: chooses the module of weft_macros.v by the shape.\n"
 
 _CONFIG = """\
 # OpenROAD-flow-scripts: make DESIGN_CONFIG=<this file>
@@ -111,16 +68,37 @@ def macro_name(memory):
     return f"weft_ram_{memory.depth}x{memory.width}{lanes}"
 
 
+def _width(memory, width):
+    """Bits of a port of `wrapper.PORTS`, whose width is an expression of the wrapper's parameters."""
+    return {"ADDRESS_BITS": memory.address_bits, "WIDTH": memory.width, "WIDTH/LANE": memory.lanes}[width]
+
+
+def _parameters(memory):
+    return {"WIDTH": memory.width, "DEPTH": memory.depth, "LANE": memory.lane, "ADDRESS_BITS": memory.address_bits}
+
+
+def _ports(memory):
+    """The wrapper's ports that a macro of this shape has: a mask only where it has several bits."""
+    return [port for port in wrapper.PORTS if port[0] != "write_mask" or memory.lanes > 1]
+
+
+def _connections(names, indent=0, **given):
+    """Connections by name, in lines of their own if there is an indent; ``given``: what a port is connected to, if not to
+    the signal of its name."""
+    text = ", ".join(f".{name}({given.get(name, name)})" for name in names)
+    return "\n" + textwrap.indent(textwrap.fill(text, 110), " " * indent) if indent else text
+
+
 def _module(memory, body=""):
-    mask = f"    input  wire {f'[{memory.lanes - 1}:0]':<10} write_mask,\n" if memory.lanes > 1 else ""
-    return _MACRO.format(name=macro_name(memory), bit="", address=f"[{memory.address_bits - 1}:0]",
-                         data=f"[{memory.width - 1}:0]", mask=mask, body=body)
+    ports = ",\n".join(f"    {direction:<6} wire {f'[{_width(memory, width) - 1}:0]' if width else '':<10} {name}"
+                       for name, direction, width in _ports(memory))
+    return f"module {macro_name(memory)} (\n{ports}\n);\n{body}endmodule\n"
 
 
 def _model(memory):
-    mask = "write_mask" if memory.lanes > 1 else "1'b1"
-    return _module(memory, _MODEL_BODY.format(width=memory.width, depth=memory.depth, lane=memory.lane,
-                                              bits=memory.address_bits, mask=mask))
+    parameters = _connections(_parameters(memory), **_parameters(memory))
+    connections = _connections([name for name, *_ in wrapper.PORTS], 8, **({} if memory.lanes > 1 else {"write_mask": "1'b1"}))
+    return _module(memory, f"    {wrapper.MODULE}_model #({parameters}) model ({connections});\n")
 
 
 def _label(memory):
@@ -129,16 +107,15 @@ def _label(memory):
 
 
 def _branch(memory):
-    several = memory.lanes > 1
-    return _BRANCH.format(width=memory.width, depth=memory.depth, lane=memory.lane, name=macro_name(memory),
-                          label=_label(memory), enable="write_enable" if several else "write_enable && write_mask[0]",
-                          mask=".write_mask(write_mask), " if several else "")
+    enable = {} if memory.lanes > 1 else {"write_enable": "write_enable && write_mask[0]"}
+    return (f"if (WIDTH == {memory.width} && DEPTH == {memory.depth} && LANE == {memory.lane}) begin : {_label(memory)}\n"
+            f"            {macro_name(memory)} macro ("
+            f"{_connections([name for name, *_ in _ports(memory)], 16, **enable)});\n        end")
 
 
 def _wrapper(shapes):
-    first = shapes[0]
-    head = _WRAPPER_HEAD.format(width=first.width, depth=first.depth, lane=first.lane, bits=first.address_bits)
-    return f"{head}        {' else '.join(map(_branch, shapes))}\n    endgenerate\nendmodule\n"
+    head = _WRAPPER_HEAD + wrapper.header(wrapper.MODULE, _parameters(shapes[0]), read_data="wire")
+    return f"{head}    generate\n        {' else '.join(map(_branch, shapes))}\n    endgenerate\nendmodule\n"
 
 
 def _list(instances):

@@ -9,7 +9,7 @@ from amaranth.hdl import ClockSignal, Instance, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["OnChipMemory", "VERILOG", "MODULE", "COLLISION", "COLLISION_NOISE"]
+__all__ = ["OnChipMemory", "VERILOG", "MODULE", "PORTS", "PARAMETERS", "COLLISION", "COLLISION_NOISE", "header"]
 
 #: Name of the Verilog module that `OnChipMemory` instantiates.
 MODULE = "weft_memory"
@@ -20,6 +20,24 @@ COLLISION = "lanes that are written may read as anything, lanes that are not wri
 #: Verilog macro of the stricter model, for verification.
 COLLISION_NOISE = "WEFT_COLLISION_NOISE"
 
+#: Ports of that module: name, direction, and the width as its parameters give it (None: one bit).
+PORTS = (("clk", "input", None), ("write_enable", "input", None), ("write_address", "input", "ADDRESS_BITS"),
+         ("write_data", "input", "WIDTH"), ("write_mask", "input", "WIDTH/LANE"), ("read_enable", "input", None),
+         ("read_address", "input", "ADDRESS_BITS"), ("read_data", "output", "WIDTH"))
+
+#: Parameters of that module, and their defaults.
+PARAMETERS = {"WIDTH": "32", "DEPTH": "16", "LANE": "WIDTH", "ADDRESS_BITS": "4"}
+
+
+def header(name, parameters=None, read_data="reg"):
+    """First lines of a module with these ports and parameters, whose defaults may be given; ``read_data``: reg or wire."""
+    values = PARAMETERS | (parameters or {})
+    lines = [f"    parameter {parameter} = {value}" for parameter, value in values.items()]
+    ports = [f"    {direction:<6} {read_data if direction == 'output' else 'wire':<4} {f'[{width}-1:0]' if width else '':<18} {port}"
+             for port, direction, width in PORTS]
+    return f"module {name} #(\n" + ",\n".join(lines) + "\n) (\n" + ",\n".join(ports) + "\n);\n"
+
+
 #: Verilog of that module.
 VERILOG = """\
 // One write port with a mask of LANE bits a bit, one read port whose data comes a cycle later and is held while
@@ -29,21 +47,7 @@ VERILOG = """\
 // Replace this module to map every memory of the accelerator to SRAM macros. Where a macro promises nothing about a
 // word that is being written, take one macro for each lane, written only if the lane's mask bit is 1.
 // WEFT_COLLISION_NOISE is for verification: what may read as anything reads as neither the old nor the new data.
-module weft_memory #(
-    parameter WIDTH = 32,
-    parameter DEPTH = 16,
-    parameter LANE = WIDTH,
-    parameter ADDRESS_BITS = 4
-) (
-    input  wire                    clk,
-    input  wire                    write_enable,
-    input  wire [ADDRESS_BITS-1:0] write_address,
-    input  wire [WIDTH-1:0]        write_data,
-    input  wire [WIDTH/LANE-1:0]   write_mask,
-    input  wire                    read_enable,
-    input  wire [ADDRESS_BITS-1:0] read_address,
-    output reg  [WIDTH-1:0]        read_data
-);
+""" + header(MODULE) + """\
     (* no_rw_check *)   // spares the logic that yosys adds to define a read of the word being written
     reg [WIDTH-1:0] storage [0:DEPTH-1];
     integer lane;
