@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import RunError
+from ..silicon.ecp5 import SOFT_SCRIPT, soft_modules
 from .core import TOP as CORE
 from .design import design_files
 from .tools import find_tools, run_tool
@@ -17,11 +18,12 @@ _TOP = "top"
 REPORTS = {"synthesis": "synthesis.log", "routing": "routing.log", "figures": "report.json"}
 #: The names of nextpnr's cells in our report.
 _CELLS = {"luts": "TRELLIS_COMB", "registers": "TRELLIS_FF", "multipliers": "MULT18X18D", "blocks": "DP16KD"}
-_SYNTHESIS = f"""\
-read_verilog {CORE}.v
-read_rtlil {_TOP}.il
-synth_ecp5 -top {_TOP} -json {_TOP}.json
-write_verilog -noattr {_TOP}_netlist.v
+_SYNTHESIS = """\
+read_verilog {core}.v
+read_rtlil {top}.il
+hierarchy -top {top}
+{soft}
+synth_ecp5 -top {top} -json {top}.json
 """
 
 
@@ -64,7 +66,9 @@ def build(design, out_dir, seed=1, progress=None):
     write_project(design, folder)
     for name in (*REPORTS.values(), "top.bit", "top.svf", "top.config", "top.json"):
         (folder / name).unlink(missing_ok=True)
-    (folder / "top.ys").write_text(_SYNTHESIS, encoding="utf-8")
+    soft = soft_modules(design.config, design.board.multipliers, CORE)
+    (folder / "top.ys").write_text(_SYNTHESIS.format(core=CORE, top=_TOP, soft=SOFT_SCRIPT.format(
+        modules=" ".join(soft)) if soft else ""), encoding="utf-8")
 
     say("synthesizing")
     _run(tools["yosys"], ["-q", "-l", REPORTS["synthesis"], "top.ys"], folder, "yosys", REPORTS["synthesis"])

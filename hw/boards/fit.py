@@ -7,6 +7,7 @@ from .. import verilog
 from ..dma.axi import PAGE_BYTES
 from ..errors import ConfigError
 from ..memory.listing import list_memories
+from ..silicon.ecp5 import hard_multipliers, lane_multipliers
 from .catalog import BLOCK_BYTES
 
 __all__ = ["Needs", "needs", "memory_bytes_for"]
@@ -15,8 +16,6 @@ __all__ = ["Needs", "needs", "memory_bytes_for"]
 _SHAPES = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
 #: Memories with fewer words or bits go into LUTs.
 _BLOCK_WORDS, _BLOCK_BITS = 64, 1024
-#: Multipliers of a lane of the vector engine (16 x 16, and 32 x 17 in two), and of everything else: row unit, addresses.
-_PER_LANE, _OTHER = 3, 12
 #: Blocks beside the memories: the table of reciprocal square roots, and the buffer of the host link.
 _OTHER_BLOCKS = 2
 #: Memory for programs that a board has at least; less holds no model.
@@ -27,8 +26,10 @@ _MOST_MEMORY = 256 * 1024
 
 @dataclass(frozen=True)
 class Needs:
-    """What an accelerator with its host link takes: ``multipliers``, and ``blocks`` of RAM without its memory for programs."""
+    """What an accelerator with its host link takes: ``multipliers``, the ``hard`` ones among them, which are not made of LUTs
+    where a device has too few, and ``blocks`` of RAM without its memory for programs."""
     multipliers: int
+    hard: int
     blocks: int
 
 
@@ -41,7 +42,8 @@ def _blocks(memory):
 def needs(config):
     """The `Needs` of a configuration."""
     memories = list_memories(verilog.to_verilog(config), verilog.TOP)
-    return Needs(config.rows * config.cols + _PER_LANE * config.vector_lanes + _OTHER,
+    hard = hard_multipliers(config)
+    return Needs(hard + sum(lane_multipliers(config).values()), hard,
                  sum(_blocks(memory) for _, memory in memories) + _OTHER_BLOCKS)
 
 
@@ -55,9 +57,9 @@ def memory_bytes_for(board, config, memory_kib=None):
     if asked <= 0 or asked % PAGE_BYTES:
         raise ConfigError(f"the board's memory must be a multiple of {PAGE_BYTES // 1024} KiB, not {memory_kib}")
     blocks = need.blocks + ceil(asked / BLOCK_BYTES)
-    if need.multipliers > board.multipliers or blocks > board.blocks:
+    if need.hard > board.multipliers or blocks > board.blocks:
         raise ConfigError(
-            f"configuration {config.name} does not fit {board.name} ({board.fpga}): it needs {need.multipliers} multipliers of "
+            f"configuration {config.name} does not fit {board.name} ({board.fpga}): it needs {need.hard} multipliers of "
             f"{board.multipliers} and {blocks} blocks of RAM of {board.blocks} ({need.blocks} for itself and {blocks - need.blocks} "
             f"for {asked // 1024} KiB of memory)")
     if memory_kib is not None:

@@ -8,7 +8,7 @@ from ..config import Config
 from ..verilog import TOP, to_verilog
 from .tools import find, run
 
-__all__ = ["MULTIPLIERS", "clock", "measure"]
+__all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "lane_multipliers", "measure", "soft_modules"]
 
 #: 18x18 multipliers of an LFE5U-85F.
 MULTIPLIERS = 156
@@ -26,19 +26,27 @@ tee -q -o cells.json stat -json
 write_json netlist.json
 """
 #: Makes adders of a module's multipliers, so that they become LUTs.
-_SOFT = "proc\nopt\nwreduce\nalumacc {modules}\nmaccmap {modules}\nopt"
+SOFT_SCRIPT = "proc\nopt\nwreduce\nalumacc {modules}\nmaccmap {modules}\nopt"
 #: Multipliers of the row unit and of addresses.
 _OTHERS = 11
 
 
-def soft_modules(config):
-    """Modules whose multipliers become LUTs, because the device has too few for all: lanes first, each of two."""
-    wanted = config.rows * config.cols + _OTHERS
-    parts = (("weft_requantize_lane", 2 * config.vector_lanes), ("weft_products", config.norm_lanes))
-    wanted += sum(count for _, count in parts)
-    soft = []
-    for module, count in parts:
-        if wanted > MULTIPLIERS:
+def hard_multipliers(config):
+    """Multipliers of array, row unit and addresses, which do not become LUTs."""
+    return config.rows * config.cols + _OTHERS
+
+
+def lane_multipliers(config, top=TOP):
+    """``{module: multipliers}`` of lanes, two each for requantization, in Verilog with the top module ``top``."""
+    return {f"{top}_requantize_lane": 2 * config.vector_lanes, f"{top}_products": config.norm_lanes}
+
+
+def soft_modules(config, available=MULTIPLIERS, top=TOP):
+    """Modules whose multipliers become LUTs, because the device has too few for all: lanes first."""
+    parts = lane_multipliers(config, top)
+    wanted, soft = hard_multipliers(config) + sum(parts.values()), []
+    for module, count in parts.items():
+        if wanted > available:
             soft.append(module)
             wanted -= count
     return soft
@@ -52,7 +60,7 @@ def synthesize(config, folder):
     folder.mkdir(parents=True, exist_ok=True)
     soft = soft_modules(config)
     (folder / "source.v").write_text(to_verilog(config), encoding="utf-8")
-    (folder / "map.ys").write_text(_SCRIPT.format(top=TOP, soft=_SOFT.format(modules=" ".join(soft)) if soft else ""), encoding="utf-8")
+    (folder / "map.ys").write_text(_SCRIPT.format(top=TOP, soft=SOFT_SCRIPT.format(modules=" ".join(soft)) if soft else ""), encoding="utf-8")
     return soft, run("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.out")
 
 

@@ -33,8 +33,9 @@ def refusal(capsys, *arguments, status=2):
 
 
 def test_needs_of_the_named_configurations():
-    """As yosys 0.70 counts them in each configuration by itself, and one block for the host link."""
-    assert [(n.multipliers, n.blocks) for n in (needs(Config.named(name)) for name in ("tiny", "small"))] == [(40, 43), (100, 81)]
+    """As yosys 0.70 counts them in the board's core, without its memory; a multiplier more where it keeps modules."""
+    assert [(n.hard, n.multipliers, n.blocks) for n in (needs(Config.named(name)) for name in ("tiny", "small"))] == [
+        (27, 37, 44), (75, 99, 83)]
 
 
 def test_memory_is_what_is_left():
@@ -49,8 +50,8 @@ def test_memory_is_what_is_left():
 def test_a_board_that_is_too_small_is_refused(capsys, tmp_path, monkeypatch):
     # Before anything else, so that nobody needs the tools to learn it.
     monkeypatch.setattr(tools.shutil, "which", lambda *given, **options: None)
-    for arguments, words in ((["--board", "ulx3s-45f", "--config", "small"], "100 multipliers of 72 and 89 blocks of RAM of 108"),
-                             (["--board", "ulx3s-85f", "--memory-kib", "1024"], "555 blocks of RAM of 208 .43 for itself and 512 for"),
+    for arguments, words in ((["--board", "ulx3s-45f", "--config", "small"], "75 multipliers of 72 and 91 blocks of RAM of 108"),
+                             (["--board", "ulx3s-85f", "--memory-kib", "1024"], "556 blocks of RAM of 208 .44 for itself and 512 for"),
                              (["--board", "ulx3s-85f", "--memory-kib", "13"], "a multiple of 4 KiB, not 13"),
                              (["--board", "ulx4s"], "'ulx4s'; there are .*ulx3s-85f"),
                              (["--board", "ulx3s-85f", "--clock-mhz", "0.1"], "from 1 to 1000 MHz, not 0.1"),
@@ -149,6 +150,19 @@ def test_a_build(fakes, tmp_path, capsys):
     assert figures["reached_mhz"] == 51.5 and figures["used"]["luts"] == 7 and figures["memory_bytes"] == 64 * KIB
     assert (out / "top.bit").read_text() == "bits\n" and figures["bitstream"] == str(out / "top.bit")
     assert re.search(r"--85k --package CABGA381 --speed 6 --seed 5 ", (out / "arguments").read_text())
+    assert "alumacc" not in (out / "top.ys").read_text()
+
+
+def test_multipliers_of_lanes_become_luts_where_there_are_too_few(fakes, tmp_path):
+    fakes(51.5)
+    config = tmp_path / "wide.toml"
+    config.write_text("rows = 4\ncols = 12\nscratchpad_kib = 16\naccumulator_kib = 8\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["build", "--board", "ulx3s-45f", "--config", str(config), "--memory-kib", "16", "--out", str(tmp_path / "out")])
+    assert stop.value.code == 0
+    modules = re.findall(r"^alumacc (.*)$", (tmp_path / "out" / "top.ys").read_text(), re.M)
+    assert modules == ["weft_board_requantize_lane"]
+    assert "module weft_board_requantize_lane(" in (tmp_path / "out" / "weft_board.v").read_text()
 
 
 def test_builds_that_fail(fakes, tmp_path, capsys):
