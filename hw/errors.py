@@ -1,6 +1,6 @@
 """Errors a user can meet, each raised with one sentence that names the thing, the value and the limit."""
 
-__all__ = ["WeftError", "ConfigError", "CompileError", "ProgramError", "InputError", "RunError", "Mismatch"]
+__all__ = ["WeftError", "ConfigError", "CompileError", "ProgramError", "InputError", "RunError", "Mismatch", "WeftWarning"]
 
 
 class WeftError(Exception):
@@ -29,3 +29,7 @@ class RunError(WeftError, RuntimeError):
 
 class Mismatch(WeftError, AssertionError):
     """Two executions of one program differ: names the first differing tensor, index and instruction."""
+
+
+class WeftWarning(UserWarning):
+    """Something that works, but not as the user seems to want it: one sentence, which the command line prints."""

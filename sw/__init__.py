@@ -9,7 +9,7 @@ from importlib import import_module
 __all__ = [
     "Config", "compile", "compile_decoder", "load", "accuracy_report", "circulant", "distill", "sparsify",
     "Program", "Result", "DecoderProgram", "Session", "Board", "AccuracyReport",
-    "WeftError", "ConfigError", "CompileError", "ProgramError", "InputError", "RunError", "Mismatch",
+    "WeftError", "WeftWarning", "ConfigError", "CompileError", "ProgramError", "InputError", "RunError", "Mismatch",
     "__version__",
 ]
 
@@ -38,6 +38,7 @@ _HOMES = {
     "InputError": "weft.hw.errors",
     "RunError": "weft.hw.errors",
     "Mismatch": "weft.hw.errors",
+    "WeftWarning": "weft.hw.errors",
 }
 
 

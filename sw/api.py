@@ -40,7 +40,7 @@ def compile(model, args=(), kwargs=None, *, config, calibration=None, quantizati
     for line in expanded_layers(quantized, config):
         report(f"note: {line}")
     report("scheduling")
-    return Program.from_lowered(lower(quantized, config), quantized.host, quantized.macs)
+    return Program.from_lowered(lower(quantized, config), quantized.host)
 
 
 def compile_decoder(model, *, config, max_length=256, calibration, quantization=None, progress=None):

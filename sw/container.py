@@ -23,7 +23,7 @@ __all__ = ["FORMAT_VERSION", "write_container", "read_container", "named", "read
            "image_from"]
 
 #: Version of the file's layout; a reader takes its own version only.
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 def _checksum(description, tensors):

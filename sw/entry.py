@@ -1,10 +1,11 @@
 """How every command line of Weft ends: exit status, and errors in one sentence."""
 
 import sys
+import warnings
 
 import click
 
-from weft.hw.errors import WeftError
+from weft.hw.errors import WeftError, WeftWarning
 
 __all__ = ["run"]
 
@@ -12,10 +13,19 @@ __all__ = ["run"]
 def run(command, name, arguments=None):
     """Run a click command under a program name and exit: 0 success, 1 failed or interrupted, 2 wrong input.
 
-    An error that is the user's to mend is one sentence on stderr, without a traceback. ``arguments`` are by default
+    An error that is the user's to mend is one sentence on stderr, without a traceback, and so is a `WeftWarning`. ``arguments`` are by default
     those of the process.
     """
     short = name.rpartition("/")[2]
+    shown = warnings.showwarning
+
+    def show(message, category, *where, **options):
+        if issubclass(category, WeftWarning):
+            click.echo(f"{short}: {message}", err=True)
+        else:
+            shown(message, category, *where, **options)
+
+    warnings.showwarning = show
     try:
         status = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except WeftError as error:
@@ -37,4 +47,6 @@ def run(command, name, arguments=None):
         # The reader (`head`) has seen enough; keep the interpreter from complaining when it flushes.
         sys.stdout = None
         status = 0
+    finally:
+        warnings.showwarning = shown
     sys.exit(status if isinstance(status, int) else 0)

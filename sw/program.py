@@ -40,9 +40,10 @@ class Program:
 
     ``image``: what lies in the accelerator's memory (`weft.hw.image.Image`); ``host``: what runs before and after
     (`weft.quantize.host.HostProgram`); ``tensors``, ``results``: accelerator inputs and outputs
-    (`weft.lower.HostTensor`); ``macs``; ``compulsory_bytes``: traffic that no schedule avoids; ``assets``: named bytes
-    that travel with the program, such as a tokenizer; ``probes``: which instruction computes what
-    (`weft.lower.probes.Probes`); ``layer_macs``: MACs by the names in ``image.sources``.
+    (`weft.lower.HostTensor`); ``macs``, ``skipped_macs``: see `weft.stats.Stats`; ``compulsory_bytes``: traffic that no
+    schedule avoids; ``weight_bytes``: linear layers' weights as they are stored; ``assets``: named bytes that travel with the
+    program, such as a tokenizer; ``probes``: which instruction computes what (`weft.lower.probes.Probes`); ``layer_macs``: MACs
+    by the names in ``image.sources``.
     """
     image: Image
     host: object
@@ -53,12 +54,15 @@ class Program:
     probes: object
     assets: dict = field(default_factory=dict)
     layer_macs: dict = field(default_factory=dict)
+    skipped_macs: int = 0
+    weight_bytes: int = 0
 
     @classmethod
-    def from_lowered(cls, lowered, host, macs):
+    def from_lowered(cls, lowered, host):
         """The program of a `weft.lower.Lowered`."""
-        return cls(lowered.image, host, lowered.inputs, lowered.outputs, macs, lowered.compulsory_bytes, lowered.probes,
-                   layer_macs=lowered.layer_macs)
+        return cls(lowered.image, host, lowered.inputs, lowered.outputs, lowered.macs, lowered.compulsory_bytes,
+                   lowered.probes, layer_macs=lowered.layer_macs, skipped_macs=lowered.skipped_macs,
+                   weight_bytes=lowered.weight_bytes)
 
     def __post_init__(self):
         self._golden = self._rtl = None
@@ -104,7 +108,8 @@ class Program:
             "kind": "model", "isa": isa.VERSION, "config": self.config.to_dict(),
             "inputs": [asdict(t) for t in self.tensors], "outputs": [asdict(t) for t in self.results],
             "macs": int(self.macs), "compulsory_bytes": int(self.compulsory_bytes), "host": self.host.description,
-            "probes": self.probes.description, "layer_macs": self.layer_macs,
+            "probes": self.probes.description, "layer_macs": self.layer_macs, "skipped_macs": int(self.skipped_macs),
+            "weight_bytes": int(self.weight_bytes),
         }
         tensors = {"constant": self.image.constant, "sources": sources}
         tensors |= {f"probe.{name}": array for name, array in self.probes.arrays.items()}
@@ -124,7 +129,8 @@ class Program:
                    HostProgram.from_description(d["host"], named(tensors, "host.")),
                    [HostTensor(**t) for t in d["inputs"]], [HostTensor(**t) for t in d["outputs"]],
                    d["macs"], d["compulsory_bytes"], Probes.from_description(d["probes"], named(tensors, "probe.")),
-                   {n: a.tobytes() for n, a in named(tensors, "asset.").items()}, d["layer_macs"])
+                   {n: a.tobytes() for n, a in named(tensors, "asset.").items()}, d["layer_macs"], d["skipped_macs"],
+                   d["weight_bytes"])
 
     # Running.
 
@@ -163,8 +169,9 @@ class Program:
             tensors[tensor.name] = unpack_output(self.config, tensor, data)
         return self.host.finish(tensors, state)
 
-    def _stats(self, rtl=None, seconds=None):
-        return Stats.of_run(self.config, self.macs, self.compulsory_bytes, rtl and rtl.stats, seconds)
+    def _stats(self, rtl=None, golden=None, item=None, seconds=None):
+        return Stats.of_run(self.config, self.macs, self.compulsory_bytes, rtl and rtl.stats, seconds,
+                            skipped_macs=self.skipped_macs, golden=golden, item=item)
 
     def run(self, args=(), kwargs=None, backend="golden", memory="reference", seed=0, progress=None):
         """Runs the model on ``args`` and ``kwargs``.
@@ -175,7 +182,7 @@ class Program:
         Returns a `Result`. Raises InputError for arguments that do not fit, RunError if the accelerator stops.
         """
         if backend == "golden":
-            return self.run_many([(args, kwargs)])[0]
+            return self.run_many([(args, kwargs)], count=True)[0]
         if isinstance(backend, str) and backend != "rtl":
             raise InputError(f"backend must be 'golden', 'rtl' or a board, not {backend!r}")
         inputs, state = self._pack(args, kwargs)
@@ -183,8 +190,9 @@ class Program:
         rtl = machine.run(self.image, inputs, memory=memory, seed=seed, progress=progress)
         return Result(self._unpack(inputs, rtl.outputs, state), self._stats(rtl))
 
-    def run_many(self, batches, backend="golden"):
-        """Results of many ``(args, kwargs)``, in order; the golden model computes several at once."""
+    def run_many(self, batches, backend="golden", count=False):
+        """Results of many ``(args, kwargs)``, in order; the golden model computes several at once. ``count``: it counts the
+        multiplications that are gated, too."""
         batches = list(batches)
         if backend != "golden":
             return [self.run(args, kwargs, backend=backend) for args, kwargs in batches]
@@ -193,10 +201,11 @@ class Program:
             began = time.perf_counter()
             packed = [self._pack(args, kwargs) for args, kwargs in batches[start:start + _GOLDEN_BATCH]]
             stacked = {t.name: np.stack([inputs[t.name] for inputs, _ in packed]) for t in self.tensors}
-            outputs = self._golden_machine().run(stacked).outputs
-            stats = self._stats(seconds=(time.perf_counter() - began) / len(packed))
+            golden = self._golden_machine().run(stacked, count=count)
+            seconds = (time.perf_counter() - began) / len(packed)
             for number, (inputs, state) in enumerate(packed):
-                mine = {name: data[number] if stacked else data for name, data in outputs.items()}
+                mine = {name: data[number] if stacked else data for name, data in golden.outputs.items()}
+                stats = self._stats(golden=golden, item=number if stacked else None, seconds=seconds)
                 results.append(Result(self._unpack(inputs, mine, state), stats))
         return results
 
@@ -222,5 +231,6 @@ class Program:
 
         inputs, state = self._pack(args, kwargs)
         rtl = (machine or self.prepare()).run(self.image, inputs, memory=memory, seed=seed, progress=progress)
-        compare(self.image, self._golden_machine().run(inputs), rtl)
-        return Result(self._unpack(inputs, rtl.outputs, state), self._stats(rtl), rtl.recording)
+        golden = self._golden_machine().run(inputs, count=True)
+        compare(self.image, golden, rtl)
+        return Result(self._unpack(inputs, rtl.outputs, state), self._stats(rtl, golden), rtl.recording)

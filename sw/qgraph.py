@@ -147,7 +147,8 @@ class Linear(QOp):
     values) use ``wide_table`` instead of ``table``.
 
     ``compressed``: another form of the same weights (`weft.weights.GroupedWeights` or `CirculantWeights`), whose
-    ``expand()`` equals ``weight``; None where there is none. What zeros allow is asked of ``weight`` itself.
+    ``expand()`` equals ``weight``; None where there is none. ``chosen``: the weight format that the user asked for; ``named``: of
+    this very layer, by its path. What zeros allow is asked of ``weight`` itself.
     """
 
     x: str
@@ -158,6 +159,8 @@ class Linear(QOp):
     wide: int = 0
     wide_table: np.ndarray | None = None
     compressed: object = None
+    chosen: str = ""
+    named: bool = False
 
     @property
     def reads(self):
@@ -333,6 +336,7 @@ class Output:
 class QGraph:
     """Operations in execution order, their tensors by name, the outputs in the model's order, and the host program.
 
+    ``removed``: MACs of linear layers, and of attention, that the model has and the graph no more (`weft.frontend.unused`).
     ``host`` (`weft.quantize.host.HostProgram`) turns a user's ``(args, kwargs)`` into the `Input` tensors and
     integer outputs into float32 arrays. ``key_block`` is the attention block width every `Attention` uses.
     """
@@ -342,6 +346,7 @@ class QGraph:
     outputs: list = field(default_factory=list)
     host: object = None
     key_block: int = 0
+    removed: tuple = (0, 0)
 
     @property
     def inputs(self):

@@ -2,7 +2,7 @@
 
 __all__ = ["stats_dict", "stats_lines"]
 
-_SCALARS = ("cycles", "macs", "utilization", "roofline_cycles", "dram_read_bytes", "dram_write_bytes")
+_SCALARS = ("cycles", "macs", "skipped_macs", "array_macs", "gated_macs", "utilization", "roofline_cycles", "dram_read_bytes", "dram_write_bytes")
 
 
 def stats_dict(stats):
@@ -22,7 +22,10 @@ def stats_lines(stats):
         lines += [f"cycles       {stats.cycles:>14,}   ({stats.cycles / max(stats.roofline_cycles, 1):.2f} x roofline "
                   f"{stats.roofline_cycles:,})",
                   f"utilization  {100 * stats.utilization:>13.1f}%   of the array's multipliers"]
-    lines.append(f"MACs         {stats.macs:>14,}")
+    lines.append(f"MACs         {stats.macs:>14,}" + f"   ({stats.skipped_macs:,} more skipped)" * bool(stats.skipped_macs))
+    if stats.gated_macs is not None:
+        lines.append(f"gated        {100 * stats.gated_macs / max(stats.array_macs, 1):>13.1f}%   of the array's "
+                     f"multiplications are by zero, padding included")
     if stats.cycles is not None:
         lines.append(f"memory       {stats.dram_read_bytes:>14,} bytes read, {stats.dram_write_bytes:,} written")
     if stats.engines and stats.cycles:

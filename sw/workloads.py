@@ -15,7 +15,7 @@ from weft.program import Program
 from weft.quantize.host import HostProgram
 from weft.weights import CirculantWeights, GroupedWeights
 
-__all__ = ["attention", "gemm", "mha", "with_blocks", "with_option"]
+__all__ = ["attention", "gemm", "mha", "with_blocks", "with_choices", "with_option"]
 
 #: Spread of uniform int8 values and of 4-bit ones times uniform scales, and the one that results have: most of the range,
 #: so that a wrong product shows.
@@ -75,14 +75,26 @@ def with_blocks(config, block, **sizes):
     return config
 
 
-def gemm(m, k, n, config, seed=0, weights="dense"):
+def with_choices(config, quantization):
+    """The configuration, if it is a named one with the option that weight formats in ``quantization`` (as in `weft.compile`)
+    need."""
+    from weft.quantize import QuantOptions
+
+    if config.name in NAMED and QuantOptions.of(quantization).four_bit:
+        return replace(config, four_bit=True)
+    return config
+
+
+def gemm(m, k, n, config, seed=0, weights="dense", zero_tiles=0.0):
     """``[m, k] x [k, n]``: int8 operand and result in memory, streamed weights, one multiplier for each column.
 
     ``weights``: "dense" (int8) or, for example, "w4g32" (4 bits, a scale for each 32 inputs) or "circulant:8" (circulant blocks
-    of 8 x 8). Returns ``(program, args, kwargs)`` with random arguments for ``program.run``.
+    of 8 x 8); ``zero_tiles``: share of the array's weight tiles, drawn at random, that hold zeros only, in weights that are not
+    circulant. Returns ``(program, args, kwargs)`` with random arguments for ``program.run``.
     """
     rng = np.random.default_rng(seed)
-    ops = [qgraph.Input(out="a"), _linear("a", "result", m, k, n, _UNIFORM, rng, "gemm", weights)]
+    layer = _linear("a", "result", m, k, n, _UNIFORM, rng, "gemm", weights)
+    ops = [qgraph.Input(out="a"), _zeroed(layer, zero_tiles, config, rng) if zero_tiles else layer]
     return _program({"a": (m, k)}, {"result": (m, n)}, ops, config, rng)
 
 
@@ -125,6 +137,18 @@ def _weights(n, k, rng, name):
     return form.expand(), form
 
 
+def _zeroed(layer, share, config, rng):
+    """``layer`` with zeros in a share of its tiles."""
+    if isinstance(layer.compressed, CirculantWeights):
+        raise InputError("tiles of zeros are not drawn in circulant weights")
+    n, k = layer.weight.shape
+    tiles = -(-n // config.cols), -(-k // config.rows)
+    zero = rng.permutation(tiles[0] * tiles[1]).reshape(tiles) < round(share * tiles[0] * tiles[1])
+    keep = ~np.kron(zero, np.ones((config.cols, config.rows), bool))[:n, :k]
+    form = layer.compressed and replace(layer.compressed, values=layer.compressed.values * keep)
+    return replace(layer, weight=layer.weight * keep, compressed=form)
+
+
 def _linear(x, out, m, k, n, spread, rng, name, weights="dense"):
     """A layer of random weights whose results spread over int8 where its operand's values spread over ``spread``."""
     own = _FOUR_BIT if weights.startswith("w4g") else _UNIFORM
@@ -163,4 +187,4 @@ def _program(inputs, outputs, ops, config, rng, inner=None):
                  for n, s in outputs.items()],
         arrays={"scale": np.ones(1)})
     args = tuple(rng.integers(-127, 128, shape).astype(np.float32) for shape in inputs.values())
-    return Program.from_lowered(lower(graph, config), host, graph.macs), args, {}
+    return Program.from_lowered(lower(graph, config), host), args, {}

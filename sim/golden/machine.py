@@ -39,13 +39,15 @@ class GoldenResult:
     """Result of `GoldenMachine.run`; arrays have a leading batch axis if the inputs had one.
 
     ``outputs``: uint8[bytes] by output buffer; ``buffers``: the same of every buffer but constants; ``store_log``;
-    ``macs``: products that the array computed (whole tiles); ``pcs``: numbers of the instructions executed, in order.
+    ``macs``: products that the array computed (whole tiles); ``gated_macs``: those of them whose weight or activation is zero,
+    int64[batch], if they were counted; ``pcs``: numbers of the instructions executed, in order.
     """
     outputs: dict
     buffers: dict
     store_log: StoreLog
     macs: int
     pcs: np.ndarray
+    gated_macs: np.ndarray | None = None
 
 
 @dataclass
@@ -76,14 +78,15 @@ class GoldenMachine:
         """Checks the program without running it; raises ProgramError naming instruction and address."""
         self._plan(registers)
 
-    def run(self, inputs, registers=None, observe=None):
+    def run(self, inputs, registers=None, observe=None, count=False):
         """Runs the program.
 
         ``inputs``: for each input buffer uint8[bytes], or uint8[batch, bytes] to run many at once (all of them, or some;
         the others are shared); likewise for state buffers, which are zero otherwise. ``registers``: scalar registers
         ``{number: value}``, instead of the image's.
         ``observe(operation, first tile, values)``: called with what each part of a REQUANT or NORM has computed, int64[batch,
-        rows, channels] of its tiles, and with what a GATHER has fetched, uint8[batch, rows, bytes].
+        rows, channels] of its tiles, and with what a GATHER has fetched, uint8[batch, rows, bytes]. ``count``: counts gated
+        multiplications, which takes about as long as computing them.
 
         Raises InputError for inputs that do not fit and ProgramError for what the program does wrong.
         """
@@ -95,7 +98,10 @@ class GoldenMachine:
         for buffer in self.image.buffers:
             if buffer.name in inputs:
                 flat[:, buffer.offset - origin:buffer.offset - origin + buffer.bytes] = inputs[buffer.name]
+        gated = plan.macs if count else None
         for kernel, group in plan.kernels:
+            if count and isinstance(kernel, products.Product):
+                gated = gated - kernel.nonzero(state)
             kernel.run(state)
             if observe is not None and group.operation.mnemonic in _OBSERVED:
                 observe(group.operation, group.start, kernel.result(state))
@@ -103,7 +109,8 @@ class GoldenMachine:
         buffers = {b.name: flat[item, b.offset - origin:b.offset - origin + b.bytes]
                    for b in self.image.buffers if b.kind != "constant"}
         outputs = {b.name: buffers[b.name].copy() for b in self.image.buffers if b.kind == "output"}
-        return GoldenResult(outputs, buffers, self._log(state, item), plan.macs, plan.pcs)
+        return GoldenResult(outputs, buffers, self._log(state, item), plan.macs, plan.pcs,
+                            gated if gated is None else np.broadcast_to(gated, state.batch)[item])
 
     def _check_inputs(self, inputs):
         sizes = {b.name: b.bytes for b in self.image.buffers if b.kind in ("input", "state")}

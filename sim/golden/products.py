@@ -3,6 +3,7 @@
 A float32 product is exact when no sum of its terms' magnitudes passes 2^24; longer sums are cut into parts.
 """
 
+from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
@@ -99,6 +100,11 @@ class _ConstantMatrix:
     def __init__(self, values):
         self.values = values
         self._parts = {}
+
+    @cached_property
+    def nonzero(self):
+        """Numbers of each row that are not zero, int64[K]."""
+        return np.count_nonzero(self.values, axis=1)
 
     def parts(self, largest):
         """``[(start, stop)]`` for operands up to ``largest``."""
@@ -278,6 +284,18 @@ class Product:
         a = a.reshape(-1, a.shape[-1]).astype(np.float32)
         result = rectangle.matrix.multiply(a, self.largest, self.constants)
         return result.reshape(state.batch, self.f.rows, -1)
+
+    def nonzero(self, state):
+        """Multiplications of two numbers that are not zero, int64[batch]."""
+        total = np.zeros(state.batch, np.int64)
+        for rectangle in self.rectangles:
+            moving = np.count_nonzero(self._moving(state, rectangle), axis=1)
+            if rectangle.matrix is None:
+                stationary = np.count_nonzero(self._stationary(state, rectangle), axis=2)
+            else:
+                stationary = rectangle.matrix.nonzero
+            total += (moving.astype(np.int64) * stationary).sum(1)
+        return total
 
     def run(self, state):
         f, config = self.f, self.config

@@ -74,9 +74,10 @@ def _compared(verify, run):
 def _figures(config, stats, difference):
     figures = {
         "config": config.name, "rows": config.rows, "cols": config.cols,
-        "cycles": stats.cycles, "macs": stats.macs, "utilization": round(stats.utilization, 4),
+        "cycles": stats.cycles, "macs": stats.macs, "skipped_macs": stats.skipped_macs, "utilization": round(stats.utilization, 4),
         "roofline_cycles": stats.roofline_cycles, "roofline_utilization": round(stats.roofline_utilization, 4),
         "dram_read_bytes": stats.dram_read_bytes, "dram_write_bytes": stats.dram_write_bytes,
+        "array_macs": stats.array_macs, "gated_macs": stats.gated_macs,
         "exact": difference is None, "sim_khz": round(stats.sim_khz, 1),
     }
     if difference is not None:

@@ -40,12 +40,18 @@ def compile_decoder(model, *, config, max_length, calibration, quantization=None
     steps = Steps(prepare(quantized, config), max_length, chunk)
     lowered = lower_stepped({name: steps.versions(rows, _FEWEST_PANELS * config.panel)
                              for name, rows in (("prefill", chunk), ("decode", unit))}, config)
+    # Both programs read the same weights, so they leave out the same.
+    skipped = {layer: macs // max_length for layer, macs in lowered["decode"].skipped.items()}
+    removed, removed_attention = quantized.removed
     # The report needs the program that takes most rows.
     return DecoderProgram({name: Step(one.image, one.inputs[0], one.outputs[0], one.probes if name == "prefill" else None)
                            for name, one in lowered.items()},
-                          max_length, vocabulary, scale, zero, steps.macs_per_row, steps.macs_per_key,
-                          steps.weight_bytes, steps.row_bytes, steps.cache_row_bytes,
-                          layer_macs=steps.layer_macs)
+                          max_length, vocabulary, scale, zero, steps.macs_per_row - sum(skipped.values()), steps.macs_per_key,
+                          lowered["decode"].compulsory_bytes - unit * steps.row_bytes, steps.row_bytes, steps.cache_row_bytes,
+                          sum(skipped.values()) + removed // max_length,
+                          removed_attention // (max_length * (max_length + 1) // 2),
+                          layer_macs={layer: [row - skipped.get(layer, 0), key]
+                                      for layer, (row, key) in steps.layer_macs.items()})
 
 
 def causal_graph(model, max_length):

@@ -11,7 +11,7 @@ from weft.hw.image import Image
 __all__ = ["DecoderProgram", "Step"]
 
 #: Work and traffic of rows and of pairs of a row and a key.
-_COUNTS = ("macs_per_row", "macs_per_key", "weight_bytes", "row_bytes", "cache_row_bytes")
+_COUNTS = ("macs_per_row", "macs_per_key", "weight_bytes", "row_bytes", "cache_row_bytes", "skipped_per_row", "skipped_per_key")
 
 
 @dataclass
@@ -40,7 +40,8 @@ class DecoderProgram:
     ``steps``: `Step` by name: "prefill" takes many tokens, "decode" as few as the memory port allows, one unless
     it is wider than a scratchpad word. ``max_length``: positions; ``vocabulary``: token ids are below it;
     ``scale`` (float64[1] or [features]) and ``zero`` of the logits. ``macs_per_row``, ``macs_per_key``,
-    ``weight_bytes``, ``row_bytes``, ``cache_row_bytes``, ``layer_macs``: work and traffic, see `weft.decoder.Steps`.
+    ``weight_bytes``, ``row_bytes``, ``cache_row_bytes``, ``layer_macs``: work and traffic, see `weft.decoder.Steps`, less what
+    tiles of zeros save; ``skipped_per_row``, ``skipped_per_key``: MACs of the model that are not computed.
     ``stop``: token ids that end a text. ``assets``: named bytes that travel with the program, such as a tokenizer.
     """
     steps: dict
@@ -53,6 +54,8 @@ class DecoderProgram:
     weight_bytes: int
     row_bytes: int
     cache_row_bytes: int
+    skipped_per_row: int = 0
+    skipped_per_key: int = 0
     stop: tuple = ()
     assets: dict = field(default_factory=dict)
     layer_macs: dict = field(default_factory=dict)

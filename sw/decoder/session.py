@@ -141,12 +141,12 @@ class Session:
         if self.backend != "golden":
             rtl = (self._machine or program.prepare()).run(step.image, inputs, registers=registers, **self._options)
         if self.backend != "rtl":
-            golden = program.golden(name).run(inputs, registers, observe)
+            golden = program.golden(name).run(inputs, registers, observe, count=self.backend == "verify")
         if self.backend == "verify":
             from weft.sim.compare import compare
 
             compare(step.image, golden, rtl)
-        self.stats = self._figures(step, fresh, position + ids.size - fresh, rtl, time.perf_counter() - began)
+        self.stats = self._figures(step, fresh, position + ids.size - fresh, rtl, golden, time.perf_counter() - began)
         self.runs.append(self.stats)
         self.last = Run(name, fresh, position + ids.size - fresh, rtl and rtl.recording)
         result = rtl or golden
@@ -154,10 +154,11 @@ class Session:
         integers = unpack_output(program.config, step.logits, result.outputs[step.logits.name])[:ids.size]
         return ((integers.astype(np.int64) - program.zero) * program.scale).astype(np.float32)
 
-    def _figures(self, step, count, position, rtl, seconds):
+    def _figures(self, step, count, position, rtl, golden, seconds):
         """`Stats` of a run whose ``count`` new tokens begin at ``position``; other rows of it do not count."""
         program = self.program
         pairs = count * position + count * (count + 1) // 2
         macs = count * program.macs_per_row + pairs * program.macs_per_key
+        skipped = count * program.skipped_per_row + pairs * program.skipped_per_key
         traffic = program.weight_bytes + count * program.row_bytes + (position + count) * program.cache_row_bytes
-        return Stats.of_run(program.config, macs, traffic, rtl and rtl.stats, seconds)
+        return Stats.of_run(program.config, macs, traffic, rtl and rtl.stats, seconds, skipped_macs=skipped, golden=golden)

@@ -230,12 +230,16 @@ class FOutput:
 
 @dataclass(eq=False)
 class FloatGraph:
-    """Operations in execution order, tensors by name, outputs, and the host's part (`HostGraph`)."""
+    """Operations in execution order, tensors by name, outputs, and the host's part (`HostGraph`).
+
+    ``removed``: MACs of linear layers, and of attention, that the model has and the graph no more.
+    """
 
     ops: list = field(default_factory=list)
     tensors: dict = field(default_factory=dict)
     outputs: list = field(default_factory=list)
     host: object = None
+    removed: tuple = (0, 0)
 
     def producer(self, name):
         """The operation that writes ``name``."""

@@ -213,16 +213,28 @@ def _has_zeros(weight):
 def remove_unused(graph):
     """Remove features that are constant or that nobody reads; the graph is changed in place.
 
-    Where weights are circulant, or sparse in a way that removing single inputs would end, whole blocks are removed.
+    Where weights are circulant, or sparse in a way that removing single inputs would end, whole blocks are removed. What
+    they would have multiplied is counted in ``graph.removed``.
     """
     if not any(_has_zeros(op.weight) for op in graph.ops if isinstance(op, fg.FLinear)):
         return graph
+    before = _macs(graph)
+    _remove(graph)
+    graph.removed = tuple(b - now for b, now in zip(before, _macs(graph)))
+    return graph
+
+
+def _macs(graph):
+    """MACs of linear layers and of attention."""
+    return [sum(op.origin.macs for op in graph.ops if isinstance(op, kind)) for kind in (fg.FLinear, fg.FAttention)]
+
+
+def _remove(graph):
     constants = _Constants(graph)
     _drop_zero_additions(graph, constants)
     graph.prune()
     kept = _Kept(graph, constants)
     if all(bool(keep.all()) for keep in kept.keep.values()):
-        return graph
+        return
     graph.ops = [_cut(graph, op, kept, constants) for op in graph.ops]
     graph.tensors = {name: replace(t, features=int(kept.keep[name].sum())) for name, t in graph.tensors.items()}
-    return graph

@@ -114,7 +114,7 @@ def insert_conversions(graph, panel):
         if copy not in tensors:
             tensors[copy] = replace(tensor, name=copy)
             ops[number] = [qgraph.Linear(
-                out=copy, origin=op.origin, x=name, weight=np.eye(features, dtype=np.int8),
+                out=copy, origin=replace(op.origin, macs=0), x=name, weight=np.eye(features, dtype=np.int8),
                 rescale=qgraph.Rescale(np.zeros(features, np.int32), np.full(features, 2, np.int32),
                                        np.full(features, 1, np.int32), "int8"))] + \
                 (ops[number] if isinstance(ops[number], list) else [ops[number]])

@@ -83,6 +83,16 @@ class TurnedWeights:
         return self.op.rescale
 
     @property
+    def products(self):
+        """Weights that each row is multiplied with, padding left out."""
+        return self.op.weight.size
+
+    @property
+    def bytes(self):
+        """Bytes of the weights as they are stored, padding left out."""
+        return self.op.compressed.bytes
+
+    @property
     def packed(self):
         """All generator rows, uint8[k_panels, rows, word_bytes]."""
         if self._packed is None:

@@ -3,12 +3,15 @@
 import numpy as np
 
 from weft.hw.errors import CompileError
+from weft.hw.isa import Element
 
 from .builder import Builder
 from .layout import ceil_div, pack_records, pack_table, round_up
 from .memory import Allocator, BankedAllocator, Ring
+from .tensors import View
 from .tuning import Tuning
 from .weights import streamed_weights
+from .zero_tiles import KeptTiles, without_zero_tiles
 
 __all__ = ["Context", "OutOfScratchpad", "Regions"]
 
@@ -120,12 +123,22 @@ class Context:
     def streamed(self, op, x, out):
         """How the weights of a linear layer from tensor ``x`` to ``out`` are streamed (`weft.lower.weights`)."""
         kind = streamed_weights(self.config, op, out.stored_rows, x.dtype)
-        if (id(op), kind) not in self._packed:
-            self._packed[id(op), kind] = kind(self.config, op, x.channels, out.channels)
-        return self._packed[id(op), kind]
+        key = id(op), kind
+        if key not in self._packed:
+            self._packed[key] = kind(self.config, op, x.channels, out.channels)
+        if not self.tuning.skip_zeros:
+            return self._packed[key]
+        # Programs that run at a position share what is stored: what is worth it for one row is for more.
+        rows = out.stored_rows if self.offsets is None else 1
+        if (*key, rows) not in self._packed:
+            self._packed[*key, rows] = without_zero_tiles(self._packed[key], rows)
+        return self._packed[*key, rows]
 
     def weights(self, weights, n0, n1, k0, k1):
-        """Loads the weights of N panels ``n0..n1`` and K panels ``k0..k1`` of `streamed` ones: a `weft.lower.weights.Piece`."""
+        """Loads the weights of N panels ``n0..n1`` and K panels ``k0..k1`` of `streamed` ones: a `weft.lower.weights.Piece`, or
+        what multiplies like one."""
+        if isinstance(weights, KeptTiles):
+            return weights.load(self, n0, n1, k0, k1)
         c = self.config
         first, run, count, pitch = weights.runs(n0, n1, k0, k1)
         scale_words = weights.scale_words(k0, k1)
@@ -163,6 +176,10 @@ class Context:
     def identity(self):
         """Records of one tile that change nothing (``((x * 2) + 1) >> 1``), for ``param_hold``."""
         return self.params(pack_records(self.config, np.zeros(self.config.cols), 2, 1, 0), "identity")
+
+    def zeros(self):
+        """A view whose every element is an int8 zero; valid like `params`."""
+        return View(self.params(np.zeros(self.config.dma_bytes, np.uint8), "zeros"), 0, 0, Element.INT8, 1)
 
     def rescale_records(self, rescale, channels, panel0, panel1, idle=0):
         """Records of a `weft.qgraph.Rescale` for panels ``panel0..panel1``; padding channels give ``idle``."""

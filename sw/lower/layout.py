@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["ceil_div", "round_up", "Channels", "pack_rows", "unpack_rows", "pack_weights", "pack_four_bit",
+__all__ = ["ceil_div", "round_up", "Channels", "pack_rows", "unpack_rows", "tile_grid", "pack_weights", "pack_four_bit",
            "pack_generators", "pack_scales", "pack_records", "pack_mask", "mask_row_words", "pack_table"]
 
 
@@ -109,6 +109,11 @@ def _tiles(config, weight, inputs, outputs):
     padded[..., :c.panel] = tiles
     tiles = padded.reshape(n_tiles, c.cols, k_panels * c.k_tiles_per_panel, c.rows).transpose(0, 2, 3, 1)
     return tiles[:, :, list(c.weight_row_order)]
+
+
+def tile_grid(config, weight, inputs, outputs):
+    """Which tiles of a matrix [N, K] hold anything but zeros, bool[n_tiles, k_tiles]."""
+    return _tiles(config, np.asarray(weight) != 0, inputs, outputs).any((2, 3))
 
 
 def pack_weights(config, weight, inputs, outputs):

@@ -1,12 +1,14 @@
 """From a quantized graph to the memory image of a program."""
 
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import numpy as np
 
 from weft import qgraph
 from weft.hw.errors import CompileError
 from weft.hw.image import Image
+from weft.weights import GroupedWeights
 
 from .assemble import assemble
 from .builder import Item
@@ -15,6 +17,7 @@ from .context import Context, OutOfScratchpad, Regions
 from .events import Space
 from .layout import mask_row_words, pack_mask, pack_rows, round_up
 from .memory import MemoryMap
+from .modes import check_modes
 from .ops import LOWER
 from .ops.embed import ids_chunk
 from .plan import choose_residents, lifetimes, placement_cost
@@ -24,6 +27,7 @@ from .tensors import ELEMENTS, Tensor
 from .traffic import compulsory_bytes
 from .tuning import Tuning, best, predicted_cycles
 from .weights import keep_streamed, refusals
+from .zero_tiles import KeptTiles
 
 __all__ = ["Lowered", "HostTensor", "Lowering", "expanded_layers", "fit", "lower", "prepare"]
 
@@ -57,14 +61,29 @@ class HostTensor:
 @dataclass
 class Lowered:
     """Result of `lower`: the image, its inputs and outputs, the compulsory memory traffic in bytes, which instruction
-    computes what (`weft.lower.probes.Probes`; in a program that runs at a position, rows count from there), and the MACs
-    by layer (empty of such a program)."""
+    computes what (`weft.lower.probes.Probes`; in a program that runs at a position, rows count from there), the MACs
+    by layer (empty of such a program), and those of the graph that are not computed because of how weights are stored
+    (of such a program over all positions). ``removed``: MACs that are in the graph no more. ``weight_bytes``: of linear layers'
+    weights as they are stored, padding left out."""
     image: Image
     inputs: list
     outputs: list
     compulsory_bytes: int
     probes: Probes
     layer_macs: dict = field(default_factory=dict)
+    skipped: dict = field(default_factory=dict)
+    removed: int = 0
+    weight_bytes: int = 0
+
+    @property
+    def macs(self):
+        """MACs that are computed."""
+        return sum(self.layer_macs.values())
+
+    @property
+    def skipped_macs(self):
+        """MACs of the model that are not."""
+        return self.removed + sum(self.skipped.values())
 
 
 class _Ids:
@@ -204,6 +223,30 @@ class Lowering:
         if tensor.resident is not None and tensor.memory is not None:
             self.ctx.builder.store(tensor.memory, tensor.resident, tensor.words)
 
+    def _streamed(self, op):
+        return self.ctx.streamed(op, self.tensors[op.x], self.tensors[op.out])
+
+    @property
+    def weight_bytes(self):
+        """Bytes of linear layers' weights as they are stored, each once."""
+        return sum({id(op.weight): self._streamed(op).bytes for op in self.graph.ops if isinstance(op, qgraph.Linear)}.values())
+
+    @property
+    def compulsory_bytes(self):
+        """See `weft.lower.traffic.compulsory_bytes`."""
+        return compulsory_bytes(self.graph, lambda op: self._streamed(op).bytes)
+
+    @property
+    def skipped(self):
+        """MACs by layer that are not computed because of how weights are stored."""
+        found = {}
+        for op in self.graph.ops:
+            if isinstance(op, qgraph.Linear):
+                left = 1 - self._streamed(op).products / op.weight.size
+                if round(op.origin.macs * left):
+                    found[op.layer] = found.get(op.layer, 0) + round(op.origin.macs * left)
+        return found
+
     def schedule(self):
         """The instructions in program order, END included."""
         c, memory = self.config, self.memory
@@ -245,8 +288,13 @@ def _fold_constants(graph):
 
 def prepare(graph, config):
     """The graph as it is lowered: constants folded, layouts converted where attentions disagree, weights compressed only
-    where the configuration takes them so."""
-    return keep_streamed(_converted(graph, config), config)
+    where the configuration takes them so.
+
+    Raises CompileError for a weight format that was chosen for a layer by name and that it cannot have.
+    """
+    converted = _converted(graph, config)
+    check_modes(converted, config)
+    return keep_streamed(converted, config)
 
 
 def _converted(graph, config):
@@ -254,9 +302,11 @@ def _converted(graph, config):
 
 
 def expanded_layers(graph, config):
-    """For each layer of a `weft.qgraph.QGraph` whose weights are compressed but are streamed as int8, a sentence that says why."""
+    """For each layer of a `weft.qgraph.QGraph` whose weights are compressed but are streamed as int8, a sentence that says why,
+    but for formats that the user chose (`check_modes`)."""
     for op, reason in refusals(_converted(graph, config), config).items():
-        yield f"{op.layer}: {reason}; its weights take 8 bits"
+        if not (op.chosen and isinstance(op.compressed, GroupedWeights)):
+            yield f"{op.layer}: {reason}; its weights take 8 bits"
 
 
 def fit(graph, config, memory, packed, **options):
@@ -295,6 +345,8 @@ def lower(graph, config):
     prepared, packed = prepare(graph, config), {}
 
     def attempt(tuning):
+        if not tuning.skip_zeros and not any(isinstance(weights, KeptTiles) for weights in packed.values()):
+            return inf, 0, None         # nothing would change
         lowering = fit(prepared, config, MemoryMap(config), packed, tuning=tuning)
         scheduled = lowering.schedule()
         return predicted_cycles(config, scheduled), len(scheduled), (lowering, scheduled)
@@ -302,5 +354,7 @@ def lower(graph, config):
     lowering, scheduled = best(attempt)
     made = assemble(config, lowering.memory, {"": scheduled})
     probes = Probes.of_program(lowering.graph, lowering.channels, [item.result for item in scheduled])
-    return Lowered(made.images[""], *lowering.host_tensors(made.first), compulsory_bytes(lowering.graph), probes,
-                   graph.layer_macs)
+    skipped = lowering.skipped
+    macs = {layer: count - skipped.get(layer, 0) for layer, count in graph.layer_macs.items()}
+    return Lowered(made.images[""], *lowering.host_tensors(made.first), lowering.compulsory_bytes, probes, macs, skipped,
+                   sum(graph.removed), lowering.weight_bytes)

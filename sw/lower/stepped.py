@@ -5,7 +5,6 @@ from .lowering import Lowered, fit
 from .memory import MemoryMap
 from .positions import Offsets, dispatch
 from .probes import Probes
-from .traffic import compulsory_bytes
 
 __all__ = ["lower_stepped"]
 
@@ -36,5 +35,6 @@ def lower_stepped(programs, config):
         last = versions[-1][1]
         # All versions compute the same tensors, of the same rows.
         probes = Probes.of_program(last.graph, last.channels, [item.result for item in code[name]])
-        result[name] = Lowered(made.images[name], *last.host_tensors(made.first), compulsory_bytes(last.graph), probes)
+        result[name] = Lowered(made.images[name], *last.host_tensors(made.first), last.compulsory_bytes, probes,
+                               skipped=last.skipped)
     return result

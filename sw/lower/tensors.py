@@ -39,7 +39,9 @@ class View:
     def words(self, row, rows, panel, panels):
         """All words of ``rows`` x ``panels`` from (row, panel) on."""
         line = 2 if self.element == Element.INT16 else 1
-        return words_of(self.address(row, panel), (panels, self.panel_stride), (rows, self.row_stride), (line, 1))
+        dims = (panels, self.panel_stride), (rows, self.row_stride), (line, 1)
+        # What all rows and panels share is one word.
+        return words_of(self.address(row, panel), *(d for d in dims if d[1]))
 
 
 @dataclass

@@ -20,7 +20,7 @@ class Tuning:
     products with which a layer begins that reads what the host wrote, 0 for all; ``end_rows``: rows of the last product of one
     that writes what the host reads, 0 for all; ``edges``: such layers have strips as well; ``query_rows``: most queries of a
     strip of attention (but twice the array's rows and columns at least), 0 for as many as fit, or what seems best for a causal
-    one."""
+    one; ``skip_zeros``: weight tiles of zeros are left out."""
     first_panels: int = 4
     product_cycles: int = 512
     products: int = 64
@@ -29,13 +29,15 @@ class Tuning:
     end_rows: int = 0
     edges: bool = False
     query_rows: int = 0
+    skip_zeros: bool = True
 
 
 #: Small pieces throughout.
 _FINE = Tuning(first_panels=1, product_cycles=128, edge_rows=16, end_rows=16)
 #: What to try, one field after the other.
 _ALTERNATIVES = {"first_panels": (1, 2, 4), "product_cycles": (128, 256, 512), "products": (32, 128), "strips": (3, 4),
-                 "edge_rows": (0, 8, 16, 32), "end_rows": (0, 8), "edges": (True,), "query_rows": (32, 64, 128)}
+                 "edge_rows": (0, 8, 16, 32), "end_rows": (0, 8), "edges": (True,), "query_rows": (32, 64, 128),
+                 "skip_zeros": (False,)}
 
 
 def predicted_cycles(config, items, registers=None):

@@ -83,6 +83,12 @@ class Run:
     fields: dict
     words: list
 
+    @classmethod
+    def of(cls, base, words, group=None, scales=0):
+        """Of tiles from word ``base`` on; ``group``: ``w_group`` of 4-bit weights, whose scales begin with word ``scales``."""
+        four_bit = {} if group is None else {"w_format": WeightFormat.FOUR_BIT, "w_group": group, "s_base": scales}
+        return cls({"w_base": base} | four_bit, words)
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -99,10 +105,9 @@ class Piece:
         """`Run` of the N panels ``n0..n1``."""
         base, scales = self.base + (n0 - self.n0) * self.panel_words, self.scales + (n0 - self.n0) * self.scale_words
         words = [(base, (n1 - n0) * self.panel_words)]
-        if self.group is None:
-            return Run({"w_base": base}, words)
-        words.append((scales, (n1 - n0) * self.scale_words))
-        return Run({"w_base": base, "w_format": WeightFormat.FOUR_BIT, "w_group": self.group, "s_base": scales}, words)
+        if self.group is not None:
+            words.append((scales, (n1 - n0) * self.scale_words))
+        return Run.of(base, words, self.group, scales)
 
     def multiply(self, builder, operand, row, rows, k0, k_tiles, n0, n1, sums, accumulate, unsigned, stride):
         """Emits the product of rows of view ``operand``, panels from ``k0`` on, and N panels ``n0..n1``, to accumulator word
@@ -176,6 +181,16 @@ class Int8Weights:
         word = self.config.word_bytes
         builder.load(memory + first * word, base, words, count, pitch * word, words, tracked=False)
 
+    @property
+    def products(self):
+        """Weights that each row is multiplied with, padding left out."""
+        return self.op.weight.size
+
+    @property
+    def bytes(self):
+        """Bytes of the weights as they are stored, padding left out."""
+        return self.op.weight.size if self.op.compressed is None else self.op.compressed.bytes
+
     def data(self, n0, n1, k0, k1):
         """Tiles of panels as they lie in memory, uint8[bytes]."""
         n, k = self.config.tiles_per_panel, self.config.k_tiles_per_panel
@@ -228,9 +243,13 @@ class FourBitWeights(Int8Weights):
     def pack(self):
         return pack_four_bit(self.config, self.op.compressed.values, self.inputs, self.outputs)
 
-    def scales(self, n0, n1, k0, k1):
-        """Rows of scales of a piece as they lie in memory, uint8[bytes]."""
+    def scale_rows(self, k0, k1):
+        """Rows of scales of K panels ``k0..k1`` for each N tile, uint8[n_tiles, bytes]."""
         _, last = self._runs(k0, k1, self.group(k0, k1))
         rows = np.where(last < 0, 0, self.op.compressed.scales[:, np.maximum(last, 0)])
-        return pack_scales(self.config, rows, self.outputs)[
-            n0 * self.config.tiles_per_panel:n1 * self.config.tiles_per_panel].reshape(-1)
+        return pack_scales(self.config, rows, self.outputs)
+
+    def scales(self, n0, n1, k0, k1):
+        """Rows of scales of a piece as they lie in memory, uint8[bytes]."""
+        per = self.config.tiles_per_panel
+        return self.scale_rows(k0, k1)[n0 * per:n1 * per].reshape(-1)

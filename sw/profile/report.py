@@ -69,7 +69,8 @@ def _tiles(profile):
         (f"{100 * stats.utilization:.1f} %", f"of {peak:,} multipliers do the model's MACs"),
         (f"{stats.cycles / max(stats.roofline_cycles, 1):.2f} x", f"roofline, {stats.roofline_cycles:,} cycles"),
         (f"{100 * array / stats.cycles:.1f} %", "of cycles bring a row into the array"),
-        (_large(stats.macs), "MACs of the model"),
+        (_large(stats.macs), f"MACs of the model; {_large(stats.skipped_macs)} skipped"),
+        (f"{100 * stats.gated_macs / max(stats.array_macs, 1):.1f} %", "of the array's multiplications are by zero"),
         (_bytes(stats.dram_read_bytes), f"read, {100 * stats.dram_read_bytes / beats:.0f} % of the port's cycles"),
         (_bytes(stats.dram_write_bytes), f"written, {100 * stats.dram_write_bytes / beats:.0f} % of the port's cycles"),
     ]

@@ -19,7 +19,7 @@ def _suffix(form):
 class _Build:
     def __init__(self, graph, plan, key_block, added):
         self.graph, self.plan, self.added = graph, plan, added
-        self.out = qg.QGraph(key_block=key_block)
+        self.out = qg.QGraph(key_block=key_block, removed=graph.removed)
         self.names = {}     # (float tensor, form) -> quantized tensor
         self.bindings = []
         self.current = None
@@ -240,7 +240,8 @@ class _Build:
         rescale = integers.linear_rescale(step / target.scale, integer_bias, target.dtype, target.zero)
         name = self.new(out, form)
         self.out.ops.append(qg.Linear(out=name, origin=op.origin, x=self.form(op.x, self.plan.source(op)), weight=q,
-                                      rescale=rescale, compressed=compressed, **extra))
+                                      rescale=rescale, compressed=compressed, chosen=self.plan.choices(op).weights,
+                                      named=self.plan.options.names(op.origin.module), **extra))
 
     def FAttention(self, op):
         roles = [(name, (role, op.out)) for role, name in zip("qkv", (op.q, op.k, op.v))]

@@ -134,6 +134,13 @@ class QuantOptions(LayerOptions):
                            f"format, or weft.quantize.QuantOptions, not {type(value).__name__}")
 
     @property
+    def four_bit(self):
+        """Whether any layer may get 4-bit weights."""
+        chosen = [self.weights, *(choices if isinstance(choices, str) else choices.get("weights", "")
+                                  for choices in self.layers.values())]
+        return any(name.startswith("w4") for name in chosen)
+
+    @property
     def _defaults(self):
         return LayerOptions(**{f.name: getattr(self, f.name) for f in fields(LayerOptions)})
 
@@ -158,6 +165,12 @@ class QuantOptions(LayerOptions):
                                    f"such modules are {some}")
             chosen |= {path: self._with(chosen[path], pattern) for path in matched}
         return chosen
+
+    def names(self, path):
+        """Whether the weight format of the module at ``path`` was chosen for this very path."""
+        choosing = [pattern for pattern, choices in self.layers.items()
+                    if _matches(path, pattern) and (isinstance(choices, str) or "weights" in choices)]
+        return bool(choosing) and choosing[-1] == path
 
 
 def _matches(path, pattern):

@@ -25,9 +25,19 @@ def _wide(peak, block):
     return best if noise.min() < 0.5 * len(peak) * peak[0] ** 2 else 0
 
 
-def _together(producer, readers):
-    """Neurons that must stay neighbours in their order: blocks of circulant weights, groups of sparse ones."""
+def _has_zero_tiles(weight, block):
+    """Whether any ``block`` x ``block`` tile of a matrix, none cut short, holds zeros only."""
+    rows, columns = (size // block * block for size in weight.shape)
+    tiles = (weight[:rows, :columns] != 0).reshape(rows // block, block, columns // block, block)
+    return not bool(tiles.any(3).any(1).all())
+
+
+def _together(producer, readers, block):
+    """Neurons that must stay neighbours in their order: blocks of circulant weights, groups of sparse ones, and those of
+    ``block`` where whole tiles of weights are zero."""
     sizes = [producer.circulant, *(r.circulant or (4 if pattern_of(r.weight).name != "dense" else 1) for r in readers)]
+    if len(producer.weight) % block == 0 and any(_has_zero_tiles(layer.weight, block) for layer in (producer, *readers)):
+        sizes.append(block)
     return lcm(*(size or 1 for size in sizes))
 
 
@@ -45,7 +55,7 @@ def sort_neurons(graph, plan, block):
                 isinstance(r, fg.FLinear) and r.given is None and r.steps is None for r in readers):
             continue
         producer, peak = plan.writers[op.x], plan.observed[op.out].peak
-        together = _together(producer, readers)
+        together = _together(producer, readers, block)
         if len(peak) % together:
             continue
         # Groups of neighbours move as a whole.

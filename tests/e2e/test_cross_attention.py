@@ -95,7 +95,7 @@ def test_golden_model_equals_the_quantized_graph_and_is_close_to_float(name):
     config = weft.Config.named("small")
     batches = [data(seed) for seed in range(0, 20, 2)]
     graph = quantize(import_model(model, *batches[0]), batches, key_block=config.key_block, wide_block=config.panel)
-    program = Program.from_lowered(lower(graph, config), graph.host, graph.macs)
+    program = Program.from_lowered(lower(graph, config), graph.host)
     args, kwargs = data(99)
     found = program.run(args, kwargs).outputs[0]
     inputs, state = graph.host.prepare(args, kwargs)

@@ -145,7 +145,7 @@ def test_the_file_is_as_the_hardware_page_describes_it(program_file):
         seal.update(f"{name}:{kinds[entry['dtype']]}:{tuple(entry['shape'])}:".encode() + data[name])
     assert seal.hexdigest() == metadata["checksum"]
     described = json.loads(metadata["weft"])
-    assert described["format"] == 4 and described["kind"] == "model"
+    assert described["format"] == 5 and described["kind"] == "model"
     config = json.dumps(described["config"], sort_keys=True).encode()
     program = weft.load(program_file)
     assert int.from_bytes(hashlib.sha256(config).digest()[:4], "little") == program.config.fingerprint

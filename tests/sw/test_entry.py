@@ -1,12 +1,13 @@
 """How command lines end."""
 
 import sys
+import warnings
 
 import click
 import pytest
 
 from weft.entry import run
-from weft.hw.errors import InputError
+from weft.hw.errors import InputError, WeftWarning
 
 
 @pytest.mark.parametrize("error, status, words", [
@@ -28,3 +29,14 @@ def test_status_and_one_sentence(capsys, monkeypatch, error, status, words):
         run(command, "scripts/tool", [])
     assert stop.value.code == status
     assert capsys.readouterr().err.lstrip() == words
+
+
+def test_warnings_of_weft_are_one_sentence(capsys):
+    @click.command()
+    def command():
+        warnings.warn("as int8", WeftWarning)
+
+    with pytest.raises(SystemExit), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        run(command, "scripts/tool", [])
+    assert capsys.readouterr().err == "tool: as int8\n"

@@ -43,6 +43,8 @@ class _Linear:
         self.weights = ctx.streamed(op, self.x, self.out)
         self.panel_words = self.weights.panel_words
         self.least_group = min(self.weights.least_group, self.out.panels)
+        #: N panels without any weight, whose results are those of sums of zero.
+        self.zero = getattr(self.weights, "zero_panels", np.zeros(self.out.panels, bool))
         self.k_piece = max(1, min(self.x.panels, 4095 // c.k_tiles_per_panel,
                                   ctx.weight_ring.words // 8 // (self.least_group * self.panel_words)))
         #: ``whole_k``: all of K lies in the scratchpad, for ``block_rows`` rows; else it comes in pieces, for every group
@@ -206,8 +208,9 @@ class _Linear:
         return self._cuts([(0, wide), *((wide + n0, wide + n1) for n0, n1 in split(end - wide, self.group))])
 
     def _cuts(self, groups):
-        """``groups`` cut where another table begins."""
-        return list(itertools.pairwise(sorted({0, self.wide, self.out.panels, *(stop for _, stop in groups)})))
+        """``groups`` cut where another table begins, and panels without weights begin or end."""
+        edges = np.flatnonzero(self.zero[1:] != self.zero[:-1]) + 1
+        return list(itertools.pairwise(sorted({0, self.wide, self.out.panels, *edges.tolist(), *(stop for _, stop in groups)})))
 
     def _pieces(self, first, width):
         """K panel ranges of one group."""
@@ -219,7 +222,8 @@ class _Linear:
         """All rows of the block, ``sub_rows`` at a time, times the weights of N panels ``n0..n1``; returns how many K panels
         are fetched."""
         ctx, c = self.ctx, self.ctx.config
-        pieces = self._pieces(first, n1 - n0)
+        # Without weights there is nothing but to drain.
+        pieces = [] if self.zero[n0] else self._pieces(first, n1 - n0)
         sub_blocks = list(split_rows(r1 - r0, sub_rows, ctx.granule))
         held = None
         if len(sub_blocks) > 1 and (n1 - n0) * self.x.panels * self.panel_words <= ctx.weight_ring.words // 2:
@@ -229,6 +233,10 @@ class _Linear:
         for s0, s1 in sub_blocks:
             s0, s1 = r0 + s0, r0 + s1
             ends = self._ends(s0, s1, n0, n1)
+            if not pieces:
+                for m0, m1 in ends or [(s0, s1)]:
+                    drain.take(m0, m1, None, None)
+                continue
             # Rows that end one by one have sums in banks of their own: the array works in one, the vector engine in another.
             sums = {rows: self._sums(tiles * (rows[1] - rows[0])) for rows in ends or [(s0, s1)]}
             for number, (k0, k1) in enumerate(pieces):
@@ -321,11 +329,12 @@ class _Drain:
 
     def __init__(self, linear, r0, r1, n0, n1):
         self.linear, self.where = linear, (r0, r1, n0, n1)
-        self.params = self.residual = self.view = None
+        self.params = self.residual = self.view = self.zeros = None
         self.stored = False
 
     def take(self, m0, m1, place, stride):
-        """Rows ``m0..m1``, complete from accumulator word ``place`` on; N tiles, or rows, are ``stride`` words apart."""
+        """Rows ``m0..m1``, complete from accumulator word ``place`` on; N tiles, or rows, are ``stride`` words apart. Sums of zero
+        have no place."""
         linear, ctx = self.linear, self.linear.ctx
         r0, r1, n0, n1 = self.where
         if self.view is None:
@@ -334,8 +343,10 @@ class _Drain:
             if linear.residual is not None:
                 self.residual = ctx.read(linear.residual, r0, r1, n0, n1)
             self.view = ctx.open(linear.out, r0, r1, n0, n1)
+            if place is None:
+                self.zeros = ctx.zeros()
         stride, row_stride = (1, stride) if linear.weights.by_rows else (stride, 1)
-        ctx.builder.requant(place, 0, 0, self.view, m0, n0, m1 - m0, n1 - n0, self.params,
+        ctx.builder.requant(self.zeros if place is None else place, 0, 0, self.view, m0, n0, m1 - m0, n1 - n0, self.params,
                             residual=self.residual, res_row=m0, res_panel=n0, stride=stride, row_stride=row_stride,
                             table_slot=linear.wide_slot if n0 < linear.wide else linear.slot)
         if m1 - m0 < r1 - r0 and linear.end_rows and n1 == linear.out.panels:

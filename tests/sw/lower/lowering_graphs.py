@@ -1,11 +1,13 @@
 """Random quantized graphs for the lowering's tests, and the comparison of golden model and reference executor."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from weft import qgraph as qg
 from weft.weights import CirculantWeights, GroupedWeights
 
-__all__ = ["GraphMaker", "random_inputs", "golden_outputs", "check_graph"]
+__all__ = ["GraphMaker", "random_inputs", "golden_outputs", "check_graph", "with_zeros", "zeroed"]
 
 
 class GraphMaker:
@@ -181,3 +183,25 @@ def check_graph(graph, config, seed=0):
         np.testing.assert_array_equal(values, expected[name], err_msg=name)
     assert set(actual) == {o.tensor for o in graph.outputs}
     return lowered
+
+
+def zeroed(op, zero, rows, cols):
+    """A layer whose weights are zero where ``zero`` bool[n, k] says, blocks of ``cols`` outputs by ``rows`` inputs."""
+    n, k = op.weight.shape
+    keep = ~np.kron(zero, np.ones((cols, rows), bool))[:n, :k]
+    form = op.compressed and replace(op.compressed, values=op.compressed.values * keep)
+    return replace(op, weight=op.weight * keep, compressed=form)
+
+
+def with_zeros(graph, config, share, seed):
+    """Every linear layer with random tiles of zeros, some of its panels of outputs zero throughout."""
+    rng = np.random.default_rng(seed)
+
+    def changed(op):
+        if not isinstance(op, qg.Linear):
+            return op
+        n, k = op.weight.shape
+        zero = rng.random((-(-n // config.cols), -(-k // config.rows))) < share
+        return zeroed(op, zero | (rng.random((len(zero), 1)) < 0.2), config.rows, config.cols)
+
+    return replace(graph, ops=[changed(op) for op in graph.ops])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lowering_graphs import GraphMaker
+from lowering_graphs import GraphMaker, with_zeros
 
 from weft.decoder import Steps
 from weft.hw.config import Config
@@ -110,6 +110,22 @@ def test_programs_share_weights_and_caches(name):
     constants = [next(b.bytes for b in image.buffers if b.name == "constants") for image in (few.image, plain)]
     # Beyond what the plain program has: more rows of the table by position, and records of layers cut otherwise.
     assert constants[0] < 1.3 * constants[1]
+
+
+def test_programs_share_tiles_that_are_not_zero():
+    """Pieces of K and N that differ, of one copy of what is stored."""
+    config = Config(rows=8, cols=8, scratchpad_kib=8, four_bit=True)
+    dense = causal_graph(config, hidden=128)
+    graph = with_zeros(dense, config, 0.6, 0)
+    ids = np.random.default_rng(0).integers(0, 50, (LENGTH, 1)).astype(np.int32)
+    wanted = graph.run({graph.inputs[0]: ids})[graph.outputs[0].tensor]
+    runner = Runner(graph, config, 8)
+    for name, start, stop in [("many", 0, 8), ("few", 8, 9), ("few", 9, 10), ("many", 10, 18)]:
+        np.testing.assert_array_equal(runner.run(name, ids[start:stop], start), wanted[start:stop])
+    stored = [Runner(g, config, 8).lowered["few"] for g in (graph, dense)]
+    assert stored[0].compulsory_bytes < 0.65 * stored[1].compulsory_bytes
+    constants = [next(b.bytes for b in one.image.buffers if b.name == "constants") for one in stored]
+    assert constants[1] - constants[0] > 0.8 * (stored[1].compulsory_bytes - stored[0].compulsory_bytes)
 
 
 def test_the_gather_does_not_wait_behind_weights():

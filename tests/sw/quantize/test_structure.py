@@ -126,7 +126,7 @@ def test_mixed_layers_run_on_the_golden_model():
         return BlockCirculantLinear(inputs, outputs, 8) if name in ("q", "k") else nn.Linear(inputs, outputs)
 
     model = weft.sparsify(Block(linear).eval(), "1:4", calibration=BATCHES, modules="up")
-    program = weft.compile(model, *BATCHES[0], config="tiny", calibration=BATCHES, quantization={"down": "w4g16"})
+    program = weft.compile(model, *BATCHES[0], config=weft.Config(rows=4, cols=4, four_bit=True), calibration=BATCHES, quantization={"down": "w4g16"})
     args, kwargs = BATCHES[1]
     with torch.no_grad():
         wanted = model(*args).numpy()
