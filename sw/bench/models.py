@@ -10,7 +10,7 @@ import numpy as np
 from weft.bench import zoo
 from weft.bench.figures import decode_figures, no_words, prefill_figures, program_figures
 from weft.hw.errors import InputError
-from weft.workloads import with_blocks
+from weft.workloads import with_blocks, with_choices
 
 __all__ = ["MODELS", "Named", "bench_model"]
 
@@ -26,7 +26,7 @@ _CALIBRATION = 4
 class Named:
     """A model that `weft bench model` knows.
 
-    ``measure(seq, config, tell)``: its figures; ``seq``: tokens unless the user says otherwise; ``least``, ``most``:
+    ``measure(seq, config, tell, quantization)``: its figures; ``seq``: tokens unless the user says otherwise; ``least``, ``most``:
     how many it can have, where that is known before it is made.
     """
     measure: object
@@ -35,11 +35,12 @@ class Named:
     most: int | None = None
 
 
-def bench_model(name, seq=None, *, config, tell=no_words):
+def bench_model(name, seq=None, *, config, quantization=None, tell=no_words):
     """A model of `MODELS`, or the text model in a local Hugging Face folder; the figures as a dict.
 
-    ``seq``: tokens, by default those of `MODELS`; a decoding bench takes one token more after them. ``tell``: called
-    with words on the state of the work. Besides what `figures.py` gives: ``compile_seconds`` of processor time, and
+    ``seq``: tokens, by default those of `MODELS`; a decoding bench takes one token more after them. ``quantization``: as in
+    `weft.compile`; a named configuration gets the option that 4-bit weights need, and the roofline counts weights as they are
+    stored. ``tell``: called with words on the state of the work. Besides what `figures.py` gives: ``compile_seconds`` of processor time, and
     ``peak_memory_mib`` of this process so far.
     """
     known = MODELS.get(name)
@@ -47,12 +48,15 @@ def bench_model(name, seq=None, *, config, tell=no_words):
         raise InputError(f"no model {name!r}: there are {', '.join(MODELS)}, and local Hugging Face folders")
     if known is None and seq is None:
         raise InputError(f"model folder {name}: the number of tokens is missing")
+    config = with_choices(config, quantization)
     if known is None:
-        return {"workload": "model", "model": name, "seq": seq, **_folder(name, seq, config, tell), **_peak_memory()}
+        return {"workload": "model", "model": name, "seq": seq, **_folder(name, seq, config, tell, quantization),
+                **_peak_memory()}
     seq = known.seq if seq is None else seq
     if not known.least <= seq <= (known.most or seq):
         raise InputError(f"{name} takes {known.least} to {known.most or 'any number of'} tokens, not {seq}")
-    return {"workload": "model", "model": name, "seq": seq, **known.measure(seq, config, tell), **_peak_memory()}
+    return {"workload": "model", "model": name, "seq": seq, **known.measure(seq, config, tell, quantization),
+            **_peak_memory()}
 
 
 def _compiled(function, *arguments, tell, **options):
@@ -72,11 +76,11 @@ def _peak_memory():
     return {"peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20}
 
 
-def _folder(folder, seq, config, tell):
+def _folder(folder, seq, config, tell, quantization=None):
     """A text model on a text that fills ``seq`` tokens."""
     from weft.text import compile_folder, encode
 
-    program, cost = _compiled(compile_folder, folder, seq, config, tell=tell)
+    program, cost = _compiled(compile_folder, folder, seq, config, tell=tell, quantization=quantization)
     # Long enough for any length, then cut: padding would leave work out that utilization counts.
     args, kwargs = encode(program, " ".join([SENTENCE] * (seq // 16 + 1)), truncate=True)
     return program_figures(program, args, kwargs, tell) | cost
@@ -88,42 +92,44 @@ def _minilm(*arguments):
     return _folder(minilm_folder(), *arguments)
 
 
-def _shakespeare_decode(seq, config, tell):
+def _shakespeare_decode(seq, config, tell, quantization=None):
     from weft.models import folder
     from weft.text import compile_decoder_folder, encode_prompt
 
-    program, cost = _compiled(compile_decoder_folder, folder("shakespeare"), max(POSITIONS, seq + 1), config, tell=tell)
+    program, cost = _compiled(compile_decoder_folder, folder("shakespeare"), max(POSITIONS, seq + 1), config, tell=tell,
+                              quantization=quantization)
     text = " ".join([SENTENCE] * (seq // len(SENTENCE) + 2))
     return decode_figures(program, np.array(encode_prompt(program, text)[:seq + 1]), tell) | cost
 
 
-def _encoder(make, inputs, config, tell):
+def _encoder(make, inputs, config, tell, quantization):
     """Figures of the model that ``make()`` returns; ``inputs(model, seed)``: keyword arguments, each seed others."""
     import weft
 
     tell("making the model")
     model = make()
     batches = [((), inputs(model, seed)) for seed in range(_CALIBRATION + 1)]
-    program, cost = _compiled(weft.compile, model, *batches[0], config=config, calibration=batches[1:], tell=tell)
+    program, cost = _compiled(weft.compile, model, *batches[0], config=config, calibration=batches[1:], tell=tell,
+                              quantization=quantization)
     del model       # its weights are not needed while the program runs
     return program_figures(program, *batches[0], tell) | cost
 
 
-def _bert_base(seq, config, tell, **sizes):
+def _bert_base(seq, config, tell, quantization=None, **sizes):
     def inputs(model, seed):
         return {"input_ids": zoo.random_ids(model.config.vocab_size, (1, seq), seed)}
 
-    return _encoder(lambda: zoo.bert_base(**sizes), inputs, config, tell)
+    return _encoder(lambda: zoo.bert_base(**sizes), inputs, config, tell, quantization)
 
 
-def _vit_tiny(seq, config, tell, **sizes):
+def _vit_tiny(seq, config, tell, quantization=None, **sizes):
     def inputs(model, seed):
         return {"pixel_values": zoo.random_images((1, 3, 224, 224), seed)}
 
-    return _encoder(lambda: zoo.vit_tiny(**sizes), inputs, config, tell)
+    return _encoder(lambda: zoo.vit_tiny(**sizes), inputs, config, tell, quantization)
 
 
-def _gpt2(length, config, tell, block=0, **sizes):
+def _gpt2(length, config, tell, quantization, block=0, **sizes):
     """GPT-2 for ``length`` positions, and figures of its compilation; ``block``: size of circulant blocks, 0: dense."""
     import weft
 
@@ -132,23 +138,24 @@ def _gpt2(length, config, tell, block=0, **sizes):
     if block:
         model = weft.circulant(model, block, modules="transformer.h.*", inplace=True)
     calibration = [zoo.random_ids(model.config.vocab_size, (length,), seed) for seed in range(1, _CALIBRATION + 1)]
-    return _compiled(weft.compile_decoder, model, config=config, max_length=length, calibration=calibration, tell=tell)
+    return _compiled(weft.compile_decoder, model, config=config, max_length=length, calibration=calibration, tell=tell,
+                     quantization=quantization)
 
 
-def _gpt2_prefill(seq, config, tell, **sizes):
-    program, cost = _gpt2(max(POSITIONS, seq), config, tell, **sizes)
+def _gpt2_prefill(seq, config, tell, quantization=None, **sizes):
+    program, cost = _gpt2(max(POSITIONS, seq), config, tell, quantization, **sizes)
     return prefill_figures(program, zoo.random_ids(program.vocabulary, (seq,)).numpy(), tell) | cost
 
 
-def _gpt2_decode(seq, config, tell, **sizes):
-    program, cost = _gpt2(max(POSITIONS, seq + 1), config, tell, **sizes)
+def _gpt2_decode(seq, config, tell, quantization=None, **sizes):
+    program, cost = _gpt2(max(POSITIONS, seq + 1), config, tell, quantization, **sizes)
     return decode_figures(program, zoo.random_ids(program.vocabulary, (seq + 1,)).numpy(), tell) | cost
 
 
-def _gpt2_circulant_decode(seq, config, tell, block=8, **sizes):
+def _gpt2_circulant_decode(seq, config, tell, quantization=None, block=8, **sizes):
     """The same with circulant blocks in all layers but the vocabulary projection."""
     config = with_blocks(config, block)
-    program, cost = _gpt2(max(POSITIONS, seq + 1), config, tell, block, **sizes)
+    program, cost = _gpt2(max(POSITIONS, seq + 1), config, tell, quantization, block, **sizes)
     return decode_figures(program, zoo.random_ids(program.vocabulary, (seq + 1,)).numpy(), tell) | cost
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from weft.cli.options import as_json, config_option, load_config
+from weft.cli.options import as_json, config_option, load_config, quantize_option
 from weft.files import check_writable, whole_file
 from weft.progress import step
 
@@ -26,14 +26,16 @@ def bench():
 @click.option("--weights", default="dense", show_default=True,
               help="Weights of 8 bits (dense), of 4 bits with a scale for each group of inputs (w4g16 to w4g128), or in circulant "
                    "blocks (circulant:4, 8 or 16); a named configuration gets the option that they need.")
+@click.option("--zero-tiles", default=0.0, show_default=True, type=click.FloatRange(0, 1),
+              help="Share of the weight tiles that hold zeros only, drawn at random.")
 @config_option
 @json_option
-def gemm(m, k, n, weights, config_name, json_output):
+def gemm(m, k, n, weights, zero_tiles, config_name, json_output):
     """One matrix product [m, k] x [k, n] with random int8 operands."""
     from weft.bench import bench_gemm
 
     _measure(f"GEMM {m}x{k}x{n}, {weights} weights" if weights != "dense" else f"GEMM {m}x{k}x{n}", bench_gemm, (m, k, n),
-             config_name, json_output, weights=weights)
+             config_name, json_output, weights=weights, zero_tiles=zero_tiles)
 
 
 @bench.command()
@@ -86,17 +88,19 @@ def ffn(seq, width, inner, pruned, config_name, json_output):
 @click.argument("name", metavar="NAME|DIR")
 @click.option("--seq", type=size, help="Tokens; of a decoding bench those before the one that is measured.  [default: "
                                        "the model's usual number; needed for a folder]")
+@quantize_option
 @config_option
 @json_option
-def model(name, seq, config_name, json_output):
+def model(name, seq, quantization, config_name, json_output):
     """A whole model: minilm, bert-base, vit-tiny, gpt2-prefill, gpt2-decode, gpt2-circulant-decode, shakespeare-decode, or a
     local Hugging Face folder of a text model.
 
-    The trained ones have their weights (minilm, shakespeare-decode), the others random ones.
+    The trained ones have their weights (minilm, shakespeare-decode), the others random ones. With --quantize '*=w4g32' a
+    named configuration gets the option that 4-bit weights need.
     """
     from weft.bench import bench_model
 
-    _measure(f"model {name}", bench_model, (name, seq), config_name, json_output)
+    _measure(f"model {name}", bench_model, (name, seq), config_name, json_output, quantization=quantization)
 
 
 @bench.command()

@@ -8,6 +8,7 @@ from weft.bench import MODELS, bench_attention, bench_ffn, bench_gemm, bench_mha
 from weft.bench.figures import no_words
 from weft.hw.errors import InputError
 from weft.sim.golden import GoldenMachine
+from weft.workloads import with_choices
 
 TINY = weft.Config.named("tiny")
 DECODER = dict(layers=1, hidden=16, heads=2, vocabulary=40, positions=24)
@@ -92,6 +93,25 @@ def test_decoding_with_circulant_blocks_counts_them_as_stored(monkeypatch):
     assert figures["macs"] == 12 * 16 * 16 + 16 * 40 + 8 * 2 * 16
     stored = 12 * 16 * 16 // 4 + 16 * 40
     assert figures["roofline_cycles"] == cycles(figures["macs"], stored + 4 + 2 * (16 + 16 + 40) + 8 * 2 * 16)
+
+
+def test_four_bit_models_have_the_roofline_of_what_is_stored(monkeypatch):
+    monkeypatch.setattr("weft.bench.models.POSITIONS", 16)
+    config = with_choices(TINY, {"*": "w4g16"})
+    assert config.name == "tiny four_bit" and with_choices(TINY, {"*": "w8"}) is TINY
+    own = weft.Config(rows=5, cols=7)
+    assert with_choices(own, "w4g16") is own
+    figures = MODELS["gpt2-decode"].measure(7, config, no_words, {"*": "w4g16"}, **DECODER)
+    weights = 12 * 16 * 16 + 16 * 40
+    assert figures["exact"] is True and figures["macs"] == weights + 8 * 2 * 16 and figures["skipped_macs"] == 0
+    assert figures["roofline_cycles"] == cycles(0, weights // 2 + weights // 32 + 4 + 2 * (16 + 16 + 40) + 8 * 2 * 16)
+
+
+def test_zero_tiles_cost_no_cycles():
+    dense, half = (bench_gemm(24, 64, 32, TINY, zero_tiles=share) for share in (0.0, 0.5))
+    assert dense["exact"] and half["exact"] and half["macs"] == half["skipped_macs"] == dense["macs"] // 2
+    assert half["weight_bytes"] * 2 == dense["weight_bytes"] == 64 * 32 and half["weight_share"] == 0.5
+    assert dense["cycles"] > 1.6 * half["cycles"] and half["array_macs"] * 2 == dense["array_macs"]
 
 
 def test_prefill_adds_up_its_runs(monkeypatch):

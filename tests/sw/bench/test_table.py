@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import pytest
 
 import weft
-from weft.bench import bench_attention, bench_gemm, bench_mha, bench_model, table
+from weft.bench import bench_attention, bench_ffn, bench_gemm, bench_mha, bench_model, table
 from weft.bench.table import METRICS, ROWS, Row, chosen, measure, table_lines
 from weft.bench.versions import versions
 from weft.cli import main
 from weft.hw.errors import InputError
 
-FUNCTIONS = {"gemm": bench_gemm, "attention": bench_attention, "mha": bench_mha, "model": bench_model}
+FUNCTIONS = {"gemm": bench_gemm, "attention": bench_attention, "mha": bench_mha, "ffn": bench_ffn, "model": bench_model}
 GEMM = dict(m=8, k=16, n=8)
 SMALL = (
     Row("product", "gemm", GEMM, "tiny", 0.01),
@@ -21,6 +21,9 @@ SMALL = (
     Row("speed of product", "gemm", GEMM, "tiny", 0.001, "sim_khz"),
     Row("head", "mha", dict(heads=1, seq=8, embed=8, head_dim=8), "tiny", 0.01),
     Row("nothing", "model", dict(name="nowhere"), "tiny", 0.5),
+    Row("zeros", "gemm", dict(m=24, k=64, n=32, zero_tiles=0.5), "tiny", 1.2, "times_faster", dict(zero_tiles=0.0)),
+    Row("memory", "gemm", dict(m=24, k=64, n=32, zero_tiles=0.5), "tiny", 0.5, "weight_share"),
+    Row("impossible", "gemm", dict(GEMM, weights="dense"), "tiny", 1.2, "times_faster", dict(weights="w5")),
 )
 
 
@@ -28,7 +31,8 @@ SMALL = (
 def test_every_row_can_be_called(row):
     config = weft.Config.load(row.config)
     inspect.signature(FUNCTIONS[row.bench]).bind(**row.arguments, config=config, tell=None)
-    assert row.goal > 1 if row.metric == "sim_khz" else 0 < row.goal < 1
+    assert row.goal > 1 if row.metric in ("sim_khz", "times_faster") else 0 < row.goal < 1
+    assert (row.against is not None) == (row.metric == "times_faster") and set(row.against or ()) <= set(row.arguments)
     assert row.metric in METRICS and row.arguments.get("name", "minilm") in weft.bench.MODELS
 
 
@@ -48,13 +52,17 @@ def test_a_miniature_is_measured(monkeypatch):
         yield lambda words: None
 
     assert measure(SMALL, tell, records.append) == records
-    assert len(runs) == 1, "rows of the same work share a run"
-    assert [r["met"] for r in records] == [True, False, True, True, False]
-    assert [r["exact"] for r in records] == [True, True, True, True, False]
+    assert len(runs) == 5, "rows of the same work share a run"
+    assert [r["met"] for r in records] == [True, False, True, True, False, True, True, False]
+    assert [r["exact"] for r in records] == [True, True, True, True, False, True, True, False]
+    assert records[5]["result"] == records[5]["figures"]["against"]["cycles"] / records[5]["figures"]["cycles"]
+    assert records[6]["result"] == 0.5
     assert records[2]["result"] == records[0]["figures"]["sim_khz"] > 0
     lines = table_lines(records)
-    assert len(lines) == 7 and "of peak" in lines[2] and "(missed)" in lines[3] and "110.0%" in lines[3]
+    assert len(lines) == 10 and "of peak" in lines[2] and "(missed)" in lines[3] and "110.0%" in lines[3]
     assert "InputError: no model 'nowhere'" in lines[6] and lines[6].endswith("| NO |")
+    assert "x fewer cycles | 1.20 | " in lines[7] and "of int8 weights | at most 0.500 | 0.500 | " in lines[8]
+    assert "weights must be dense" in lines[9]
 
 
 def test_a_difference_misses_every_goal():
