@@ -1,12 +1,14 @@
-"""Demonstrations of the whole path: `scripts/demo` compares sentences, `scripts/demo generate` writes text.
+"""Demonstrations of the whole path: `scripts/demo` compares sentences, `scripts/demo generate` writes text, `scripts/demo
+compress` compares ways to store weights.
 
 Exit status 0 only if every byte that the accelerator wrote was equal to the golden model's.
 """
 
 import click
 
-from weft.demo.writing import generate
+from weft.demo.compressing import compress
 from weft.demo.meaning import sentences
+from weft.demo.writing import generate
 from weft.entry import run
 
 __all__ = ["demo", "main"]
@@ -25,7 +27,7 @@ def demo():
     """The whole path on real models, on the RTL, every byte compared; without a command: sentences."""
 
 
-for command in (sentences, generate):
+for command in (sentences, generate, compress):
     demo.add_command(command)
 
 
