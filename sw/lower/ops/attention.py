@@ -15,11 +15,9 @@ from ..context import OutOfScratchpad
 from ..layout import ceil_div, mask_row_words, pack_records, round_up
 from ..split import growing, shrinking, split, split_rows
 from ..tensors import View
+from .attention_strips import JOBS, Strips
 
 __all__ = ["AttentionLowering", "lower_attention"]
-
-#: Jobs whose accumulators and row states are held at once.
-_JOBS = 2
 
 
 def lower_attention(ctx, op):
@@ -49,7 +47,7 @@ class _Job:
     pieces: list = None
 
 
-class AttentionLowering:
+class AttentionLowering(Strips):
     """Lowers one attention; where its keys come from and which of them a job sees can be replaced."""
 
     #: Scalar register added to the position of the queries.
@@ -82,69 +80,6 @@ class AttentionLowering:
         """The `Tensor` of all keys and that of all values."""
         return self.ctx.tensors[self.op.k], self.ctx.tensors[self.op.v]
 
-    def _strip_rows(self):
-        """Query rows of one job."""
-        ctx, c, g = self.ctx, self.ctx.config, self.ctx.granule
-        # Scores of two blocks for each job; at least those of one block, and the context of each job.
-        most = _JOBS * (2 * self.block_panels + self.panels) * c.tiles_per_panel
-        least = (self.block_panels + _JOBS * self.panels) * c.tiles_per_panel
-        rows = ctx.accumulators.largest() // most or ctx.accumulators.largest() // least
-        rows = min(rows, ctx.states.largest() // _JOBS, 2048)
-        words = 2 * self.block_panels + 2 * sum(
-            n for t, n in ((self.q, self.depth), (self.out, self.panels)) if t.resident is None)
-        block = min(self.op.block, round_up(self.op.k_len, g)) * self.outside
-        fixed = 16
-        if self.mask is not None:
-            row = mask_row_words(c, self.op.k_len)
-            if self._mask_rows() > 1:
-                words += 2 * row
-            else:
-                fixed += 2 * row
-        # Keys and values of the next block load while those of this one are used, if there is room for both.
-        fitting = []
-        for copies in (2, 1):
-            limit = min(rows, (ctx.heap.largest() - fixed - copies * block) // words, round_up(self.op.q_len, g))
-            if limit >= g:
-                fitting.append((self._block_cost(limit // g * g, block, copies), -(limit // g * g)))
-        if not fitting:
-            raise OutOfScratchpad(self.op.out)
-        limit = -min(fitting)[1]
-        #: All keys and values of a head stay in the scratchpad while it is computed, with room for the next one's.
-        self.keeps = 2 * round_up(self.op.k_len, g) * self.outside + fixed + limit * words <= ctx.heap.largest()
-        if ctx.tuning.query_rows:
-            # Array and vector engine meet in the accumulators' banks where products are shorter.
-            return min(limit, round_up(max(ctx.tuning.query_rows, 2 * c.rows, 2 * c.cols), g))
-        if self.op.causal:
-            unit = round_up(c.rows, g)
-            return min((size for size in (*range(unit, limit, unit), limit)), key=self._causal_cost)
-        return limit
-
-    def _block_cost(self, rows, words, copies):
-        """Cycles for each row that a block of keys and values, ``words`` words from memory, takes at least."""
-        c = self.ctx.config
-        tiles = self.block_panels * c.tiles_per_panel * self.depth * c.k_tiles_per_panel
-        array = _JOBS * (max(rows, c.cols) + max(rows, c.rows)) * tiles
-        load = words * c.word_bytes / c.data_bytes
-        return (max(array, load) if copies > 1 else array + load) / (_JOBS * min(rows, self.op.q_len))
-
-    def _causal_cost(self, size):
-        """Cycles that the array or the bus takes at least for a head in strips of ``size`` rows: short ones compute less
-        above the diagonal, but each pair may take the keys and values from memory again."""
-        op, c = self.op, self.ctx.config
-        array = words = 0
-        for r0, r1 in split_rows(op.q_len, size, self.ctx.granule):
-            keys = min(round_up(r1 + op.k_len - op.q_len, c.panel), round_up(op.k_len, c.panel))
-            array += max(r1 - r0, c.cols) * keys // c.cols * self.depth * c.k_tiles_per_panel
-            for key in range(0, keys, c.panel):
-                rows = r1 - max(r0, key - op.k_len + op.q_len)
-                array += max(rows, c.rows) * c.k_tiles_per_panel * self.panels * c.tiles_per_panel
-            words = keys * self.outside if self.keeps else words + keys * self.outside / _JOBS
-        return max(array, words * c.word_bytes / c.data_bytes * 1.1), -size
-
-    def _mask_rows(self):
-        """Mask rows of one batch element: 1 or one for each query."""
-        return 1 if self.mask.rows <= self.op.batch else self.op.q_len
-
     def _strips(self):
         """Query strips, each a list of ``(batch, row0, row1)`` that together start and end at DMA granules."""
         op, g = self.op, self.ctx.granule
@@ -173,16 +108,14 @@ class AttentionLowering:
                     yield _Job(batch, head, row0, row1, shared=shared)
 
     def run(self):
-        ctx, op, c = self.ctx, self.op, self.ctx.config
-        self.params = ctx.params(np.concatenate([
-            pack_records(c, np.zeros(c.cols), op.score_mult, op.score_shift, 0),
-            pack_records(c, np.zeros(c.cols), op.out_mult, op.out_shift, 0),
-            pack_records(c, np.zeros(c.cols), 1, 1, 0)]), ("attention", id(op)))
         units = []
         waiting = list(self._jobs())
+        if self.op.causal:
+            # Behind the shortest one the vector engine would have more to do than the array.
+            waiting[-JOBS:] = waiting[:-JOBS - 1:-1]
         waiting[0].begins = waiting[-1].ends = True
-        for pair in range(0, len(waiting), _JOBS):
-            jobs = waiting[pair:pair + _JOBS]
+        for pair in range(0, len(waiting), JOBS):
+            jobs = waiting[pair:pair + JOBS]
             for job in jobs:
                 job.reach = max(other.row1 for other in jobs if other.batch == job.batch)
             counts = [len(self.visible(job)) for job in jobs]
@@ -191,6 +124,8 @@ class AttentionLowering:
         previous = None
         for unit in units:
             scores = self._scores(*unit)
+            if unit is units[0]:
+                self._load_params()
             if previous is not None and previous[0] is unit[0]:
                 # The row state of a job is that of one block: its context comes first.
                 self._context(*previous)
@@ -202,7 +137,15 @@ class AttentionLowering:
         if previous is not None:
             self._context(*previous)
         for *_, view in self.held.values():
-            ctx.release(view)
+            self.ctx.release(view)
+
+    def _load_params(self):
+        """Records of the scores, of the division and of the result; nothing waits for them before the first softmax."""
+        ctx, op, c = self.ctx, self.op, self.ctx.config
+        self.params = ctx.params(np.concatenate([
+            pack_records(c, np.zeros(c.cols), op.score_mult, op.score_shift, 0),
+            pack_records(c, np.zeros(c.cols), op.out_mult, op.out_shift, 0),
+            pack_records(c, np.zeros(c.cols), 1, 1, 0)]), ("attention", id(op)))
 
     def _read(self, name, job, number, panel, fetch=True):
         """View of a block's keys or values; jobs that run side by side on the same ones read them from memory once, and
@@ -294,13 +237,15 @@ class AttentionLowering:
         for m0, m1, t0, t1 in pieces or [(0, rows, 0, tiles)]:
             skipped = t0 * c.cols
             if pieces and m0 == 0:
-                end = row + t1 * c.cols if t1 < tiles else round_up(self.held["k", number][1], ctx.granule)
+                end = min(row + t1 * c.cols, round_up(self.held["k", number][1], ctx.granule))
                 ctx.fetch(self.k, k, row + skipped, end, k_panel, k_panel + self.depth)
             if pieces and t0 == 0:
                 ctx.fetch(self.q, job.q, job.row0 + m0, job.row0 + m1, panel, panel + self.depth)
             ctx.builder.matmul_kt(job.q, job.row0 + m0, m1 - m0, panel, self.depth * c.k_tiles_per_panel, t1 - t0,
                                   scores + m0 + t0 * rows, k, row + skipped, k_panel,
                                   min(keys - skipped, (t1 - t0) * c.cols), stride=rows)
+        if pieces and end < self.held["k", number][1]:
+            ctx.fetch(self.k, k, end, round_up(self.held["k", number][1], ctx.granule), k_panel, k_panel + self.depth)
         if number == len(self.visible(job)) - 1:
             ctx.release(job.q)
         return scores
@@ -405,7 +350,7 @@ class AttentionLowering:
             self._finish(job)
 
     def _result(self, job, m0, m1, p0, p1, sums):
-        """Emits division and requantization of rows ``m0..m1`` and panels ``p0..p1`` of a head, from accumulator word ``sums``."""
+        """Emits division and requantization of rows ``m0..m1``, panels ``p0..p1`` of a head, from accumulator word ``sums``."""
         ctx, panel = self.ctx, self._head_panel(job, self.out)
         if job.shared[0] is None:
             job.shared[0] = ctx.open(self.out, job.shared[2], job.shared[3], panel, panel + self.panels)
