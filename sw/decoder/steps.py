@@ -72,18 +72,16 @@ class Steps:
         return qgraph.CachedAttention(**values, capacity=self.length + self.chunk, least=least)
 
     def versions(self, rows, fewest):
-        """``[(positions, graph)]`` for `weft.lower.lower_stepped`: for all keys, and for ``fewest`` times a power of
-        two where that saves some part of the work, so that cost follows the position.
+        """``[(positions, graph)]`` for `weft.lower.lower_stepped`: for all keys, and for ``fewest`` (an even number of panels)
+        times a power of two or one and a half of that, where it saves some part of the work, so that cost follows the position.
         """
-        counts, keys = [self.length], fewest
-        while 2 * keys < self.length:
-            keys *= 2
-        while fewest <= keys < self.length:
+        counts, steps = [self.length], [fewest, fewest * 3 // 2]
+        while 2 * steps[-2] < self.length:
+            steps.append(2 * steps[-2])
+        for keys in reversed([keys for keys in steps if keys < self.length]):
             work = self.macs_per_row + keys * self.macs_per_key
-            if (counts[-1] - keys) * self.macs_per_key * _LEAST_SAVING < work:
-                break
-            counts.append(keys)
-            keys //= 2
+            if (counts[-1] - keys) * self.macs_per_key * _LEAST_SAVING >= work:
+                counts.append(keys)
         result, least = [], 0
         for keys in reversed(counts[1:]):
             positions = keys - rows + 1
