@@ -30,7 +30,7 @@ def _dp16kd():
     text += [f"parameter [319:0] {name} = 320'd0;" for name in initial]
     text += ["reg [17:0] rows [0:1023];", "integer n;", "initial begin"]
     text += [f"for (n = 0; n < 16; n = n + 1) rows[{16 * place} + n] = {name}[20 * n +: 18];" for place, name in enumerate(initial)]
-    text += ['if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || CLKAMUX != "CLKA" || CLKBMUX != "CLKB" || RESETMODE != "SYNC")',
+    text += ['if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || CLKAMUX != "CLKA" || CLKBMUX != "CLKB")',
              '$fatal(1, "a mode of DP16KD that has no model");', "end"]
     for side in "AB":
         text += [f"wire [13:0] address_{side} = {_vector(f'AD{side}', 14)};", f"wire [17:0] data_{side} = {_vector(f'DI{side}', 18)};",
@@ -42,7 +42,7 @@ def _dp16kd():
         at, width = f"address_{side}", f"DATA_WIDTH_{side}"
         text.append(f"""
 always @(posedge CLK{side}) begin
-  if (CE{side} && !WE{side}) case ({width})
+  if (CE{side} && (!WE{side} || WRITEMODE_{side} == "READBEFOREWRITE")) case ({width})
     36: read_{side} <= {{rows[{{{at}[13:5], 1'b1}}], rows[{{{at}[13:5], 1'b0}}]}};
     18: read_{side}[17:0] <= rows[{at}[13:4]];
     9: read_{side}[8:0] <= rows[{at}[13:4]][9 * {at}[3] +: 9];
@@ -51,6 +51,7 @@ always @(posedge CLK{side}) begin
     default: read_{side}[0] <= rows[{at}[13:4]][9 * {at}[3] + {at}[2:0]];
   endcase
   if (RST{side}) read_{side} <= 0;
+  if (RST{side} && RESETMODE != "SYNC") $fatal(1, "an asynchronous reset, which has no model");
   if (CE{side} && WE{side}) case ({width})
     36: for (n = 0; n < 4; n = n + 1) if ({at}[n]) rows[{{{at}[13:5], n[1]}}][9 * n[0] +: 9] <= wide[9 * n +: 9];
     18: for (n = 0; n < 2; n = n + 1) if ({at}[n]) rows[{at}[13:4]][9 * n +: 9] <= data_{side}[9 * n +: 9];

@@ -16,6 +16,7 @@ from weft.hw.boards.protocol import Space, Status
 from weft.hw.config import Config
 from weft.hw.control.register_map import BY_NAME
 from weft.hw.errors import InputError, RunError
+from weft.hw.isa import ErrorCause, encode_program
 
 KIB = 1024
 CONFIG = Config.named("tiny")
@@ -219,12 +220,36 @@ def test_programs_that_do_not_end_or_fail(make_port, program):
 
     with pytest.raises(RunError, match="ILLEGAL_INSTRUCTION at instruction 3"):
         board.run(with_instruction(3, b"\xff" * 32), inputs)
-    from weft.hw.isa import encode_program
     waits = encode_program([("VECTOR_SYNC", {"wait": 31, "wait_count": 1})]).tobytes()
     with pytest.raises(RunError, match="came to rest: .*vector waits for semaphore 31"):
         board.run(with_instruction(3, waits), inputs)
     for mine, wanted in zip(compiled.run(args, backend=board).outputs, golden, strict=True):
         np.testing.assert_array_equal(mine, wanted)
+
+
+def test_addresses_outside_of_the_memory_are_errors(make_port, program):
+    compiled, args, _ = program
+    board = weft.Board(make_port())
+    compiled.run(args, backend=board)
+    for base in (0, protocol.MEMORY_BASE + 256 * KIB, protocol.MEMORY_BASE << 1):
+        board.write("BASE_LO", base)
+        board.write("CONTROL", BY_NAME["CONTROL"].mask("start"))
+        status = BY_NAME["STATUS"]
+        assert board.read("STATUS") & (status.mask("busy") | status.mask("error")) == status.mask("error")
+        assert ErrorCause(board.read("CAUSE")) == ErrorCause.READ_ERROR
+
+
+def test_a_decoder_continues(make_port, text_model_folder):
+    from weft.text import compile_decoder_folder
+
+    compiled = compile_decoder_folder(text_model_folder("gpt2"), 16, CONFIG)
+    texts = []
+    for backend in ("golden", weft.Board(make_port())):
+        session = compiled.session(backend)
+        texts.append((session.step([2, 4, 5]), session.step([6]), session.stats.cycles))
+    for golden, mine in zip(texts[0][:2], texts[1][:2], strict=True):
+        np.testing.assert_array_equal(mine, golden)
+    assert texts[1][2] > 100
 
 
 def test_programs_and_boards_that_do_not_fit(make_port, program):
