@@ -29,8 +29,8 @@ synth_ecp5 -top {top} -json {top}.json
 
 @dataclass(frozen=True)
 class BuildReport:
-    """Of a build by the open tools: ``bitstream`` (path), ``used`` and ``available`` by kind (luts, registers, multipliers, blocks),
-    ``clock_mhz`` reached and ``wanted_mhz``."""
+    """Of a build by the open tools: ``bitstream`` (path), ``used`` and ``available`` by kind (luts, registers, multipliers,
+    blocks), ``clock_mhz`` reached and ``wanted_mhz``."""
     bitstream: Path
     clock_mhz: float
     wanted_mhz: float

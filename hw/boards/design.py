@@ -8,7 +8,7 @@ from amaranth.lib.cdc import FFSynchronizer
 
 from ..config import Config
 from ..errors import ConfigError
-from .catalog import Board, find_board, load_platform
+from .catalog import KnownBoard, find_board, load_platform
 from .clocks import Pll, add_pll, find_pll
 from .core import TOP, core_verilog
 from .fit import memory_bytes_for
@@ -28,7 +28,7 @@ _BAUD_ERROR = 0.02
 class BoardDesign:
     """A board with a configuration: ``memory_bytes`` for programs, ``pll`` (None: the oscillator's clock as it is),
     ``clock_hz``, and ``divisor``, clock cycles a bit of the serial line."""
-    board: Board
+    board: KnownBoard
     config: Config
     memory_bytes: int
     pll: Pll | None
@@ -55,7 +55,8 @@ def design_board(board, config, memory_kib=None, clock_mhz=None, baud=BAUD):
     pll = None if wanted == board.oscillator_hz else find_pll(board.tools, board.oscillator_hz, wanted)
     clock_hz = board.oscillator_hz if pll is None else round(pll.clock_hz)
     if not 300 <= baud <= clock_hz / MIN_DIVISOR:
-        raise ConfigError(f"the serial line can have from 300 to {clock_hz // MIN_DIVISOR} baud at {clock_hz / 1e6:g} MHz, not {baud}")
+        raise ConfigError(f"the serial line can have from 300 to {clock_hz // MIN_DIVISOR} baud at {clock_hz / 1e6:g} MHz, not "
+                          f"{baud}")
     divisor = round(clock_hz / baud)
     if abs(clock_hz / divisor / baud - 1) > _BAUD_ERROR:
         raise ConfigError(f"{baud} baud cannot be made of {clock_hz / 1e6:g} MHz: the nearest is {clock_hz / divisor:.0f}")

@@ -60,8 +60,8 @@ def memory_bytes_for(board, config, memory_kib=None):
     if need.hard > board.multipliers or blocks > board.blocks:
         raise ConfigError(
             f"configuration {config.name} does not fit {board.name} ({board.fpga}): it needs {need.hard} multipliers of "
-            f"{board.multipliers} and {blocks} blocks of RAM of {board.blocks} ({need.blocks} for itself and {blocks - need.blocks} "
-            f"for {asked // 1024} KiB of memory)")
+            f"{board.multipliers} and {blocks} blocks of RAM of {board.blocks} ({need.blocks} for itself and "
+            f"{blocks - need.blocks} for {asked // 1024} KiB of memory)")
     if memory_kib is not None:
         return asked
     return min(_MOST_MEMORY, (board.blocks - need.blocks) * BLOCK_BYTES // _LEAST_MEMORY * _LEAST_MEMORY)

@@ -87,7 +87,8 @@ class HostLink(wiring.Component):
                     with m.Elif(refused):
                         m.d.sync += status.eq(Status.REFUSED)
                     with m.Else():
-                        m.d.sync += [executed.eq(write), last_sequence.eq(header.sequence), has_data.eq(~write & (header.length != 0))]
+                        m.d.sync += [executed.eq(write), last_sequence.eq(header.sequence),
+                                     has_data.eq(~write & (header.length != 0))]
                         with m.If(write & (header.length != 0) & ~(executed & (header.sequence == last_sequence))):
                             m.next = "FETCH"
             # Writes: a byte of the request's data is there in the cycle after `done` has counted it.

@@ -105,8 +105,8 @@ class Board:
         if self.isa_version != isa.VERSION:
             raise InputError(f"the board on {self.name} has instruction set {self.isa_version}, this Weft has {isa.VERSION}")
         if image.config.fingerprint != self.fingerprint:
-            raise InputError(f"the program is for configuration {image.config.name} (0x{image.config.fingerprint:08x}), the board "
-                             f"on {self.name} has one with fingerprint 0x{self.fingerprint:08x}")
+            raise InputError(f"the program is for configuration {image.config.name} (0x{image.config.fingerprint:08x}), the "
+                             f"board on {self.name} has one with fingerprint 0x{self.fingerprint:08x}")
         if image.memory_bytes > self.memory_bytes:
             raise InputError(f"the program takes {image.memory_bytes:,} bytes of memory, the board on {self.name} has "
                              f"{self.memory_bytes:,}")

@@ -19,7 +19,8 @@ def _dp16kd():
     ports = []
     for side in "AB":
         ports += [_bits(f"DI{side}", 18, "input"), _bits(f"AD{side}", 14, "input"), _bits(f"CS{side}", 3, "input"),
-                  ", ".join(f"input {name}{side}" for name in ("CE", "OCE", "CLK", "WE", "RST")), _bits(f"DO{side}", 18, "output")]
+                  ", ".join(f"input {name}{side}" for name in ("CE", "OCE", "CLK", "WE", "RST")),
+                  _bits(f"DO{side}", 18, "output")]
     initial = [f"INITVAL_{n:02X}" for n in range(64)]
     text = ["module DP16KD (", ",\n  ".join(ports), ");", "parameter DATA_WIDTH_A = 18, DATA_WIDTH_B = 18;"]
     for side in "AB":
@@ -29,12 +30,13 @@ def _dp16kd():
     text += ['parameter RESETMODE = "SYNC", ASYNC_RESET_RELEASE = "SYNC", GSR = "ENABLED";']
     text += [f"parameter [319:0] {name} = 320'd0;" for name in initial]
     text += ["reg [17:0] rows [0:1023];", "integer n;", "initial begin"]
-    text += [f"for (n = 0; n < 16; n = n + 1) rows[{16 * place} + n] = {name}[20 * n +: 18];" for place, name in enumerate(initial)]
+    text += [f"for (n = 0; n < 16; n = n + 1) rows[{16 * place} + n] = {name}[20 * n +: 18];"
+             for place, name in enumerate(initial)]
     text += ['if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || CLKAMUX != "CLKA" || CLKBMUX != "CLKB")',
              '$fatal(1, "a mode of DP16KD that has no model");', "end"]
     for side in "AB":
-        text += [f"wire [13:0] address_{side} = {_vector(f'AD{side}', 14)};", f"wire [17:0] data_{side} = {_vector(f'DI{side}', 18)};",
-                 f"reg [35:0] read_{side};"]
+        text += [f"wire [13:0] address_{side} = {_vector(f'AD{side}', 14)};",
+                 f"wire [17:0] data_{side} = {_vector(f'DI{side}', 18)};", f"reg [35:0] read_{side};"]
     text += [f"assign {_vector('DOB', 18)} = DATA_WIDTH_B == 36 ? read_B[35:18] : read_B[17:0];",
              f"assign {_vector('DOA', 18)} = DATA_WIDTH_B == 36 ? read_B[17:0] : read_A[17:0];",
              "wire [35:0] wide = {data_B, data_A};"]

@@ -51,7 +51,7 @@ def test_a_board_that_is_too_small_is_refused(capsys, tmp_path, monkeypatch):
     # Before anything else, so that nobody needs the tools to learn it.
     monkeypatch.setattr(tools.shutil, "which", lambda *given, **options: None)
     for arguments, words in ((["--board", "ulx3s-45f", "--config", "small"], "75 multipliers of 72 and 91 blocks of RAM of 108"),
-                             (["--board", "ulx3s-85f", "--memory-kib", "1024"], "556 blocks of RAM of 208 .44 for itself and 512 for"),
+                             (["--board", "ulx3s-85f", "--memory-kib", "1024"], "556 blocks of RAM of 208 .44 for itself and 512"),
                              (["--board", "ulx3s-85f", "--memory-kib", "13"], "a multiple of 4 KiB, not 13"),
                              (["--board", "ulx4s"], "'ulx4s'; there are .*ulx3s-85f"),
                              (["--board", "ulx3s-85f", "--clock-mhz", "0.1"], "from 1 to 1000 MHz, not 0.1"),
@@ -144,7 +144,8 @@ def test_a_build(fakes, tmp_path, capsys):
     fakes(51.5)
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as stop:
-        main(["build", "--board", "ulx3s-85f", "--config", "tiny", "--memory-kib", "64", "--out", str(out), "--seed", "5", "--json"])
+        main(["build", "--board", "ulx3s-85f", "--config", "tiny", "--memory-kib", "64", "--out", str(out), "--seed", "5",
+              "--json"])
     assert stop.value.code == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["reached_mhz"] == 51.5 and figures["used"]["luts"] == 7 and figures["memory_bytes"] == 64 * KIB

@@ -65,4 +65,5 @@ def test_the_netlist_computes_what_the_golden_model_does(tmp_path):
         result = compiled.run(batches[1][0], backend=board)
     for mine, wanted in zip(result.outputs, golden, strict=True):
         np.testing.assert_array_equal(mine, wanted)
-    assert result.stats.cycles == compiled.run(batches[1][0], backend=weft.Board(SimulatedPort(CONFIG, **PARAMETERS))).stats.cycles
+    verilog = weft.Board(SimulatedPort(CONFIG, **PARAMETERS))
+    assert result.stats.cycles == compiled.run(batches[1][0], backend=verilog).stats.cycles
