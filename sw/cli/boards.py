@@ -65,5 +65,6 @@ def build(board_name, config_name, out_dir, memory_kib, clock_mhz, baud, seed, j
     for name, used in figures["used"].items():
         click.echo(f"  {name:<12} {used:>7,} of {figures['available'][name]:,}")
     click.echo(f"  clock        {figures['reached_mhz']:g} MHz reached")
-    click.echo(f"{figures['bitstream']}  {report.bitstream.stat().st_size:,} bytes; load it with: openFPGALoader "
-               f"-b {design.board.name.rpartition('-')[0]} {figures['bitstream']}")
+    loader = design.board.name.rpartition("-")[0].replace("-", "")
+    click.echo(f"{figures['bitstream']}  {report.bitstream.stat().st_size:,} bytes; load it with: openFPGALoader -b {loader} "
+               f"{figures['bitstream']}")
