@@ -1,7 +1,7 @@
 """Area of the systolic array and of what loads its weights, synthesized by yosys for a standard-cell library.
 
 ``python -m weft.hw.area --liberty FILE --config base`` prints it, in the library's unit (square micrometres, usually), with
-and without each option. `WeightLoader` and `SystolicArray` hold no memory but registers, so nothing is left to macros.
+and without each option. `SystolicArray`, `WeightLoader` and `RowStreamer` hold no memory but registers, so nothing is left to macros.
 """
 
 import argparse
@@ -15,10 +15,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from .config import Config
-from .errors import InputError, RunError, WeftError
+from .errors import ConfigError, InputError, RunError, WeftError
 from .isa import CIRCULANT_BLOCKS
 from .tensor.array import SystolicArray
 from .tensor.loader import WeightLoader
+from .tensor.streamer import RowStreamer
 from .verilog import convert
 
 __all__ = ["area"]
@@ -53,6 +54,18 @@ def area(component, liberty):
     return float(found[-1])
 
 
+def _variants(config):
+    """``(words, configuration)`` without option, and with each one that it can have."""
+    plain = replace(config, **{f.name: f.default for f in fields(config) if f.type in (bool, str)})
+    yield "no option", plain
+    for f in fields(config):
+        for value in {bool: [True], str: ["2:4", "1:4"]}.get(f.type, []):
+            try:
+                yield f.name if value is True else f"{f.name} {value}", replace(plain, **{f.name: value})
+            except ConfigError:
+                pass
+
+
 def _main():
     parser = argparse.ArgumentParser(prog="python -m weft.hw.area", description=__doc__.splitlines()[0])
     parser.add_argument("--liberty", required=True, metavar="FILE", help="Standard-cell library.")
@@ -60,16 +73,13 @@ def _main():
     given = parser.parse_args()
     try:
         config = Config.load(given.config)
-        # What each option is, off and on.
-        options = {f.name: (False, True) for f in fields(config) if f.type is bool}
-        blocks = tuple(b for b in CIRCULANT_BLOCKS if config.rows % b == config.cols % b == 0)
-        if blocks:
-            options["circulant"] = (), blocks
-        plain = {name: off for name, (off, _) in options.items()}
-        print(f"array {config.rows}x{config.cols}: {area(SystolicArray(config.rows, config.cols), given.liberty):,.0f}")
-        for on in (None, *options):
-            chosen = replace(config, **plain | ({on: options[on][1]} if on else {}))
-            print(f"weight loader, {on or 'no option'}: {area(WeightLoader(chosen), given.liberty):,.0f}")
+        for option, chosen in _variants(config):
+            if option == "no option" or chosen.activation_lanes:
+                array = SystolicArray(config.rows, config.cols, chosen.activation_lanes)
+                print(f"array {config.rows}x{config.cols}, {option}: {area(array, given.liberty):,.0f}")
+            print(f"weight loader, {option}: {area(WeightLoader(chosen), given.liberty):,.0f}")
+            if option == "no option" or chosen.sparsity:
+                print(f"row streamer, {option}: {area(RowStreamer(chosen, 1), given.liberty):,.0f}")
     except WeftError as error:
         sys.exit(f"weft: {error}")
 

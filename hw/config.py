@@ -14,7 +14,7 @@ from math import ceil, gcd
 from pathlib import Path
 
 from .errors import ConfigError
-from .isa import CIRCULANT_BLOCKS, WeightFormat
+from .isa import CIRCULANT_BLOCKS, SPARSE_PANELS, WeightFormat
 
 __all__ = ["Config", "NAMED"]
 
@@ -77,6 +77,8 @@ class Config:
     four_bit: bool = False
     #: Sizes of the blocks of circulant weights that it takes (MATMUL_C): of 4, 8 and 16 those that divide ``rows`` and ``cols``.
     circulant: tuple = ()
+    #: Takes streamed weights of which at most 2 ("2:4"), or also at most 1 ("1:4"), of 4 neighbours along K are not zero.
+    sparsity: str = None
 
     def __post_init__(self):
         for f in dataclasses.fields(self):
@@ -86,6 +88,9 @@ class Config:
             if f.type is bool:
                 if not isinstance(value, bool):
                     raise ConfigError(f"{f.name} must be true or false, not {value!r}")
+            elif f.type is str:
+                if value is not None and value not in _SPARSITIES:
+                    raise ConfigError(f"{f.name} must be {' or '.join(_SPARSITIES)}, not {value!r}")
             elif value is not None and (not isinstance(value, int) or isinstance(value, bool)):
                 raise ConfigError(f"{f.name} must be a whole number, not {value!r}")
         for name in ("rows", "cols"):
@@ -148,6 +153,9 @@ class Config:
         limit = min(1024, 255 * self.cols) // self.panel * self.panel
         if self.key_block % self.panel or not self.panel <= self.key_block <= limit:
             raise ConfigError(f"key_block must be a multiple of {self.panel} up to {limit}, not {self.key_block}")
+        if self.sparsity and (self.rows % 2 or self.rows % self.cols):
+            raise ConfigError(f"sparsity={self.sparsity} needs an even number of rows that is a multiple of cols, so that K tiles "
+                              f"are whole panels, not rows={self.rows}, cols={self.cols}")
         if self.scratchpad_words > 1 << 20:
             raise ConfigError(f"scratchpad_kib={self.scratchpad_kib} is {self.scratchpad_words} words of "
                               f"{self.word_bytes} bytes, the instruction set addresses {1 << 20}")
@@ -229,7 +237,7 @@ class Config:
     @cached_property
     def weight_formats(self):
         """Formats of streamed weights it takes: tuple of `isa.WeightFormat`, int8 among them."""
-        return (WeightFormat.INT8, *((WeightFormat.FOUR_BIT,) if self.four_bit else ()))
+        return (WeightFormat.INT8, *((WeightFormat.FOUR_BIT,) if self.four_bit else ()), *_SPARSITIES.get(self.sparsity, ()))
 
     @cached_property
     def compressed_weights(self):
@@ -247,6 +255,37 @@ class Config:
     def scale_rows_per_word(self):
         """Rows of ``cols`` scales of 4-bit weights in one word."""
         return 2 * self.weight_rows_per_word
+
+    # Layout of sparse weights: an even number of lines, each of indices serving up to four of values behind it.
+
+    @cached_property
+    def sparse_panels(self):
+        """Panels of K that a tile of sparse weights covers at most; 1 without `sparsity`."""
+        return max(SPARSE_PANELS.get(number, 1) for number in self.weight_formats)
+
+    @cached_property
+    def activation_lanes(self):
+        """Activations that come to each pair of the array's rows, with `sparsity`: a block for both, or one for each; else 0."""
+        return {None: 0, "2:4": 4, "1:4": 8}[self.sparsity]
+
+    @cached_property
+    def sparse_index_steps(self):
+        """Steps of a tile, of two rows each, that a line of indices serves."""
+        return 4 * self.weight_rows_per_word
+
+    @cached_property
+    def sparse_index_lines(self):
+        """Lines of indices in a tile of sparse weights."""
+        return ceil(self.weight_steps / self.sparse_index_steps)
+
+    def load_steps(self, w_format):
+        """Cycles in which a streamed tile of a `WeightFormat` loads; of 4-bit weights scales come besides."""
+        return self.weight_steps + (self.sparse_index_lines if w_format in SPARSE_PANELS else 0)
+
+    @cached_property
+    def sparse_tile_words(self):
+        """Scratchpad words of one streamed tile of sparse weights, values and indices."""
+        return 2 * (ceil(self.weight_tile_words / 2) + self.sparse_index_lines)
 
     # Memories.
 
@@ -367,18 +406,18 @@ class Config:
 
     def to_dict(self):
         """Parameters by name; of the options those that are on, so that a new option changes nothing for who is without."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not False and value != ()}
+        return {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, ()) and value is not False}
 
     @cached_property
     def name(self):
         """The name among the named configurations, or rows x cols; behind it the options that are on."""
-        options = {name: value for name, value in self.to_dict().items() if value is True or isinstance(value, tuple)}
+        options = {name: value for name, value in self.to_dict().items() if value is True or isinstance(value, (tuple, str))}
         found = f"{self.rows}x{self.cols}"
         for name in NAMED:
             if Config.named(name).to_dict() | options == self.to_dict():
                 found = name
-        return " ".join([found, *(f"{name}={','.join(map(str, value))}" if isinstance(value, tuple) else name
-                                  for name, value in options.items())])
+        values = {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in options.items()}
+        return " ".join([found, *(name if value is True else f"{name}={value}" for name, value in values.items())])
 
     @cached_property
     def fingerprint(self):
@@ -386,6 +425,9 @@ class Config:
         text = json.dumps(self.to_dict(), sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
+
+#: Values of `Config.sparsity`, and the formats that come with them.
+_SPARSITIES = {"2:4": (WeightFormat.SPARSE_2_4,), "1:4": (WeightFormat.SPARSE_2_4, WeightFormat.SPARSE_1_4)}
 
 #: Parameters of the named configurations.
 NAMED = {

@@ -15,7 +15,8 @@ import numpy as np
 from .errors import ProgramError
 
 __all__ = ["VERSION", "INSTRUCTION_BYTES", "INSTRUCTION_BITS", "SEMAPHORES", "SEMAPHORE_LIMIT", "REGISTERS", "Engine",
-           "CIRCULANT_BLOCKS", "Element", "Condition", "WeightFormat", "ErrorCause", "Field", "Instruction", "INSTRUCTIONS", "BY_OPCODE", "encode",
+           "CIRCULANT_BLOCKS", "SPARSE_PANELS", "Element", "Condition", "WeightFormat", "ErrorCause", "Field", "Instruction",
+           "INSTRUCTIONS", "BY_OPCODE", "encode",
            "encode_program", "decode", "disassemble", "markdown_table"]
 
 #: Version of this instruction set; programs and hardware must agree.
@@ -65,6 +66,10 @@ class WeightFormat(enum.IntEnum):
     FOUR_BIT = 1
     SPARSE_2_4 = 2
     SPARSE_1_4 = 3
+
+
+#: Panels of K that a tile covers, of the formats whose tiles hold what is not zero of several.
+SPARSE_PANELS = {WeightFormat.SPARSE_2_4: 2, WeightFormat.SPARSE_1_4: 4}
 
 
 class ErrorCause(enum.IntEnum):
@@ -134,9 +139,15 @@ class Instruction:
         """Whether it may go round a ring: ``ring_start`` is less than ``ring_slots``, unless that is 0 (no ring)."""
         return "ring_slots" in self.fields
 
-    def width_in(self, config):
-        """Bits up to the last field that means something in a configuration; all others are zero there."""
-        return 8 + sum(f.width for f in self.field_list if not f.option or getattr(config, f.option))
+    def unused(self, config):
+        """``[(first, stop)]``: bits of the word that mean nothing in a configuration and are zero there."""
+        runs, stop = [], 8
+        for f in self.field_list:
+            if not f.option or getattr(config, f.option):
+                if self.offsets[f.name] > stop:
+                    runs.append((stop, self.offsets[f.name]))
+                stop = self.offsets[f.name] + f.width
+        return runs + [(stop, INSTRUCTION_BITS)] * (stop < INSTRUCTION_BITS)
 
     @cached_property
     def has_formats(self):
@@ -172,6 +183,9 @@ class Instruction:
                 return f"w_format is {values['w_format']}, the configuration takes {', '.join(map(str, config.weight_formats))}"
             if values["w_format"] == WeightFormat.FOUR_BIT and values["k_outer"]:
                 return f"k_outer must be 0 where w_format is {values['w_format']}"
+            panels = SPARSE_PANELS.get(values["w_format"], 1)
+            if values["k_missing"] >= panels:
+                return f"k_missing must be less than the {panels} panels of a K tile, not {values['k_missing']}"
         if self.has_blocks and values["block"] not in config.circulant:
             return f"block is {values['block']}, the configuration takes {', '.join(map(str, config.circulant))}"
         return None
@@ -317,9 +331,11 @@ _LIST = (
         Field("ring_start", 6, "slot of the first chunk"),
         *_token("w_wait", "consumed before each chunk's first tile is read"),
         *_token("w_signal", "added when each chunk's last tile has been read"),
-        Field("w_format", 3, "0: int8; 1: 4-bit weights with scales (needs k_outer 0)", option="compressed_weights"),
+        Field("w_format", 3, "0: int8; 1: 4-bit weights with scales (needs k_outer 0); 2: 2:4 sparse; 3: 1:4 sparse",
+              option="compressed_weights"),
         Field("w_group", 6, "K tiles that share a row of scales; 0: each half of a tile has its own", option="four_bit"),
-        Field("s_base", 20, "word of N tile 0's rows of scales", option="four_bit"))),
+        Field("s_base", 20, "word of N tile 0's rows of scales", option="four_bit"),
+        Field("k_missing", 2, "panels that the last K tile of sparse weights lacks, less than it covers", option="sparsity"))),
     Instruction("MATMUL_KT", 0x22, "scores: the stationary tile is K transposed (tile rows = features, columns = keys)",
                 (*_MATMUL, *_KV)),
     Instruction("MATMUL_V", 0x23, "context: the stationary tile is V (tile rows = keys, columns = features)",

@@ -11,6 +11,7 @@ from .dma.unit import DmaUnit
 from .memory.accumulators import Accumulators
 from .memory.scratchpad import Scratchpad
 from .tensor.engine import TensorEngine
+from .tensor.panel_reader import row_ports
 from .vector.engine import VectorEngine
 
 __all__ = ["Accelerator"]
@@ -42,7 +43,7 @@ class Accelerator(wiring.Component):
         m.submodules.dma = dma = DmaUnit(config)
         until_start = ResetInserter(control.stop)
         m.submodules.scratchpad = scratchpad = until_start(Scratchpad(
-            config, reads=["rows", "weights", "vector_a", "vector_b", "store"], writes=["vector", "load"]))
+            config, reads=[*row_ports(config), "weights", "vector_a", "vector_b", "store"], writes=["vector", "load"]))
         m.submodules.accumulators = accumulators = until_start(Accumulators(config))
         m.submodules.tensor = tensor = until_start(TensorEngine(config))
         m.submodules.vector = vector = until_start(VectorEngine(config))
@@ -52,7 +53,8 @@ class Accelerator(wiring.Component):
         wiring.connect(m, dma.read, scratchpad.read_store)
 
         wiring.connect(m, control.tensor, tensor.instructions)
-        wiring.connect(m, tensor.read_rows, scratchpad.read_rows)
+        for name in row_ports(config):
+            wiring.connect(m, getattr(tensor, f"read_{name}"), getattr(scratchpad, f"read_{name}"))
         wiring.connect(m, tensor.read_weights, scratchpad.read_weights)
         wiring.connect(m, tensor.results, accumulators.results)
         wiring.connect(m, tensor.rescale, vector.rescale)

@@ -19,13 +19,14 @@ def _blocks(config):
     from weft.hw.memory.accumulators import Accumulators
     from weft.hw.memory.scratchpad import Scratchpad
     from weft.hw.tensor.array import SystolicArray
+    from weft.hw.tensor.panel_reader import row_ports
     from weft.sim.cocotb.stream_harness import StreamHarness
     from weft.sim.cocotb.tensor_harness import TensorHarness
     from weft.sim.cocotb.vector_harness import VectorHarness, VectorPartsHarness
 
-    reads, writes = ["rows", "weights", "vector_a", "vector_b", "store"], ["vector", "load"]
+    reads, writes = [*row_ports(config), "weights", "vector_a", "vector_b", "store"], ["vector", "load"]
     yield "stream_harness", lambda: StreamHarness(config), "bench_streams"
-    yield "systolic_array", lambda: SystolicArray(config.rows, config.cols), "bench_array"
+    yield "systolic_array", lambda: SystolicArray(config.rows, config.cols, config.activation_lanes), "bench_array"
     yield "scratchpad", lambda: Scratchpad(config, reads, writes), "bench_scratchpad"
     yield "accumulators", lambda: Accumulators(config), "bench_accumulators"
     yield "tensor_harness", lambda: TensorHarness(config), "bench_tensor"
@@ -59,7 +60,8 @@ def run(config, verilog_dir=None, select=None, programs=6, seed=None):
     Raises RunError when one fails, with the end of its log; InputError where ``select`` is no regular expression.
     """
     text = json.dumps(config.to_dict())
-    environment = {"WEFT_CONFIG": text, "ROWS": str(config.rows), "COLS": str(config.cols), "WEFT_PROGRAMS": str(programs)}
+    environment = {"WEFT_CONFIG": text, "ROWS": str(config.rows), "COLS": str(config.cols),
+                   "LANES": str(config.activation_lanes), "WEFT_PROGRAMS": str(programs)}
     try:
         re.compile(select or "")
     except re.error as error:

@@ -72,12 +72,18 @@ class ScalarRegisters(wiring.Component):
 def _legal(config, instruction, word):
     """The rules of `isa.Instruction.violation`, and zeros beyond the fields: an engine counts down to the last."""
     fields = data.View(instruction_layout(instruction.mnemonic), word)
-    rules = [~word[instruction.width_in(config):].any(), *(fields[name].any() for name in instruction.counts)]
+    rules = [*(~word[first:stop].any() for first, stop in instruction.unused(config)),
+             *(fields[name].any() for name in instruction.counts)]
     if instruction.has_ring:
         rules.append((fields.ring_start < fields.ring_slots) | ~fields.ring_slots.any())
     if instruction.has_formats and config.compressed_weights:
         rules.append(reduce(or_, (fields.w_format == number for number in config.weight_formats)))
         rules.append(~((fields.w_format == isa.WeightFormat.FOUR_BIT) & fields.k_outer))
+        if config.sparsity:
+            whole_panels = fields.k_missing == 0
+            for number, panels in isa.SPARSE_PANELS.items():
+                whole_panels |= (fields.w_format == number) & (fields.k_missing < panels)
+            rules.append(whole_panels)
     if instruction.has_blocks:
         rules.append(reduce(or_, (fields.block == block for block in config.circulant)))
     return Cat(rules).all()

@@ -20,6 +20,9 @@ class Scratchpad(wiring.Component):
     written, and undefined data instead of those that are: threads share a line (two words), and the vector engine
     reads ahead of its writes.
 
+    With `sparsity` "1:4" each bank consists of two memories, for even and odd lines, and serves one read and one write of
+    each: rows of four panels come through two ports, and need not lie in different banks for it.
+
     Parameters
     ----------
     config : Config
@@ -42,7 +45,8 @@ class Scratchpad(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        banks = config.scratchpad_banks
+        split = config.sparsity == "1:4"
+        banks = config.scratchpad_banks * (2 if split else 1)
         lines = config.scratchpad_words // 2
         depth = lines // banks
         row_bits = (depth - 1).bit_length()
@@ -55,7 +59,12 @@ class Scratchpad(wiring.Component):
             m.submodules[f"bank_{number}"] = memories[-1]
 
         def bank_of(port):
+            if split:
+                return Cat(port.line[0], port.line[row_bits + 1:])
             return port.line[row_bits:] if banks > 1 else Const(0)
+
+        def row_of(port):
+            return port.line[1:row_bits + 1] if split else port.line[:row_bits]
 
         def arbitrate(ports):
             for position, port in enumerate(ports):
@@ -75,9 +84,9 @@ class Scratchpad(wiring.Component):
         arbitrate(writes)
         for number, memory in enumerate(memories):
             first_for(reads, number, lambda port, memory=memory: [
-                memory.read_enable.eq(1), memory.read_address.eq(port.line[:row_bits])])
+                memory.read_enable.eq(1), memory.read_address.eq(row_of(port))])
             first_for(writes, number, lambda port, memory=memory: [
-                memory.write_enable.eq(1), memory.write_address.eq(port.line[:row_bits]),
+                memory.write_enable.eq(1), memory.write_address.eq(row_of(port)),
                 memory.write_data.eq(port.data), memory.write_mask.eq(Cat(port.mask[::config.lane_bytes]))])
 
         for name, port in zip(self.reads, reads):

@@ -10,6 +10,7 @@ from ..streams import Queue
 from .array import SystolicArray
 from .issuer import destination_layout
 from .loader import WeightLoader
+from .panel_reader import row_ports
 from .skew import Delay
 from .streamer import RowStreamer
 
@@ -21,8 +22,9 @@ class TensorEngine(wiring.Component):
 
     Both threads get every instruction, each through a queue of its own, so the loader is already at work on the next
     instruction's tiles while the streamer finishes the last. Without stalls a tile of M rows takes ``max(M, steps)``
-    cycles, across tiles and instructions; steps are ``ceil(rows / 2)`` for MATMUL, ``cols`` for MATMUL_KT and
-    MATMUL_C, ``rows`` for MATMUL_V. (Two and three rows that add to the same words again wait until those are written.)
+    cycles, across tiles and instructions; steps are ``ceil(rows / 2)`` for MATMUL (of sparse weights one more for each line of
+    indices), ``cols`` for MATMUL_KT and MATMUL_C, ``rows`` for MATMUL_V. (Two and three rows that add to the same words again
+    wait until those are written.)
 
     Parameters
     ----------
@@ -33,7 +35,9 @@ class TensorEngine(wiring.Component):
     instructions : In(InstructionStream())
     read_rows, read_weights : Out(ScratchpadRead(config))
         Moving and stationary operands. ``read_rows`` must never be refused: passes of two or three rows over the same
-        accumulators rely on a pass without gaps (`Accumulators`).
+        accumulators rely on a pass without gaps (`Accumulators`); passes over sparse tiles do not.
+    read_more_rows : Out(ScratchpadRead(config))
+        With `sparsity` "1:4".
     results : Out(ResultPort(config))
     rescale : Out(RescaleRead(config))
     w_wait, a_wait, acc_wait : Out(TokenWait())
@@ -47,7 +51,7 @@ class TensorEngine(wiring.Component):
         self.config = config
         super().__init__({
             "instructions": In(InstructionStream()),
-            "read_rows": Out(ScratchpadRead(config)), "read_weights": Out(ScratchpadRead(config)),
+            **{f"read_{name}": Out(ScratchpadRead(config)) for name in row_ports(config)}, "read_weights": Out(ScratchpadRead(config)),
             "results": Out(ResultPort(config)), "rescale": Out(RescaleRead(config)),
             "w_wait": Out(TokenWait()), "a_wait": Out(TokenWait()), "acc_wait": Out(TokenWait()),
             "w_signal": Out(TokenSignal()), "a_signal": Out(TokenSignal()),
@@ -57,7 +61,7 @@ class TensorEngine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        m.submodules.array = array = SystolicArray(config.rows, config.cols)
+        m.submodules.array = array = SystolicArray(config.rows, config.cols, config.activation_lanes)
         m.submodules.loader = loader = WeightLoader(config)
         m.submodules.streamer = streamer = RowStreamer(config, array.latency)
         m.submodules.destinations = destinations = Delay(destination_layout(config), array.latency)
@@ -86,7 +90,9 @@ class TensorEngine(wiring.Component):
         m.d.comb += [getattr(self.results, name).eq(getattr(destinations.o, name))
                      for name in destination_layout(config).members]
 
-        for inner, outer in ((loader.read, self.read_weights), (streamer.read, self.read_rows),
+        row_reads = ([(getattr(streamer, f"read_{name}"), getattr(self, f"read_{name}")) for name in row_ports(config)]
+                     if config.sparsity else [(streamer.read, self.read_rows)])
+        for inner, outer in ((loader.read, self.read_weights), *row_reads,
                              (streamer.rescale, self.rescale), (loader.w_wait, self.w_wait),
                              (streamer.a_wait, self.a_wait), (streamer.acc_wait, self.acc_wait),
                              (loader.w_signal, self.w_signal), (streamer.a_signal, self.a_signal),

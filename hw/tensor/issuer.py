@@ -1,11 +1,13 @@
 """Back of the row streamer: rows into the array, their results' destinations beside them."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import isa
 from ..interfaces import RescaleRead, TokenSignal
 from ..memory.accumulators import Accumulators
+from .blocks import ActivationBlocks, operands_layout
 from .row_tiles import row_tile_layout
 from .weight_tiles import features_of, sub_shape
 
@@ -23,7 +25,8 @@ class RowIssuer(wiring.Component):
     """Takes one row of a pass each cycle, from the cycle on in which the shadow weights are full.
 
     Bytes beyond the K tile's features become zero. The word is chosen in the cycle after, its bytes in the next;
-    ``operands`` and ``destination`` come two cycles after the row is taken, ``swap`` one.
+    ``operands`` and ``destination`` come two cycles after the row is taken, ``swap`` one. With `sparsity` a row consists of
+    a word of each panel of its K tile.
 
     Parameters
     ----------
@@ -33,6 +36,7 @@ class RowIssuer(wiring.Component):
     -------
     tiles : In(stream.Signature(row_tile_layout(config)))
     lines : In(stream.Signature(8 * line_bytes))
+        With `sparsity` ``lines_<n>`` for each panel.
     full : In(1)
         The pass's tile is in the shadow weights.
     take : Out(1)
@@ -40,7 +44,7 @@ class RowIssuer(wiring.Component):
     rescale : Out(RescaleRead(config))
     a_signal : Out(TokenSignal())
     swap : Out(1)
-    operands : Out(ArrayLayout(signed(9), rows))
+    operands : Out(operands_layout(config))
     valid : Out(1)
     destination : Out(destination_layout(config))
     starved : Out(1)
@@ -53,13 +57,16 @@ class RowIssuer(wiring.Component):
         self.config = config
         super().__init__({
             "tiles": In(stream.Signature(row_tile_layout(config))),
-            "lines": In(stream.Signature(8 * config.line_bytes)),
+            **{name: In(stream.Signature(8 * config.line_bytes)) for name in self._line_names()},
             "full": In(1), "take": Out(1),
             "rescale": Out(RescaleRead(config)), "a_signal": Out(TokenSignal()), "swap": Out(1),
-            "operands": Out(data.ArrayLayout(signed(9), config.rows)),
+            "operands": Out(operands_layout(config)),
             "valid": Out(1), "destination": Out(destination_layout(config)),
             "starved": Out(1), "unloaded": Out(1),
         })
+
+    def _line_names(self):
+        return [f"lines_{n}" for n in range(self.config.sparse_panels)] if self.config.sparsity else ["lines"]
 
     def elaborate(self, platform):
         m = Module()
@@ -72,17 +79,27 @@ class RowIssuer(wiring.Component):
         first, last, upper, fire, may_start = Signal(), Signal(), Signal(), Signal(), Signal()
         recent = Signal(Accumulators.LATENCY - 1)       # rows whose results are not written when this one's reads
         recent_pass = Signal(Accumulators.LATENCY - 1)  # a pass's first row among them: it comes again with the next pass
+        comes_again = recent_pass.any()
+        if config.sparsity:
+            # Passes of sparse tiles may have gaps, so that short ones wait until all of the one before is written.
+            sparse, sparse_before = tile.format != isa.WeightFormat.INT8, Signal()
+            with m.If(self.take):
+                m.d.sync += sparse_before.eq(sparse)
+            comes_again |= (sparse | sparse_before) & (tile.rows < Accumulators.LATENCY) & recent.any()
+            lines_valid, words = self._panels(m, fire, last, row)
+        else:
+            lines_valid, words = self.lines.valid, self.lines.payload.word_select(upper, word_bits)
         m.d.comb += [
             first.eq(row == 0),
             last.eq(following == tile.rows),
-            upper.eq(tile.odd ^ row[0]),
-            may_start.eq(self.full & ~(tile.overlaps & recent.any()) & ~(tile.repeats & recent_pass.any())),
-            fire.eq(self.tiles.valid & self.lines.valid & (~first | may_start)),
+            *([] if config.sparsity else [upper.eq(tile.odd ^ row[0])]),
+            may_start.eq(self.full & ~(tile.overlaps & recent.any()) & ~(tile.repeats & comes_again)),
+            fire.eq(self.tiles.valid & lines_valid & (~first | may_start)),
             self.take.eq(fire & first),
             self.tiles.ready.eq(fire & last),
-            self.lines.ready.eq(fire & (last | upper)),
-            self.starved.eq(self.tiles.valid & ~self.lines.valid),
-            self.unloaded.eq(self.tiles.valid & self.lines.valid & first & ~self.full),
+            *([] if config.sparsity else [self.lines.ready.eq(fire & (last | upper))]),
+            self.starved.eq(self.tiles.valid & ~lines_valid),
+            self.unloaded.eq(self.tiles.valid & lines_valid & first & ~self.full),
         ]
         with m.If(fire):
             m.d.sync += [row.eq(Mux(last, 0, following)), following.eq(Mux(last, 1, following + 1))]
@@ -91,15 +108,15 @@ class RowIssuer(wiring.Component):
 
         # First cycle: the word, and where its result goes.
         chosen = Signal(data.StructLayout({
-            "word": word_bits, "k_sub": sub_shape(config), "is_unsigned": 1, "state": len(self.rescale.row),
-            "destination": destination_layout(config),
+            "word": len(words), "k_sub": sub_shape(config), "is_unsigned": 1, "state": len(self.rescale.row),
+            "destination": destination_layout(config), **({"format": 3, "panels": len(tile.panels)} if config.sparsity else {}),
         }), reset_less=True)
         chosen_valid, swap, signal = Signal(), Signal(), Signal()
         token = Signal(5, reset_less=True)
         m.d.sync += [chosen_valid.eq(fire), swap.eq(self.take), signal.eq(fire & last), token.eq(tile.a_token)]
         with m.If(fire):
             m.d.sync += [
-                chosen.word.eq(self.lines.payload.word_select(upper, word_bits)),
+                chosen.word.eq(words),
                 chosen.k_sub.eq(tile.k_sub), chosen.is_unsigned.eq(tile.is_unsigned),
                 chosen.state.eq(tile.state + row),
                 chosen.destination.address.eq(tile.address + row),
@@ -107,6 +124,8 @@ class RowIssuer(wiring.Component):
                 chosen.destination.rescale.eq(tile.rescale),
                 chosen.destination.token.eq(Mux(last, tile.acc_token, 0)),
             ]
+            if config.sparsity:
+                m.d.sync += [chosen.format.eq(tile.format), chosen.panels.eq(tile.panels)]
         m.d.comb += [
             self.rescale.row.eq(chosen.state), self.swap.eq(swap),
             self.a_signal.valid.eq(signal), self.a_signal.id.eq(token),
@@ -114,8 +133,42 @@ class RowIssuer(wiring.Component):
 
         # Second cycle: the K tile's bytes, and the distance of the row.
         valid = Signal()
-        operands = Signal(self.operands.shape(), reset_less=True)
         destination = Signal(destination_layout(config), reset_less=True)
+        m.d.sync += valid.eq(chosen_valid)
+        with m.If(chosen_valid):
+            m.d.sync += destination.eq(chosen.destination)
+        operands = self._blocks(m, chosen_valid, chosen) if config.sparsity else self._operands(m, chosen_valid, chosen)
+        m.d.comb += [
+            self.valid.eq(valid), self.operands.eq(operands),
+            self.destination.eq(destination), self.destination.distance.eq(self.rescale.distance),
+        ]
+        return m
+
+    def _panels(self, m, fire, last, row):
+        """Takes the lines of the panels that the tile has; whether all are there, and the words of the row side by side."""
+        tile, valid, words = self.tiles.payload, Signal(name="lines_valid", init=1), []
+        m.d.comb += valid.eq(1)
+        for n, name in enumerate(self._line_names()):
+            lines, needed, upper = getattr(self, name), tile.panels > n, Signal(name=f"upper_{n}")
+            with m.If(needed & ~lines.valid):
+                m.d.comb += valid.eq(0)
+            m.d.comb += [upper.eq(tile.odds[n] ^ row[0]), lines.ready.eq(fire & needed & (last | upper))]
+            words.append(lines.payload.word_select(upper, 8 * self.config.word_bytes))
+        return valid, Cat(words)
+
+    def _blocks(self, m, chosen_valid, chosen):
+        """The activations of the chosen row, for each pair of the array's rows."""
+        m.submodules.blocks = blocks = ActivationBlocks(self.config)
+        m.d.comb += [
+            blocks.valid.eq(chosen_valid), blocks.words.eq(chosen.word), blocks.format.eq(chosen.format),
+            blocks.panels.eq(chosen.panels), blocks.is_unsigned.eq(chosen.is_unsigned),
+        ]
+        return blocks.operands
+
+    def _operands(self, m, chosen_valid, chosen):
+        """The activations of the chosen row, one for each of the array's rows."""
+        config = self.config
+        operands = Signal(self.operands.shape(), reset_less=True)
         piece = Signal(8 * config.rows)
         with m.Switch(chosen.k_sub):
             for number in range(config.k_tiles_per_panel):
@@ -123,15 +176,9 @@ class RowIssuer(wiring.Component):
                     m.d.comb += piece.eq(chosen.word[8 * config.rows * number:])
         features = Signal(7)
         m.d.comb += features.eq(features_of(config, chosen.k_sub))
-        m.d.sync += valid.eq(chosen_valid)
         with m.If(chosen_valid):
-            m.d.sync += destination.eq(chosen.destination)
             for r in range(config.rows):
                 byte = piece.word_select(r, 8)
                 extended = Mux(chosen.is_unsigned, byte, byte.as_signed())
                 m.d.sync += operands[r].eq(Mux(r < features, extended, 0))
-        m.d.comb += [
-            self.valid.eq(valid), self.operands.eq(operands),
-            self.destination.eq(destination), self.destination.distance.eq(self.rescale.distance),
-        ]
-        return m
+        return operands

@@ -43,7 +43,7 @@ class WeightLoader(wiring.Component):
         self.config = config
         super().__init__({
             "instructions": In(InstructionStream()), "read": Out(ScratchpadRead(config)),
-            "load": Out(WeightLoad(config.rows, config.cols)), "full": Out(1), "swap": In(1),
+            "load": Out(WeightLoad(config.rows, config.cols, config.activation_lanes > 0)), "full": Out(1), "swap": In(1),
             "at_sync": Out(1), "synced": In(1),
             "w_wait": Out(TokenWait()), "w_signal": Out(TokenSignal()), "status": Out(ThreadStatus()),
         })

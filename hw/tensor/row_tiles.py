@@ -6,15 +6,21 @@ from amaranth.lib.wiring import In, Out
 
 from .. import isa
 from ..interfaces import PC_BITS, InstructionStream, TokenSignal, TokenWait, instruction_layout
+from .panel_reader import panel_runs_layout
 from .reader import run_layout
 from .walker import TileWalker
-from .weight_tiles import sub_shape
+from .weight_tiles import is_sparse, sub_shape
 
-__all__ = ["RowTiles", "row_tile_layout", "MOST_LINES"]
+__all__ = ["RowTiles", "row_runs_layout", "row_tile_layout", "MOST_LINES"]
 
 _FIELDS = isa.INSTRUCTIONS["MATMUL"].fields
 #: Lines that the rows of one pass touch at most.
 MOST_LINES = (1 << _FIELDS["rows"].width) // 2 + 1
+
+
+def row_runs_layout(config):
+    """Lines that a pass reads: a run, or with `sparsity` one for each panel of a K tile."""
+    return panel_runs_layout(config, MOST_LINES) if config.sparsity else run_layout(config, MOST_LINES)
 
 
 def row_tile_layout(config):
@@ -41,11 +47,24 @@ def row_tile_layout(config):
         Adds to the words of the pass before in the same order.
     a_token, acc_token
         Counters to add to when the last row has been streamed, and when its result is written.
+
+    With `sparsity` also:
+
+    format
+        `isa.WeightFormat` of sparse weights; else INT8.
+    panels
+        Panels of the K tile that there are.
+    odds
+        Bit n: the first row of panel n is the upper word of its line; bit 0 is ``odd``.
     """
+    sparse = {}
+    if config.sparsity:
+        sparse = {"format": 3, "panels": range(config.sparse_panels + 1), "odds": config.sparse_panels}
     return data.StructLayout({
         "rows": _FIELDS["rows"].width, "odd": 1, "k_sub": sub_shape(config), "is_unsigned": 1,
         "address": _FIELDS["acc_base"].width, "accumulate": 1, "rescale": 1,
         "state": _FIELDS["state_base"].width, "overlaps": 1, "repeats": 1, "a_token": 5, "acc_token": 5,
+        **sparse,
     })
 
 
@@ -61,7 +80,7 @@ class RowTiles(wiring.Component):
     instructions : In(InstructionStream())
     a_wait, acc_wait : Out(TokenWait())
         A TENSOR_SYNC waits through ``a_wait``.
-    runs : Out(stream.Signature(run_layout(config, MOST_LINES)))
+    runs : Out(stream.Signature(row_runs_layout(config)))
     tiles : Out(stream.Signature(row_tile_layout(config)))
         Each run comes with its tile.
     drained : In(1)
@@ -83,7 +102,7 @@ class RowTiles(wiring.Component):
         self.config = config
         super().__init__({
             "instructions": In(InstructionStream()), "a_wait": Out(TokenWait()), "acc_wait": Out(TokenWait()),
-            "runs": Out(stream.Signature(run_layout(config, MOST_LINES))),
+            "runs": Out(stream.Signature(row_runs_layout(config))),
             "tiles": Out(stream.Signature(row_tile_layout(config))),
             "drained": In(1), "at_sync": In(1), "synced": Out(1), "sync_signal": Out(TokenSignal()),
             "waiting": Out(1), "semaphore": Out(5), "busy": Out(1), "pc": Out(PC_BITS),
@@ -103,13 +122,19 @@ class RowTiles(wiring.Component):
         first, last, a_needed, acc_needed, granted = Signal(), Signal(), Signal(), Signal(), Signal()
         accumulate = Signal()
         tile, run = self.tiles.payload, self.runs.payload
+        panel_stride, takes_more = matmul.a_panel_stride, None
+        may_go = (~a_needed | self.a_wait.available) & (~acc_needed | self.acc_wait.available)
+        if self.config.sparsity:
+            panel_stride, takes_more = self._panels(m, matmul, walker, row_word, a_needed)
+            may_go = may_go & ~takes_more
+            run = run[0]
         m.d.comb += [
             walker.k_tiles.eq(matmul.k_tiles), walker.n_tiles.eq(matmul.n_tiles), walker.k_outer.eq(matmul.k_outer),
             first.eq(walker.k_first & walker.n_first),
             last.eq(walker.k_last & walker.n_last),
             a_needed.eq(first | (matmul.a_wait_each & walker.n_first & (walker.k_sub == 0))),
             acc_needed.eq(first | (matmul.acc_wait_each & walker.k_first)),
-            granted.eq((~a_needed | self.a_wait.available) & (~acc_needed | self.acc_wait.available)),
+            granted.eq(may_go),
             self.a_wait.id.eq(matmul.a_wait),
             self.acc_wait.id.eq(matmul.acc_wait),
             tile.rows.eq(matmul.rows),
@@ -166,6 +191,9 @@ class RowTiles(wiring.Component):
                     self.a_wait.consume.eq(walker.next & a_needed),
                     self.acc_wait.consume.eq(walker.next & acc_needed),
                 ]
+                if takes_more is not None:
+                    with m.If(takes_more & self.a_wait.available):
+                        m.d.comb += [self.a_wait.consume.eq(1), self.waiting.eq(0)]
                 with m.If(walker.next & last):
                     m.next = "IDLE"
             with m.State("SYNC"):
@@ -184,7 +212,7 @@ class RowTiles(wiring.Component):
         m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
 
         with m.If(walker.k_panel):
-            m.d.sync += row_word.eq(row_word + matmul.a_panel_stride)
+            m.d.sync += row_word.eq(row_word + panel_stride)
         with m.Elif(walker.k_wrap):
             m.d.sync += row_word.eq(matmul.a_base)
         with m.If(walker.n_step):
@@ -192,3 +220,36 @@ class RowTiles(wiring.Component):
         with m.Elif(walker.n_wrap):
             m.d.sync += acc_word.eq(matmul.acc_base)
         return m
+
+    def _panels(self, m, matmul, walker, row_word, a_needed):
+        """The panels of each K tile beside the first, and tokens for them.
+
+        Returns the words between K tiles, and whether the tile needs more tokens of ``a_wait`` than one: they are taken one a cycle.
+        """
+        config, tile = self.config, self.tiles.payload
+        sparse, covered, panels = Signal(), Signal(range(config.sparse_panels + 1)), Signal(range(config.sparse_panels + 1))
+        stride = Signal(len(row_word))
+        m.d.comb += [
+            sparse.eq((matmul.opcode == isa.INSTRUCTIONS["MATMUL"].opcode) & is_sparse(config, matmul)),
+            tile.format.eq(Mux(sparse, matmul.w_format, isa.WeightFormat.INT8)),
+            covered.eq(1), stride.eq(matmul.a_panel_stride),
+            panels.eq(covered - Mux(walker.k_last & sparse, matmul.k_missing, 0)),
+            tile.panels.eq(panels), tile.odds[0].eq(row_word[0]),
+        ]
+        with m.Switch(tile.format):
+            for number, count in isa.SPARSE_PANELS.items():
+                if number in config.weight_formats:
+                    with m.Case(number):
+                        m.d.comb += [covered.eq(count), stride.eq(matmul.a_panel_stride * count)]
+        for n in range(1, config.sparse_panels):
+            run, word = self.runs.payload[n], Signal.like(row_word, name=f"row_word_{n}")
+            m.d.comb += [word.eq(row_word + matmul.a_panel_stride * n), tile.odds[n].eq(word[0]), run.line.eq(word >> 1)]
+            with m.If(panels > n):
+                m.d.comb += run.count.eq((matmul.rows + word[0] + 1) >> 1)
+        taken, more = Signal(range(config.sparse_panels)), Signal()
+        m.d.comb += more.eq(a_needed & matmul.a_wait_each & (taken + 1 != panels))
+        with m.If(walker.next):
+            m.d.sync += taken.eq(0)
+        with m.Elif(more & self.a_wait.consume):
+            m.d.sync += taken.eq(taken + 1)
+        return stride, more

@@ -8,6 +8,7 @@ from ..interfaces import TokenSignal
 from .array import WeightLoad
 from .circulant import CirculantColumns, circulant_members, for_block
 from .decompressor import FourBitDecompressor
+from .places import WeightPlaces
 from .weight_lines import weight_tile_layout
 from .weight_tiles import TileKind, sub_shape
 
@@ -20,7 +21,7 @@ class WeightShifter(wiring.Component):
     A step's words are chosen in one cycle and their bytes in the next, when they go to the array. A step of streamed
     weights takes two rows, from two words of one line or two slots of a word; only where each row is a word and the tile
     begins with the upper word of a line, its rows lie in different lines and come one after the other. A step of 4-bit
-    weights takes one slot, and a word of scales a cycle of its own.
+    weights takes one slot, and a word of scales a cycle of its own. So does a line of sparse weights' indices.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class WeightShifter(wiring.Component):
         super().__init__({
             "tiles": In(stream.Signature(weight_tile_layout(config))),
             "lines": In(stream.Signature(8 * config.line_bytes)),
-            "load": Out(WeightLoad(config.rows, config.cols)),
+            "load": Out(WeightLoad(config.rows, config.cols, config.activation_lanes > 0)),
             "full": Out(1), "swap": In(1), "w_signal": Out(TokenSignal()), "starved": Out(1),
         })
 
@@ -63,6 +64,9 @@ class WeightShifter(wiring.Component):
         streamed, left, zero, fire, last = Signal(), Signal(), Signal(), Signal(), Signal()
         takes, first_only, second, single = Signal(), Signal(), Signal(), Signal()
         offered = self.tiles.valid & ~tile.scales if config.four_bit else self.tiles.valid
+        if config.sparsity:
+            takes_indices, indices_due = self._indices(m, fire, last, step)
+            offered = offered & ~indices_due
         m.d.comb += [
             streamed.eq(tile.kind == TileKind.STREAM),
             left.eq(tile.kind == TileKind.KEYS),
@@ -115,7 +119,10 @@ class WeightShifter(wiring.Component):
             # A word serves a block of columns, a single one the whole tile.
             keeps = tile.block.any() & (tile.single | ~for_block(config, tile.block, lambda b: step[:b.bit_length() - 1].all()))
             next_word, ends_line = Mux(keeps, place, next_word), ends_line & ~keeps
-        m.d.comb += self.lines.ready.eq(takes & ~zero & ((fire & last) | ends_line))
+        line_done = takes & ~zero & ((fire & last) | ends_line)
+        if config.sparsity:
+            line_done = line_done | takes_indices
+        m.d.comb += self.lines.ready.eq(line_done)
         with m.If(takes & ~zero):
             m.d.sync += next_place.eq(Mux(streamed, following, next_word))
 
@@ -193,6 +200,28 @@ class WeightShifter(wiring.Component):
         turned = Signal.like(column, name="turned")
         m.d.comb += turned.eq(Mux(circulant.block.any(), circulant.result, column))
         return turned
+
+    def _indices(self, m, fire, last, step):
+        """Takes lines of indices: whether one is taken, and whether one is due before the next step."""
+        tile, config = self.tiles.payload, self.config
+        m.submodules.places = places = WeightPlaces(config)
+        kept, due, take, sparse = Signal(), Signal(), Signal(), Signal(reset_less=True)
+        m.d.comb += [
+            due.eq(self.tiles.valid & tile.sparse & ~kept), take.eq(due & self.lines.valid),
+            places.line.eq(self.lines.payload), places.take.eq(take),
+        ]
+        within = step[:(config.sparse_index_steps - 1).bit_length()]
+        with m.If(take):
+            m.d.sync += kept.eq(1)
+        with m.Elif(fire & (last | within.all())):
+            m.d.sync += kept.eq(0)
+        # The places of a step go to the array in the cycle after it.
+        number = Signal(range(config.weight_steps), reset_less=True)
+        m.d.sync += [number.eq(step), sparse.eq(tile.sparse)]
+        m.d.comb += places.step.eq(number)
+        with m.If(sparse):
+            m.d.comb += [self.load.row_places.eq(places.row), self.load.lower_places.eq(places.lower)]
+        return take, due
 
     @staticmethod
     def _select(m, number, target, word, pitch_bytes, count):

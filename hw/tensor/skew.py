@@ -10,7 +10,7 @@ __all__ = ["Skew", "Delay"]
 
 
 class Skew(wiring.Component):
-    """Delays lane n by n cycles, or with `falling` by ``count - 1 - n`` cycles (which undoes it).
+    """Delays lane n by n cycles (``n // pitch``), or with `falling` by ``count - 1 - n`` cycles (which undoes it).
 
     Parameters
     ----------
@@ -22,28 +22,31 @@ class Skew(wiring.Component):
         The first lane is delayed most instead of the last.
     gated : bool
         Only what counts moves: `moves` says where that is.
+    pitch : int
+        Neighbouring lanes that are delayed alike, from lane 0 on.
 
     Members
     -------
     i : In(ArrayLayout(shape, count))
     o : Out(ArrayLayout(shape, count))
-    moves : In(count)
+    moves : In(ceil(count / pitch))
         If `gated`. Bit k: what was at ``i`` k cycles ago counts; ``o`` of lane n means nothing while bit n is 0.
     """
 
-    def __init__(self, shape, count, falling=False, gated=False):
+    def __init__(self, shape, count, falling=False, gated=False, pitch=1):
         self.shape = Shape.cast(shape)
         self.count = count
         self.falling = falling
         self.gated = gated
+        self.pitch = pitch
         layout = data.ArrayLayout(self.shape, count)
-        super().__init__({"i": In(layout), "o": Out(layout), **({"moves": In(count)} if gated else {})})
+        super().__init__({"i": In(layout), "o": Out(layout), **({"moves": In(-(-count // pitch))} if gated else {})})
 
     def elaborate(self, platform):
         m = Module()
         for lane in range(self.count):
             value = self.i[lane]
-            for cycle in range(self.count - 1 - lane if self.falling else lane):
+            for cycle in range(self.count - 1 - lane if self.falling else lane // self.pitch):
                 delayed = Signal(self.shape, name=f"lane_{lane}_delay_{cycle + 1}", reset_less=True)
                 with m.If(self.moves[cycle]) if self.gated else nullcontext():
                     m.d.sync += delayed.eq(value)

@@ -1,16 +1,18 @@
 """The row streamer: the back half of the tensor engine."""
 
-from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..interfaces import (InstructionStream, RescaleRead, ScratchpadRead, ThreadState, ThreadStatus, TokenSignal,
                           TokenWait)
 from ..memory.accumulators import Accumulators
 from ..streams import Queue
+from .blocks import operands_layout
 from .issuer import RowIssuer, destination_layout
-from .reader import LineReader, run_layout
-from .row_tiles import MOST_LINES, RowTiles, row_tile_layout
+from .panel_reader import PanelReader, row_ports
+from .reader import LineReader
+from .row_tiles import MOST_LINES, RowTiles, row_runs_layout, row_tile_layout
 
 __all__ = ["RowStreamer"]
 
@@ -28,6 +30,7 @@ class RowStreamer(wiring.Component):
     -------
     instructions : In(InstructionStream())
     read : Out(ScratchpadRead(config))
+        With `sparsity` ``read_<port>``, for each of `row_ports`.
     full, take : In(1), Out(1)
         The next tile is in the shadow weights; it is taken.
     swap, operands, valid, destination : Out
@@ -45,9 +48,10 @@ class RowStreamer(wiring.Component):
         self.config = config
         self.latency = latency
         super().__init__({
-            "instructions": In(InstructionStream()), "read": Out(ScratchpadRead(config)),
-            "full": In(1), "take": Out(1), "swap": Out(1),
-            "operands": Out(data.ArrayLayout(signed(9), config.rows)),
+            "instructions": In(InstructionStream()),
+            **({f"read_{name}": Out(ScratchpadRead(config)) for name in row_ports(config)} if config.sparsity else
+               {"read": Out(ScratchpadRead(config))}),
+            "full": In(1), "take": Out(1), "swap": Out(1), "operands": Out(operands_layout(config)),
             "valid": Out(1), "destination": Out(destination_layout(config)),
             "at_sync": In(1), "synced": Out(1),
             "rescale": Out(RescaleRead(config)), "a_wait": Out(TokenWait()), "acc_wait": Out(TokenWait()),
@@ -58,9 +62,9 @@ class RowStreamer(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.tiles = tiles = RowTiles(config)
-        m.submodules.run_queue = run_queue = Queue(run_layout(config, MOST_LINES), 2)
+        m.submodules.run_queue = run_queue = Queue(row_runs_layout(config), 2)
         m.submodules.tile_queue = tile_queue = Queue(row_tile_layout(config), 4)
-        m.submodules.reader = reader = LineReader(config, MOST_LINES)
+        m.submodules.reader = reader = (PanelReader if config.sparsity else LineReader)(config, MOST_LINES)
         m.submodules.issuer = issuer = RowIssuer(config)
 
         wiring.connect(m, wiring.flipped(self.instructions), tiles.instructions)
@@ -68,8 +72,14 @@ class RowStreamer(wiring.Component):
         wiring.connect(m, tiles.tiles, tile_queue.i)
         wiring.connect(m, run_queue.o, reader.runs)
         wiring.connect(m, tile_queue.o, issuer.tiles)
-        wiring.connect(m, reader.lines, issuer.lines)
-        wiring.connect(m, reader.read, wiring.flipped(self.read))
+        if config.sparsity:
+            for n in range(config.sparse_panels):
+                wiring.connect(m, getattr(reader, f"lines_{n}"), getattr(issuer, f"lines_{n}"))
+            for name in row_ports(config):
+                wiring.connect(m, getattr(reader, f"read_{name}"), wiring.flipped(getattr(self, f"read_{name}")))
+        else:
+            wiring.connect(m, reader.lines, issuer.lines)
+            wiring.connect(m, reader.read, wiring.flipped(self.read))
         wiring.connect(m, issuer.rescale, wiring.flipped(self.rescale))
         wiring.connect(m, tiles.a_wait, wiring.flipped(self.a_wait))
         wiring.connect(m, tiles.acc_wait, wiring.flipped(self.acc_wait))

@@ -14,7 +14,8 @@ __all__ = ["WeightLines", "most_lines", "weight_tile_layout"]
 
 def most_lines(config):
     """Scratchpad lines that the words of one weight tile touch at most."""
-    return max(config.weight_tile_words, config.rows, config.cols) // 2 + 1
+    words = max(config.weight_tile_words, config.rows, config.cols) // 2 + 1
+    return max(words, config.sparse_tile_words // 2) if config.sparsity else words
 
 
 def weight_tile_layout(config):
@@ -89,6 +90,8 @@ class WeightLines(wiring.Component):
         streamed_words = config.weight_tile_words
         if config.four_bit:
             streamed_words = Mux(tile.scales, 1, Mux(tile.four_bit, config.four_bit_tile_words, config.weight_tile_words))
+        if config.sparsity:
+            streamed_words = Mux(tile.sparse, config.sparse_tile_words, streamed_words)
         with m.If(tile.kind == TileKind.STREAM):
             m.d.comb += [present.eq(streamed_words), result.word.eq(tile.word)]
         with m.Else():

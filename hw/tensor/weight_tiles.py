@@ -1,5 +1,8 @@
 """Front of the weight loader: from instructions to tiles, with their tokens and places in the scratchpad."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Array, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -9,7 +12,7 @@ from ..interfaces import PC_BITS, InstructionStream, TokenWait, instruction_layo
 from .circulant import circulant_members, for_block
 from .walker import TileWalker
 
-__all__ = ["WeightTiles", "TileKind", "located_layout", "features_of", "format_members", "sub_shape"]
+__all__ = ["WeightTiles", "TileKind", "located_layout", "features_of", "format_members", "is_sparse", "sub_shape"]
 
 _OPCODE = {name: isa.INSTRUCTIONS[name].opcode for name in ("TENSOR_SYNC", "MATMUL_KT", "MATMUL_V", "MATMUL_C")}
 _WORD_BITS = isa.INSTRUCTIONS["MATMUL"].fields["w_base"].width
@@ -36,6 +39,8 @@ def features_of(config, k_sub):
 def format_members(config):
     """Members of a tile's layouts that say how streamed weights lie in memory; none if there is one way only.
 
+    sparse
+        Lines of indices stand before the lines of values that they serve.
     four_bit
         Rows of 4-bit values, with the scales of row ``scale`` of the word of scales taken last.
     scales
@@ -45,8 +50,14 @@ def format_members(config):
 
     Besides, `circulant_members`.
     """
-    four_bit = {"four_bit": 1, "scales": 1, "scale": range(config.scale_rows_per_word), "split": 1} if config.four_bit else {}
-    return four_bit | circulant_members(config)
+    members = {"four_bit": 1, "scales": 1, "scale": range(config.scale_rows_per_word), "split": 1} if config.four_bit else {}
+    return members | ({"sparse": 1} if config.sparsity else {}) | circulant_members(config)
+
+
+def is_sparse(config, matmul):
+    """Whether the weights of a MATMUL are sparse."""
+    formats = [number for number in config.weight_formats if number in isa.SPARSE_PANELS]
+    return reduce(or_, (matmul.w_format == number for number in formats), Const(0))
 
 
 def located_layout(config):
@@ -141,6 +152,10 @@ class WeightTiles(wiring.Component):
         if config.four_bit:
             tile_words = Mux((matmul.w_format == isa.WeightFormat.FOUR_BIT) & streamed, config.four_bit_tile_words, config.weight_tile_words)
             takes_tile = self.tiles.ready & ~self._scales(m, matmul, streamed, walker)
+        if config.sparsity:
+            sparse = Signal()
+            m.d.comb += [sparse.eq(is_sparse(config, matmul) & streamed), tile.sparse.eq(sparse)]
+            tile_words = Mux(sparse, config.sparse_tile_words, tile_words)
         tile_keys = config.cols
         if config.circulant:
             tile_keys = self._circulant(m, matmul, last)

@@ -31,6 +31,7 @@ class Bench:
         self.generator = np.random.default_rng(seed)
         self.cycle = 0
         self.stall_rate = 0.0
+        self.stall_lines = CONFIG.scratchpad_words // 2
 
     async def start(self):
         dut = self.dut
@@ -55,7 +56,7 @@ class Bench:
         piece = min(64, CONFIG.accumulator_words)
         for base in range(0, CONFIG.accumulator_words, piece):
             f.update(rows=piece, k_tiles=1, n_tiles=1, a_base=base % 64, acc_base=base, chunk_tiles=1, accumulate=0, rescale=0,
-                     ring_start=0, w_format=0)
+                     ring_start=0, w_format=0, k_missing=0)
             await self.run("MATMUL", **f)
         await self.idle()
 
@@ -66,7 +67,7 @@ class Bench:
         for _ in range(cycles):
             if self.stall_rate:
                 self.dut.stall_valid.value = int(self.random.random() < self.stall_rate)
-                self.dut.stall_line.value = self.random.randrange(CONFIG.scratchpad_words // 2)
+                self.dut.stall_line.value = self.random.randrange(self.stall_lines)
             await RisingEdge(self.dut.clk)
             self.cycle += 1
 
@@ -175,7 +176,7 @@ async def full_rate(dut):
             fields.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=rows,
                           acc_base=5, acc_stride=rows, accumulate=0, rescale=0, w_base=HALF, w_limit=1000, w_panel_stride=2)
             if mnemonic == "MATMUL":
-                fields.update(chunk_tiles=4, ring_slots=0, ring_start=0, w_format=0)
+                fields.update(chunk_tiles=4, ring_slots=0, ring_start=0, w_format=0, k_missing=0)
                 del fields["w_limit"], fields["w_panel_stride"]
             elif mnemonic == "MATMUL_C":
                 del fields["w_limit"]
@@ -237,6 +238,67 @@ async def four_bit_rate(dut):
         await bench.check()
 
 
+@cocotb.test(timeout_time=1, timeout_unit="ms", skip=not CONFIG.sparsity)
+async def sparse_rate(dut):
+    """A tile of sparse weights takes as long as its rows: as a dense one, for several times as many features."""
+    bench = Bench(dut, cocotb.RANDOM_SEED)
+    await bench.start()
+    if CONFIG.scratchpad_banks == 1:
+        return          # moving and stationary operand share the bank
+    steps = CONFIG.weight_steps + CONFIG.sparse_index_lines
+    for number in CONFIG.weight_formats:
+        for rows in (1, 2, 3, 2 * steps, 2 * steps + 2, 8 * steps) if number in isa.SPARSE_PANELS else ():
+            for stride in (rows + rows % 2, rows + rows % 2 + 4):
+                panels = isa.SPARSE_PANELS[number]
+                k_tiles = n_tiles = 3
+                if (panels * k_tiles * stride > HALF or k_tiles * n_tiles * CONFIG.sparse_tile_words > min(HALF, WORDS)
+                        or n_tiles * rows + 5 > CONFIG.accumulator_words):
+                    continue
+                fields = bench.product("MATMUL")[1]
+                fields.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=stride, acc_base=5,
+                              acc_stride=rows, accumulate=0, rescale=0, w_base=HALF, chunk_tiles=9, ring_slots=0, ring_start=0,
+                              w_format=number, k_missing=0, w_group=0, s_base=0)
+                before, started = int(dut.row_count.value), None
+                await bench.run("MATMUL", **fields)
+                while int(dut.row_count.value) - before < k_tiles * n_tiles * rows:
+                    await FallingEdge(dut.clk)
+                    if started is None and int(dut.row_count.value) > before:
+                        started = bench.cycle
+                    finished = bench.cycle
+                    await bench.step()
+                expected, shortest = rows - 1, Accumulators.LATENCY - 1
+                for tile in range(1, k_tiles * n_tiles):
+                    # Two and three rows that add to the same words wait for those to be written.
+                    again = shortest + rows if tile % k_tiles and rows <= shortest else 0
+                    # Lines of two rows: of one panel after the other, each port.
+                    expected += max(rows, steps, again, 2 * -(-rows // 2))
+                # Both ports may be out of step at first.
+                slack = 8 if panels > 2 else 2
+                assert finished - started <= expected + slack, (
+                    f"format {number}, {rows} rows, {stride} apart: {finished - started} cycles, {expected} expected")
+                await bench.check()
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms", skip=not CONFIG.sparsity)
+async def short_sparse_passes(dut):
+    """Two and three rows over the same accumulators, while the port of the last panels is refused now and then."""
+    bench = Bench(dut, cocotb.RANDOM_SEED)
+    await bench.start()
+    for rows in (2, 3) * 6:
+        number = bench.random.choice([number for number in CONFIG.weight_formats if number in isa.SPARSE_PANELS])
+        k_tiles, panels = 12, 12 * isa.SPARSE_PANELS[number]
+        fields = bench.product("MATMUL")[1]
+        fields.update(rows=rows, k_tiles=k_tiles, n_tiles=1, k_outer=0, a_base=bench.random.randrange(8), a_panel_stride=rows,
+                      acc_base=5, acc_stride=rows, accumulate=0, rescale=0, w_base=HALF, chunk_tiles=k_tiles, ring_slots=0,
+                      ring_start=0, w_format=number, k_missing=0, w_group=0, s_base=0)
+        bench.stall_rate, bench.stall_lines = bench.random.choice((0.2, 0.5)), panels * rows // 2
+        await bench.run("MATMUL", **fields)
+        await bench.idle()
+    bench.stall_rate = 0.0
+    await bench.step()
+    await bench.check()
+
+
 async def feed(bench, count, mnemonic, fields):
     dut = bench.dut
     word = isa.encode(mnemonic, **fields)
@@ -264,7 +326,7 @@ async def chunks_through_a_ring(dut):
     base = HALF
     weights = bench.generator.integers(0, 256, (chunks, words, CONFIG.word_bytes), dtype=np.uint8)
     fields = bench.product("MATMUL")[1]
-    fields.update(w_format=0, rows=3, k_tiles=tiles, n_tiles=1, a_base=4, a_panel_stride=3, acc_base=7, accumulate=1, rescale=0,
+    fields.update(w_format=0, k_missing=0, rows=3, k_tiles=tiles, n_tiles=1, a_base=4, a_panel_stride=3, acc_base=7, accumulate=1, rescale=0,
                   chunk_tiles=chunk_tiles, w_wait=ready, w_signal=free)
     await bench.issue("MATMUL", **fields | {"w_base": base, "ring_slots": slots, "ring_start": start})
     for chunk in range(chunks):
@@ -295,7 +357,7 @@ async def tokens_of_rows_and_accumulators(dut):
     panels, n_tiles, rows = 3, 2, 3
     for k_outer in (0, 1):
         fields = bench.product("MATMUL")[1]
-        fields.update(w_format=0, rows=rows, k_tiles=panels * CONFIG.k_tiles_per_panel, n_tiles=n_tiles, k_outer=k_outer,
+        fields.update(w_format=0, k_missing=0, rows=rows, k_tiles=panels * CONFIG.k_tiles_per_panel, n_tiles=n_tiles, k_outer=k_outer,
                       a_base=8, a_panel_stride=4, acc_base=3, acc_stride=rows, accumulate=1, rescale=0, chunk_tiles=1,
                       ring_slots=1, ring_start=0, w_base=100,
                       a_wait=5, a_wait_each=1, a_signal=6, acc_wait=7, acc_wait_each=1, acc_signal=8, acc_signal_each=1)
@@ -340,7 +402,7 @@ async def signal_comes_after_the_write(dut):
     await bench.start()
     for trial in range(6):
         fields = bench.product("MATMUL")[1]
-        fields.update(w_format=0, rows=2, k_tiles=1 + trial % 2, n_tiles=1, acc_base=9, acc_stride=2, acc_signal=1 + trial,
+        fields.update(w_format=0, k_missing=0, rows=2, k_tiles=1 + trial % 2, n_tiles=1, acc_base=9, acc_stride=2, acc_signal=1 + trial,
                       rescale=0)
         await bench.run("MATMUL", **fields)
         while not bench.counts()[1 + trial]:

@@ -10,6 +10,7 @@ from weft.hw.memory.accumulators import Accumulators
 from weft.hw.memory.scratchpad import Scratchpad
 from weft.hw.memory.wrapper import OnChipMemory
 from weft.hw.tensor.engine import TensorEngine
+from weft.hw.tensor.panel_reader import row_ports
 from weft.sim.cocotb.plain_counters import PlainCounters
 
 __all__ = ["TensorHarness"]
@@ -38,7 +39,7 @@ class TensorHarness(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.engine = engine = TensorEngine(config)
-        m.submodules.scratchpad = scratchpad = Scratchpad(config, ["rows", "stall", "weights"], ["load"])
+        m.submodules.scratchpad = scratchpad = Scratchpad(config, ["rows", "stall", *row_ports(config)[1:], "weights"], ["load"])
         m.submodules.accumulators = accumulators = Accumulators(config)
         m.submodules.distances = distances = OnChipMemory(6, config.state_rows)
         for inner, outer in ((scratchpad.read_stall, self.stall), (scratchpad.write_load, self.write),
@@ -46,7 +47,8 @@ class TensorHarness(wiring.Component):
             wiring.connect(m, wiring.flipped(outer), inner)
         wiring.connect(m, engine.weights_status, wiring.flipped(self.weights_status))
         wiring.connect(m, engine.tensor_status, wiring.flipped(self.tensor_status))
-        wiring.connect(m, engine.read_rows, scratchpad.read_rows)
+        for name in row_ports(config):
+            wiring.connect(m, getattr(engine, f"read_{name}"), getattr(scratchpad, f"read_{name}"))
         wiring.connect(m, engine.read_weights, scratchpad.read_weights)
         wiring.connect(m, engine.results, accumulators.results)
         m.d.comb += [

@@ -33,8 +33,13 @@ class TensorModel:
             return [(n, k) for k in range(f["k_tiles"]) for n in range(f["n_tiles"])]
         return [(n, k) for n in range(f["n_tiles"]) for k in range(f["k_tiles"])]
 
+    def panels(self, f, k):
+        """Panels of sparse K tile `k`; 0 if the weights are not sparse."""
+        covered = isa.SPARSE_PANELS.get(f.get("w_format", 0), 0)
+        return covered - (f["k_missing"] if covered and k == f["k_tiles"] - 1 else 0)
+
     def tile(self, mnemonic, f, position, n, k):
-        """int64[rows, cols]: the stationary tile."""
+        """int64[features, cols]: the stationary tile."""
         config, memory = self.config, self.scratchpad.view(np.int8).astype(np.int64)
         rows, cols = config.rows, config.cols
         tile = np.zeros((rows, cols), np.int64)
@@ -42,6 +47,8 @@ class TensorModel:
         if mnemonic == "MATMUL":
             chunk, within = divmod(position, f["chunk_tiles"])
             slot = (f["ring_start"] + chunk) % f["ring_slots"] if f["ring_slots"] else chunk
+            if f["w_format"] in isa.SPARSE_PANELS:
+                return self.sparse_tile(f, f["w_base"] + (slot * f["chunk_tiles"] + within) * config.sparse_tile_words)
             if f["w_format"]:
                 base = f["w_base"] + (slot * f["chunk_tiles"] + within) * config.four_bit_tile_words
                 return self.four_bit_tile(f, base, n, k)
@@ -97,13 +104,36 @@ class TensorModel:
             for r in range(count):
                 tile[r, c] = int(memory[word, first + r // b * b + (c - r) % b]) - 128 * f["w_unsigned"]
 
+    def sparse_tile(self, f, base):
+        """The tile of sparse weights at word ``base``, each value at its place in its block of four features."""
+        config, slot = self.config, self.config.weight_slot_bytes
+        panels = isa.SPARSE_PANELS[f["w_format"]]
+        lines = self.scratchpad[base:base + config.sparse_tile_words].reshape(-1, config.line_bytes)
+        is_index = np.arange(len(lines)) % 5 == 0
+        values, indices = lines[~is_index].reshape(-1), lines[is_index].reshape(-1)
+        tile = np.zeros((panels * config.rows, config.cols), np.int64)
+        for r in range(config.rows):
+            place = config.weight_row_order.index(r)
+            for c in range(config.cols):
+                index = indices[place * slot // 4 + c // 4] >> c % 4 * 2 & 3
+                block = r // 2 if panels == 2 else r
+                tile[4 * block + index, c] += values.view(np.int8)[place * slot + c]
+        return tile
+
     def execute(self, mnemonic, **f):
         moving = self.scratchpad if f["a_unsigned"] else self.scratchpad.view(np.int8)
         for position, (n, k) in enumerate(self.order(f)):
-            panel, first, count = self.features(k)
-            start = f["a_base"] + panel * f["a_panel_stride"]
-            a = np.zeros((f["rows"], self.config.rows), np.int64)
-            a[:, :count] = moving[start:start + f["rows"], first:first + count]
+            if panels := self.panels(f, k):
+                a = np.zeros((f["rows"], isa.SPARSE_PANELS[f["w_format"]], self.config.panel), np.int64)
+                for number in range(panels):
+                    start = f["a_base"] + (k * a.shape[1] + number) * f["a_panel_stride"]
+                    a[:, number] = moving[start:start + f["rows"], :self.config.panel]
+                a = a.reshape(f["rows"], -1)
+            else:
+                panel, first, count = self.features(k)
+                start = f["a_base"] + panel * f["a_panel_stride"]
+                a = np.zeros((f["rows"], self.config.rows), np.int64)
+                a[:, :count] = moving[start:start + f["rows"], first:first + count]
             words = slice(f["acc_base"] + n * f["acc_stride"], f["acc_base"] + n * f["acc_stride"] + f["rows"])
             before = self.accumulators[words]
             if k == 0 and not f["accumulate"]:
@@ -142,6 +172,11 @@ def _draw(config, random, mnemonic, words):
         return random.randrange(size - extent)
 
     panels = -(-k_tiles // config.k_tiles_per_panel)
+    if mnemonic == "MATMUL" and config.sparsity and random.random() < 0.6:
+        f["w_format"] = random.choice([number for number in config.weight_formats if number in isa.SPARSE_PANELS])
+        covered = isa.SPARSE_PANELS[f["w_format"]]
+        f["k_missing"] = random.choice((0, random.randrange(covered)))
+        panels = covered * k_tiles - f["k_missing"]
     stride = random.choice((rows, rows + random.randint(0, 9)))
     f.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=random.getrandbits(1),
              a_base=place(panels * stride + rows), a_panel_stride=stride, a_unsigned=random.getrandbits(1))
@@ -157,6 +192,9 @@ def _draw(config, random, mnemonic, words):
         f["ring_slots"] = random.choice((0, random.randint(1, 4)))
         f["ring_start"] = random.randrange(f["ring_slots"]) if f["ring_slots"] else 0
         slots = f["ring_slots"] or -(-tiles // f["chunk_tiles"])
+        if f["w_format"]:
+            f["w_base"] = place(slots * f["chunk_tiles"] * config.sparse_tile_words) // 2 * 2
+            return mnemonic, f
         f["w_base"] = place(slots * f["chunk_tiles"] * config.weight_tile_words)
         if config.four_bit and random.random() < 0.6:
             f.update(w_format=1, w_group=random.choice((0, 1, 1, 2, 3, 63)), k_outer=0, s_base=place(n_tiles * 2 * k_tiles))

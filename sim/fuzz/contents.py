@@ -4,7 +4,7 @@ import numpy as np
 
 from weft.hw.isa import Element
 
-__all__ = ["element_values", "four_bit_weights", "weight_tiles", "parameter_records", "score_records"]
+__all__ = ["element_values", "four_bit_weights", "sparse_weights", "weight_tiles", "parameter_records", "score_records"]
 
 _TYPES = {Element.INT8: np.int8, Element.UINT8: np.uint8, Element.INT16: np.int16}
 #: Ranges that the shifts of a program's records are drawn from.
@@ -42,6 +42,16 @@ def four_bit_weights(config, rng, tiles, scale_words):
 
     limit, largest = int(rng.choice([1, 7])), int(rng.choice([3, 15]))
     return words(tiles * config.four_bit_tile_words, -limit - 1, limit), words(scale_words, 0, largest)
+
+
+def sparse_weights(config, rng, tiles):
+    """Words uint8[words, word_bytes] of so many sparse tiles: values of all of the range, or small ones; any indices."""
+    lines = rng.integers(0, 256, (tiles, config.sparse_tile_words // 2, config.line_bytes), np.uint8)
+    limit = int(rng.choice([1, 3, 127]))
+    values = rng.integers(-limit, limit + 1, lines.shape).astype(np.uint8)
+    is_value = np.arange(lines.shape[1]) % 5 > 0
+    lines[:, is_value] = values[:, is_value]
+    return lines.reshape(-1, config.word_bytes)
 
 
 def parameter_records(config, rng, tiles, score=False):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from weft.hw.isa import Element
+from weft.hw.isa import SPARSE_PANELS, Element
 
-from .contents import four_bit_weights, weight_tiles
+from .contents import four_bit_weights, sparse_weights, weight_tiles
 from .program import Address, Node
 from .transfers import Transfers
 
@@ -47,6 +47,16 @@ class Products(Transfers):
         scale_words = n_tiles * -(-rows // c.scale_rows_per_word)
         return (*four_bit_weights(c, self.rng, k_tiles * n_tiles, scale_words), dict(w_format=1, w_group=group, k_outer=0))
 
+    def _sparse(self, k_panels):
+        """Fields of sparse weights for so many panels, ``(k_tiles, fields)``; or None."""
+        c = self.config
+        if not c.sparsity or self.chance(0.5):
+            return None
+        number = self.pick([number for number in c.weight_formats if number in SPARSE_PANELS])
+        covered = SPARSE_PANELS[number]
+        k_tiles = -(-k_panels // covered)
+        return k_tiles, dict(w_format=int(number), k_missing=k_tiles * covered - k_panels)
+
     def _weights(self, k_tiles, n_tiles, keep):
         """Weights of some format in new words, and the fields that say which, if they are not int8."""
         drawn = self._four_bit(k_tiles, n_tiles)
@@ -67,7 +77,11 @@ class Products(Transfers):
             same = self.pick(known)
             rows, n_tiles = same.rows, same.tiles
         k_panels = -(-k_tiles // c.k_tiles_per_panel)
-        weights, formats = self._weights(k_tiles, n_tiles, keep=[a])
+        if sparse := self._sparse(k_panels):
+            k_tiles, formats = sparse
+            weights = self.load_constant(sparse_weights(c, self.rng, k_tiles * n_tiles), [a])
+        else:
+            weights, formats = self._weights(k_tiles, n_tiles, keep=[a])
         results, accumulate = self._results(n_tiles, rows)
         fields = self._product_fields(a, rows, k_tiles, n_tiles, results, accumulate)
         tiles = k_tiles * n_tiles
@@ -138,11 +152,14 @@ class Products(Transfers):
         a = self._moving()
         k_tiles = int(self.rng.integers(1, a.panels * c.k_tiles_per_panel + 1))
         n_tiles = int(self.rng.integers(1, 4)) * c.tiles_per_panel
+        k_panels = -(-k_tiles // c.k_tiles_per_panel)
+        drawn, tile_words, formats, keep = None, c.weight_tile_words, {}, [a]
+        if sparse := self._sparse(k_panels):
+            (k_tiles, formats), tile_words = sparse, c.sparse_tile_words
+        elif drawn := self._four_bit(k_tiles, n_tiles):
+            tile_words, formats = c.four_bit_tile_words, drawn[2]
         tiles = k_tiles * n_tiles
         chunk = self.pick([d for d in (1, 2, 3, 4, 6, 8, k_tiles) if tiles % d == 0])
-        drawn, tile_words, formats, keep = self._four_bit(k_tiles, n_tiles), c.weight_tile_words, {}, [a]
-        if drawn is not None:
-            tile_words, formats = c.four_bit_tile_words, drawn[2]
         # A chunk is one run, so it is a whole number of DMA granules.
         size = chunk * tile_words
         if size % c.dma_words:
@@ -154,7 +171,10 @@ class Products(Transfers):
         slots = min(int(self.rng.integers(1, 5)), 63)
         ring = self.allocate(slots * size, keep=keep)
         results, accumulate = self._results(n_tiles, a.rows)
-        data = weight_tiles(c, self.rng, tiles) if drawn is None else drawn[0]
+        if sparse:
+            data = sparse_weights(c, self.rng, tiles)
+        else:
+            data = weight_tiles(c, self.rng, tiles) if drawn is None else drawn[0]
         buffer = self.constant(data) if self.chance(0.8) else self.new_input(data)
         start = int(self.rng.integers(slots))
         written = self.access("scratchpad", ring, True, "load", "dma")
@@ -169,7 +189,6 @@ class Products(Transfers):
         fields = self._product_fields(a, a.rows, k_tiles, n_tiles, results, accumulate)
         fields.update(w_base=int(ring[0]), chunk_tiles=chunk, ring_slots=slots, ring_start=start, 
                       w_wait=RING_FULL, w_signal=RING_FREE, **formats)
-        k_panels = -(-k_tiles // c.k_tiles_per_panel)
         node = Node("MATMUL", fields, [self.read(a.words_of(a.rows, k_panels), "moving", "a")], {"a_wait": k_panels})
         self._align_moving(node, a, k_panels)
         if drawn is not None:

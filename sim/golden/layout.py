@@ -6,10 +6,10 @@ scratchpad words, accumulator words or memory bytes, shaped like the loops.
 
 import numpy as np
 
-from weft.hw.isa import WeightFormat
+from weft.hw.isa import SPARSE_PANELS, WeightFormat
 
-__all__ = ["dma_words", "dma_addresses", "k_features", "k_end", "moving_words", "four_bit", "tile_words",
-           "weight_words", "scale_rows", "scale_words", "tile_rows", "stationary_words",
+__all__ = ["dma_words", "dma_addresses", "k_features", "k_end", "moving_panels", "moving_words", "four_bit", "sparse_panels",
+           "tile_words", "weight_words", "scale_rows", "scale_words", "tile_rows", "stationary_words",
            "accumulator_words", "panel_words", "element_bytes", "param_words", "softmax_param_words", "mask_words",
            "tile_runs", "INT16"]
 
@@ -42,21 +42,45 @@ def k_end(config, k_stop):
     return min(k_features(config, last) + config.rows, panel_end)
 
 
-def moving_words(config, f, k_start, k_stop):
-    """Words of the moving operand that K tiles ``k_start..k_stop`` read: int64[rows, panels]; and the first panel."""
+def moving_panels(config, f, k_start, k_stop):
+    """First panel of the moving operand that K tiles ``k_start..k_stop`` read, and the one after the last."""
+    if covered := sparse_panels(f):
+        return k_start * covered, k_stop * covered - (f.k_missing if k_stop == f.k_tiles else 0)
     per = config.k_tiles_per_panel
-    panels = np.arange(k_start // per, (k_stop - 1) // per + 1)
+    return k_start // per, (k_stop - 1) // per + 1
+
+
+def moving_words(config, f, k_start, k_stop):
+    """Words of the moving operand that K tiles ``k_start..k_stop`` read: int64[rows, panels]."""
+    panels = np.arange(*moving_panels(config, f, k_start, k_stop))
     return f.a_base + panels * f.a_panel_stride + np.arange(f.rows)[:, None]
+
+
+def _format(f):
+    """`WeightFormat` of a product's stationary operand, INT8 of K and V."""
+    return getattr(f, "w_format", WeightFormat.INT8)
 
 
 def four_bit(f):
     """Whether a product's stationary operand is 4-bit weights."""
-    return getattr(f, "w_format", WeightFormat.INT8) == WeightFormat.FOUR_BIT
+    return _format(f) == WeightFormat.FOUR_BIT
+
+
+def sparse_panels(f):
+    """Panels that a K tile of a product covers whose stationary operand is sparse; else 0."""
+    return SPARSE_PANELS.get(_format(f), 0)
+
+
+def _own_words(config, f):
+    """Words of a streamed tile, without scales."""
+    if sparse_panels(f):
+        return config.sparse_tile_words
+    return config.four_bit_tile_words if four_bit(f) else config.weight_tile_words
 
 
 def tile_words(config, f):
     """Words that a streamed tile is read from: its own, behind them the word of its scales if it has some."""
-    return config.four_bit_tile_words + 1 if four_bit(f) else config.weight_tile_words
+    return _own_words(config, f) + four_bit(f)
 
 
 def weight_words(config, f, start, stop):
@@ -64,7 +88,7 @@ def weight_words(config, f, start, stop):
     t = np.arange(start, stop)
     chunk = t // f.chunk_tiles
     slot = (f.ring_start + chunk) % f.ring_slots if f.ring_slots else chunk
-    size = config.four_bit_tile_words if four_bit(f) else config.weight_tile_words
+    size = _own_words(config, f)
     first = f.w_base + (slot * f.chunk_tiles + t % f.chunk_tiles) * size
     words = first[:, None] + np.arange(size)
     return np.concatenate([words, scale_words(config, f, t)[:, None]], axis=1) if four_bit(f) else words

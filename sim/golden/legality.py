@@ -21,6 +21,8 @@ def check(config, operation):
     elif mnemonic.startswith("MATMUL"):
         if f.rescale and not f.accumulate:
             raise operation.error("rescale needs accumulate")
+        if layout.sparse_panels(f):
+            _multiple(operation, "w_base", f.w_base, 2)
     elif operation.engine == 3 and mnemonic not in ("VECTOR_SYNC", "TABLE"):
         _check_vector(config, operation)
     elif mnemonic == "TABLE":

@@ -8,6 +8,8 @@ from hashlib import blake2b
 
 import numpy as np
 
+from weft.hw.isa import SPARSE_PANELS, WeightFormat
+
 from . import layout
 
 __all__ = ["ConstantWeights", "Product", "StageTiles", "StageKeys", "exact_product"]
@@ -49,10 +51,36 @@ def _expand_four_bit(config, f, words, k_start):
     return values * np.take_along_axis(scales, rows, axis=-2)
 
 
-def _tile_matrix(config, f, words, k_start):
-    """int8[..., K, N] from tile words uint8[..., nk, nn, tile_words, word_bytes] whose first K tile is ``k_start``; ``f``: the
+def _expand_sparse(config, f, words):
+    """int16[..., nk, nn, features, cols] from the words of sparse tiles: each value in its place in its block of four features,
+    where two may add up."""
+    *lead, nk, nn, _, _ = words.shape
+    panels, slot, rows, cols = layout.sparse_panels(f), config.weight_slot_bytes, config.rows, config.cols
+    # Every fifth line holds indices, four to a byte.
+    lines = words.reshape(*lead, nk, nn, -1, config.line_bytes)
+    is_index = np.arange(lines.shape[-2]) % 5 == 0
+    indices = lines[..., is_index, :].reshape(*lead, nk, nn, -1, 1) >> np.array([0, 2, 4, 6], np.uint8) & 3
+    order = np.argsort(config.weight_row_order)
+    indices = indices.reshape(*lead, nk, nn, -1, slot)[..., order, :cols]
+    values = np.ascontiguousarray(lines[..., ~is_index, :].reshape(*lead, nk, nn, -1, slot)[..., order, :cols])
+    # Several rows have the same block of a 2:4 tile.
+    tiles = np.zeros((*lead, nk, nn, panels * rows // 4, 4, cols), np.int16)
+    kept = 4 // panels
+    for row in range(kept):
+        here = indices[..., row::kept, None, :] == np.arange(4, dtype=np.uint8)[:, None]
+        tiles += np.where(here, values.view(np.int8)[..., row::kept, None, :], 0)
+    return tiles.reshape(*lead, nk, nn, panels * rows, cols)
+
+
+def _tile_matrix(config, f, words, k_start, k_stop):
+    """int8[..., K, N] (int16 of sparse tiles) from tile words uint8[..., nk, nn, tile_words, word_bytes] of K tiles ``k_start..k_stop``; ``f``: the
     product's fields."""
     *lead, nk, nn, _, _ = words.shape
+    if layout.sparse_panels(f):
+        tiles = np.moveaxis(_expand_sparse(config, f, words), -3, -2)
+        tiles = tiles.reshape(*lead, -1, nn * config.cols)
+        first, stop = layout.moving_panels(config, f, k_start, k_stop)
+        return np.ascontiguousarray(tiles[..., :(stop - first) * config.panel, :])
     slots = np.argsort(config.weight_row_order)
     if layout.four_bit(f):
         tiles = _expand_four_bit(config, f, words, k_start)[..., slots, :]
@@ -76,14 +104,19 @@ class ConstantWeights:
         self._matrices = {}
         self._float_bytes = 0
 
-    def matrix(self, addresses, f, k_start):
-        """The matrix whose tile words lie at ``addresses`` (int64[nk, nn, tile_words]); K tiles count from ``k_start``; ``f``:
-        the product's fields."""
-        place = (k_start, f.w_group) if layout.four_bit(f) else (k_start % self.config.k_tiles_per_panel, None)
+    def matrix(self, addresses, f, k_start, k_stop):
+        """The matrix whose tile words lie at ``addresses`` (int64[nk, nn, tile_words]), K tiles ``k_start..k_stop``; ``f``: the
+        product's fields."""
+        if layout.four_bit(f):
+            place = k_start, f.w_group
+        elif layout.sparse_panels(f):
+            place = f.w_format, f.k_missing if k_stop == f.k_tiles else 0
+        else:
+            place = k_start % self.config.k_tiles_per_panel, None
         key = place, addresses.shape, blake2b(np.ascontiguousarray(addresses), digest_size=16).digest()
         if key not in self._matrices:
             words = self.words[addresses // self.config.word_bytes]
-            self._matrices[key] = _ConstantMatrix(_tile_matrix(self.config, f, words, place[0]))
+            self._matrices[key] = _ConstantMatrix(_tile_matrix(self.config, f, words, k_start, k_stop))
         return self._matrices[key]
 
     def keeps(self, size):
@@ -95,7 +128,7 @@ class ConstantWeights:
 
 
 class _ConstantMatrix:
-    """Constant weights int8 (later float32) [K, N], cut by rows into parts whose float32 products are exact."""
+    """Constant weights of integers (later float32) [K, N], cut by rows into parts whose float32 products are exact."""
 
     def __init__(self, values):
         self.values = values
@@ -124,7 +157,7 @@ class _ConstantMatrix:
     def multiply(self, a, largest, weights):
         """``a @ values``, int64; ``a`` float32[rows, K] of integers up to ``largest``."""
         parts = self.parts(largest)
-        if self.values.dtype == np.int8 and weights.keeps(self.values.size):
+        if self.values.dtype != np.float32 and weights.keeps(self.values.size):
             self.values = self.values.astype(np.float32)
         result = None
         for start, stop in parts:
@@ -205,10 +238,12 @@ class _Rectangle:
     def __init__(self, config, operation, n0, n1, k0, k1):
         f = operation.f
         self.n0, self.n1, self.k0, self.k1 = n0, n1, k0, k1
-        per = config.k_tiles_per_panel
         self.moving = layout.moving_words(config, f, k0, k1)
-        self.panel = k0 // per
-        first, stop = layout.k_features(config, k0), layout.k_end(config, k1)
+        self.panel, panel_stop = layout.moving_panels(config, f, k0, k1)
+        if layout.sparse_panels(f):
+            first, stop = self.panel * config.panel, panel_stop * config.panel
+        else:
+            first, stop = layout.k_features(config, k0), layout.k_end(config, k1)
         self.features = slice(first, stop)
         self.columns = slice(first - self.panel * config.panel, stop - self.panel * config.panel)
         self.results = layout.accumulator_words(f.acc_base, f.acc_stride, np.arange(n0, n1), f.rows)
@@ -232,16 +267,18 @@ class Product:
                           np.arange(n0, n1) * f.k_tiles + np.arange(k0, k1)[:, None])
                 addresses = resolved.addresses[places]
                 if (addresses >= 0).all():
-                    rectangle.matrix = constants.matrix(addresses, f, k0)
+                    rectangle.matrix = constants.matrix(addresses, f, k0, k1)
                 else:
                     rectangle.places, rectangle.addresses = places, addresses
             self.rectangles.append(rectangle)
 
     @property
     def macs(self):
-        """Multiplications of the array: features of the K tiles times columns times rows."""
-        return sum(self.f.rows * (r.features.stop - r.features.start) * (r.n1 - r.n0) * self.config.cols
-                   for r in self.rectangles)
+        """Multiplications of the array: features of the K tiles (of sparse ones, weights that lie in memory) times columns times
+        rows."""
+        total = sum(self.f.rows * (r.features.stop - r.features.start) * (r.n1 - r.n0) * self.config.cols
+                    for r in self.rectangles)
+        return total // max(1, layout.sparse_panels(self.f))
 
     def _moving(self, state, rectangle):
         """Moving operand int8 or uint8[batch, rows, K]."""
@@ -250,7 +287,7 @@ class Product:
         return words if self.f.a_unsigned else words.view(np.int8)
 
     def _stationary(self, state, rectangle):
-        """Stationary operand int8[batch, K, N], not constant."""
+        """Stationary operand int8[batch, K, N] (int16 of sparse tiles), not constant."""
         config, mnemonic = self.config, self.operation.mnemonic
         staged = state.staged.get(self.operation.number)
         if mnemonic == "MATMUL":
@@ -258,7 +295,7 @@ class Product:
             words = staged[:, rectangle.places]
             known = (addresses >= 0).all(axis=-1)
             words[:, known] = self.constants.words[addresses[known] // config.word_bytes]
-            return _tile_matrix(config, self.f, words, rectangle.k0)
+            return _tile_matrix(config, self.f, words, rectangle.k0, rectangle.k1)
         if mnemonic in ("MATMUL_KT", "MATMUL_C"):
             per, per_tile = config.k_tiles_per_panel, layout.tile_rows(config, mnemonic, self.f)
             panels = slice(rectangle.panel, (rectangle.k1 - 1) // per + 1)
@@ -280,7 +317,7 @@ class Product:
         a = self._moving(state, rectangle)
         if rectangle.matrix is None:
             w = self._stationary(state, rectangle)
-            return exact_product(a, w, a.shape[-1] * self.largest * 128)
+            return exact_product(a, w, a.shape[-1] * self.largest * (128 if w.dtype == np.int8 else 256))
         a = a.reshape(-1, a.shape[-1]).astype(np.float32)
         result = rectangle.matrix.multiply(a, self.largest, self.constants)
         return result.reshape(state.batch, self.f.rows, -1)

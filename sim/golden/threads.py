@@ -9,6 +9,7 @@ from collections import deque
 from weft.hw.errors import ProgramError
 from weft.hw.isa import Engine
 
+from . import layout
 from .order import Clocks, Component, Counters
 
 __all__ = ["Threads"]
@@ -270,7 +271,8 @@ class Threads:
 
         if f.a_wait:
             for k in range(0, kt, per) if f.a_wait_each else (0,):
-                waits.setdefault(position(0, k), []).append(f.a_wait)
+                first, stop = layout.moving_panels(self.config, f, k, k + 1) if f.a_wait_each else (0, 1)
+                waits.setdefault(position(0, k), []).extend([f.a_wait] * (stop - first))
         if f.acc_wait:
             for n in range(nt) if f.acc_wait_each else (0,):
                 waits.setdefault(position(n, 0), []).append(f.acc_wait)

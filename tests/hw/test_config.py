@@ -37,6 +37,9 @@ def test_options_that_are_off_leave_the_identity():
     circulant = Config(**NAMED["base"], circulant=[16, 4, 8, 8])
     assert circulant.name == "base circulant=4,8,16" and circulant.circulant == (4, 8, 16)
     assert Config.from_dict(circulant.to_dict()) == circulant and hash(circulant)
+    sparse = Config(**NAMED["tiny"], sparsity="1:4")
+    assert sparse.name == "tiny sparsity=1:4" and Config.from_dict(sparse.to_dict()) == sparse
+    assert "sparsity" not in Config.named("tiny").to_dict()
 
 
 def test_lanes_of_the_named_configurations():
@@ -67,6 +70,9 @@ def test_dictionary_round_trip_keeps_the_fingerprint(rows, cols):
     (dict(rows=8, cols=8, circulant=(4, 5)), r"circulant must be a list of block sizes among 4, 8, 16, not \(4, 5\)"),
     (dict(rows=8, cols=8, circulant=4), "circulant must be a list of block sizes among 4, 8, 16, not 4"),
     (dict(rows=8, cols=12, circulant=(4, 8)), r"circulant blocks of 8 do not divide cols \(12\)"),
+    (dict(rows=8, cols=8, sparsity="4:8"), "sparsity must be 2:4 or 1:4, not '4:8'"),
+    (dict(rows=8, cols=12, sparsity="2:4"), "sparsity=2:4 needs an even number of rows that is a multiple of cols, .*rows=8, cols=12"),
+    (dict(rows=5, cols=5, sparsity="1:4"), "not rows=5, cols=5"),
     (dict(rows=8, cols=8, data_bytes=12), "data_bytes must be a power of two from 4 to 16, not 12"),
     (dict(rows=8, cols=8, vector_lanes=3), r"vector_lanes must divide cols \(8\), not 3"),
     (dict(rows=8, cols=8, vector_lanes=0), r"vector_lanes must divide cols \(8\), not 0"),

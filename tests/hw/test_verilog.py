@@ -29,8 +29,11 @@ FLOWS = {"synth": "synth", "synth_ecp5": "synth_ecp5 -noflatten"}
 SHORT_FLOWS = {"synth": "synth -noabc", "synth_ecp5": "synth_ecp5 -noflatten -run begin:map_luts"}
 
 
+OPTIONS = {"8x4 with options": Config(rows=8, cols=4, four_bit=True, circulant=(4,), sparsity="1:4")}
+
+
 def config_of(name):
-    return ODD.get(name) or EXTREMES.get(name) or Config.named(name)
+    return ODD.get(name) or OPTIONS.get(name) or EXTREMES.get(name) or Config.named(name)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def modules_of(text):
 
 
 @pytest.mark.parametrize("name", ["tiny", "4x8", *(pytest.param(name, marks=pytest.mark.large) for name in
-                                                 ("8x12", "12x16", "small", "base", "large", *EXTREMES))])
+                                                 ("8x12", "12x16", "small", "base", "large", *EXTREMES, *OPTIONS))])
 def test_lint(name):
     assert lint({"weft.v": verilog.file_texts(config_of(name))["weft.v"]}, verilog.TOP) == ""
 

@@ -30,14 +30,14 @@ def test_whole_accelerator_in_cocotb(tmp_path):
 @pytest.mark.large
 @pytest.mark.parametrize("config", [
     Config.named("tiny"), Config.named("small"), Config(rows=5, cols=7), Config(rows=8, cols=12),
-    Config(rows=12, cols=4, vector_lanes=2, four_bit=True),
+    Config(rows=12, cols=4, vector_lanes=2, four_bit=True), Config(rows=8, cols=4, sparsity="1:4"),
     Config(rows=4, cols=6, scratchpad_kib=8, accumulator_kib=4, data_bytes=4, vector_lanes=1, scratchpad_banks=1,
            accumulator_banks=2, state_rows=16, key_block=6, index_entries=16, queue_depth=2, bursts_in_flight=2,
            address_bits=32),
 ], ids=lambda c: f"{c.rows}x{c.cols}")
 def test_every_block_in_cocotb(config):
     passed = regress.run(config, programs=2)
-    assert len(passed) == len(set(passed)) == 44 + config.four_bit
+    assert len(passed) == len(set(passed)) == 44 + config.four_bit + 2 * (config.sparsity is not None)
 
 
 def test_wrong_configuration_fails(tmp_path):

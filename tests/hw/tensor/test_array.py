@@ -7,9 +7,9 @@ from weft.hw.verilog import convert
 from weft.sim.cocotb_runner import run_benches
 
 
-@pytest.mark.parametrize(("rows", "cols"), [(5, 7), (8, 4)])
-def test_array_against_numpy(rows, cols):
-    text = convert(SystolicArray(rows, cols), "systolic_array")
+@pytest.mark.parametrize(("rows", "cols", "lanes"), [(5, 7, 0), (8, 4, 0), (6, 3, 4), (4, 4, 8)])
+def test_array_against_numpy(rows, cols, lanes):
+    text = convert(SystolicArray(rows, cols, lanes), "systolic_array")
     passed = run_benches({"array.v": text}, "systolic_array", "weft.sim.cocotb.bench_array",
-                         env={"ROWS": str(rows), "COLS": str(cols)})
+                         env={"ROWS": str(rows), "COLS": str(cols), "LANES": str(lanes)})
     assert len(passed) == 2

@@ -16,6 +16,8 @@ SHAPES = {
     "5x7 four_bit": dict(rows=5, cols=7, scratchpad_kib=8, accumulator_kib=4, scratchpad_banks=2, four_bit=True),
     "12x4 four_bit": dict(rows=12, cols=4, scratchpad_kib=16, accumulator_kib=4, four_bit=True, circulant=(4,)),
     "8x16 circulant": dict(rows=8, cols=16, scratchpad_kib=32, accumulator_kib=8, circulant=(4, 8)),
+    "4x4 1:4": dict(rows=4, cols=4, scratchpad_kib=8, accumulator_kib=4, sparsity="1:4"),
+    "12x4 2:4": dict(rows=12, cols=4, scratchpad_kib=16, accumulator_kib=4, four_bit=True, circulant=(4,), sparsity="2:4"),
 }
 
 
@@ -25,4 +27,4 @@ def test_engine_against_numpy(shape):
     text = convert(TensorHarness(config), "tensor_harness")
     passed = run_benches({"tensor.v": text + wrapper.VERILOG}, "tensor_harness", "weft.sim.cocotb.bench_tensor",
                          env={"WEFT_CONFIG": json.dumps(config.to_dict())})
-    assert len(passed) == (7 if config.four_bit else 6)
+    assert len(passed) == 6 + config.four_bit + 2 * (config.sparsity is not None)

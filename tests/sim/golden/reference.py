@@ -209,6 +209,11 @@ class Reference:
         panel, part = divmod(k, c.k_tiles_per_panel)
         return panel, part * c.rows, min(c.rows, c.panel - part * c.rows)
 
+    def sparse_panels(self, f, k):
+        """Panels that sparse K tile k has; 0: its weights are not sparse."""
+        covered = {2: 2, 3: 4}.get(getattr(f, "w_format", 0), 0)
+        return covered - (f.k_missing if covered and k == f.k_tiles - 1 else 0)
+
     def weights(self):
         c = self.c
         syncs = 0
@@ -230,11 +235,14 @@ class Reference:
                     if t % f.chunk_tiles == 0:
                         yield from self.wait(f.w_wait)
                     slot = (f.ring_start + chunk) % f.ring_slots if f.ring_slots else chunk
-                    words = c.four_bit_tile_words if f.w_format else c.weight_tile_words
+                    words = {0: c.weight_tile_words, 1: c.four_bit_tile_words}.get(f.w_format, c.sparse_tile_words)
                     at = (f.w_base + (slot * f.chunk_tiles + t % f.chunk_tiles) * words) * c.word_bytes
                     for r in range(size):
                         half = (c.rows + 1) // 2
                         place = 2 * (half - 1 - r) if r < half else 2 * (c.rows - 1 - r) + 1
+                        if f.w_format > 1:
+                            tile[r] = self.sparse_row(at, place)
+                            continue
                         if f.w_format:
                             tile[r] = self.four_bit_row(f, at, place, n, k)
                             continue
@@ -272,6 +280,16 @@ class Reference:
         byte = self.word(f.w_base + panel * f.w_panel_stride + row)[off + r - r % f.block + (j - r) % f.block]
         return byte - 128 if f.w_unsigned else sign(byte, 8)
 
+    def sparse_row(self, at, place):
+        """Row number ``place`` of the sparse tile at byte ``at``: a pair of value and index for each column."""
+        c = self.c
+        line_slots, slot = 2 * c.weight_rows_per_word, c.weight_slot_bytes
+        # A line of indices, four of values, and so on.
+        line = place // line_slots
+        values = at + (line + line // 4 + 1) * c.line_bytes + place % line_slots * slot
+        indices = at + line // 4 * 5 * c.line_bytes + place % (4 * line_slots) * slot // 4
+        return [(sign(self.spm[values + j], 8), self.spm[indices + j // 4] >> j % 4 * 2 & 3) for j in range(c.cols)]
+
     def four_bit_row(self, f, at, place, n, k):
         """Row number ``place`` of the 4-bit tile at byte ``at``."""
         c = self.c
@@ -300,8 +318,9 @@ class Reference:
             order = self.tile_order(f)
             for t, (n, k) in enumerate(order):
                 panel, off, size = self.k_tile(k)
+                panels = self.sparse_panels(f, k)
                 if n == 0 and (k == 0 or f.a_wait_each and off == 0):
-                    yield from self.wait(f.a_wait)
+                    yield from self.wait(f.a_wait, max(1, panels) if f.a_wait_each else 1)
                 if k == 0 and (n == 0 or f.acc_wait_each):
                     yield from self.wait(f.acc_wait)
                 while not self.tiles:
@@ -309,7 +328,13 @@ class Reference:
                 tile = self.tiles.pop(0)
                 self.streamed += 1
                 for m in range(f.rows):
-                    word = self.word(f.a_base + panel * f.a_panel_stride + m)[off:off + size]
+                    if panels:
+                        covered = 2 if f.w_format == 2 else 4
+                        word = [x for p in range(panels)
+                                for x in self.word(f.a_base + (k * covered + p) * f.a_panel_stride + m)[:c.panel]]
+                        word += [0] * (covered * c.panel - len(word))
+                    else:
+                        word = self.word(f.a_base + panel * f.a_panel_stride + m)[off:off + size]
                     a = [x if f.a_unsigned else sign(x, 8) for x in word]
                     result = self.acc[f.acc_base + n * f.acc_stride + m]
                     for j in range(c.cols):
@@ -319,7 +344,11 @@ class Reference:
                         if k == 0 and f.rescale:
                             d = self.rows[f.state_base + m].d
                             before = shift_round(before, d) if d <= 31 else 0
-                        result[j] = before + sum(x * tile[i][j] for i, x in enumerate(a))
+                        if panels:
+                            chosen = [a[4 * (i // 2 if covered == 2 else i) + tile[i][j][1]] for i in range(c.rows)]
+                            result[j] = before + sum(x * tile[i][j][0] for i, x in enumerate(chosen))
+                        else:
+                            result[j] = before + sum(x * tile[i][j] for i, x in enumerate(a))
                         assert -2 ** 31 <= result[j] < 2 ** 31
                     if m % 8 == 0:
                         yield 1

@@ -12,6 +12,7 @@ CONFIGS = {
     "wide": dict(rows=4, cols=12, vector_lanes=4), "odd": dict(rows=12, cols=5, data_bytes=32, vector_lanes=1),
     "narrow bus": dict(rows=5, cols=16, data_bytes=4), "8x12": dict(rows=8, cols=12),
     "circulant": dict(rows=4, cols=4, circulant=(4,)), "circulant wide": dict(rows=8, cols=16, circulant=(4, 8)),
+    "1:4": dict(rows=4, cols=4, sparsity="1:4"), "2:4 odd": dict(rows=12, cols=6, four_bit=True, sparsity="2:4"),
     "four_bit": dict(rows=4, cols=4, four_bit=True), "four_bit odd": dict(rows=5, cols=7, data_bytes=16, four_bit=True),
 }
 
