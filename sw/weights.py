@@ -115,6 +115,11 @@ class Pattern:
     outputs: np.ndarray
     inputs: np.ndarray
 
+    @property
+    def kept(self):
+        """How many of 4 neighbours along the inputs may be other than zero."""
+        return next((kept for name, kept, _ in SPARSITIES if name == self.name), 4)
+
     def heads(self, head_dim, side="outputs"):
         """Numbers of the heads of ``head_dim`` neighbours that are zero throughout, among ``side``."""
         zero, counts = np.unique(getattr(self, side) // head_dim, return_counts=True)

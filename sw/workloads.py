@@ -15,7 +15,10 @@ from weft.program import Program
 from weft.quantize.host import HostProgram
 from weft.weights import CirculantWeights, GroupedWeights
 
-__all__ = ["attention", "gemm", "mha", "with_blocks", "with_choices", "with_option"]
+__all__ = ["PATTERNS", "attention", "gemm", "mha", "with_blocks", "with_choices", "with_option", "with_sparsity"]
+
+#: Weights that are not zero among four neighbours along K, of sparse weights.
+PATTERNS = {"2:4": 2, "1:4": 1}
 
 #: Spread of uniform int8 values and of 4-bit ones times uniform scales, and the one that results have: most of the range,
 #: so that a wrong product shows.
@@ -23,12 +26,12 @@ _UNIFORM, _FOUR_BIT, _SPREAD = 74, 42, 40
 
 
 def _group(weights):
-    """Inputs with one scale of 4-bit weights "w4g16" to "w4g128"; 0: "dense". Raises InputError for another name."""
-    if weights == "dense":
+    """Inputs with one scale of 4-bit weights "w4g16" to "w4g128"; 0: other weights. Raises InputError for an unknown name."""
+    if weights == "dense" or weights in PATTERNS:
         return 0
     digits = weights.removeprefix("w4g")
     if digits == weights or not digits.isdecimal() or not 16 <= int(digits) <= 128:
-        raise InputError("weights must be dense, w4g16 to w4g128, or "
+        raise InputError(f"weights must be dense, {', '.join(PATTERNS)}, w4g16 to w4g128, or "
                          f"{', '.join(f'circulant:{b}' for b in CIRCULANT_BLOCKS)}, not {weights!r}")
     return int(digits)
 
@@ -48,6 +51,8 @@ def with_option(config, weights, k, n):
     if block:
         return with_blocks(config, block, k=k, n=n)
     group = _group(weights)
+    if weights in PATTERNS:
+        return with_sparsity(config, weights)
     if not group:
         return config
     if not config.four_bit:
@@ -74,6 +79,14 @@ def with_blocks(config, block, **sizes):
         config = replace(config, circulant=(block,))
     return config
 
+def with_sparsity(config, pattern):
+    """The configuration, if it is a named one with the sparsity that ``pattern`` needs."""
+    if config.sparsity in (pattern, "1:4"):
+        return config
+    if config.name not in NAMED:
+        raise InputError(f"{pattern} weights need a configuration with sparsity={pattern}, {config.name} is without")
+    return replace(config, sparsity=pattern)
+
 
 def with_choices(config, quantization):
     """The configuration, if it is a named one with the option that weight formats in ``quantization`` (as in `weft.compile`)
@@ -88,9 +101,10 @@ def with_choices(config, quantization):
 def gemm(m, k, n, config, seed=0, weights="dense", zero_tiles=0.0):
     """``[m, k] x [k, n]``: int8 operand and result in memory, streamed weights, one multiplier for each column.
 
-    ``weights``: "dense" (int8) or, for example, "w4g32" (4 bits, a scale for each 32 inputs) or "circulant:8" (circulant blocks
-    of 8 x 8); ``zero_tiles``: share of the array's weight tiles, drawn at random, that hold zeros only, in weights that are not
-    circulant. Returns ``(program, args, kwargs)`` with random arguments for ``program.run``.
+    ``weights``: "dense" (int8), "2:4" or "1:4" (so many of 4 neighbours along K are not zero) or, for example, "w4g32" (4 bits,
+    a scale for each 32 inputs) or "circulant:8" (circulant blocks of 8 x 8); ``zero_tiles``: share of the array's weight tiles, drawn
+    at random, that hold zeros only, in weights that are not circulant. Returns ``(program, args, kwargs)`` with random arguments for
+    ``program.run``.
     """
     rng = np.random.default_rng(seed)
     layer = _linear("a", "result", m, k, n, _UNIFORM, rng, "gemm", weights)
@@ -130,6 +144,10 @@ def _weights(n, k, rng, name):
         form = CirculantWeights(rng.integers(-127, 128, (n // block, k // block, block)).astype(np.int8))
         return form.expand(), form
     group = _group(name)
+    if name in PATTERNS:
+        chosen = rng.random((n, -(-k // 4), 4)).argsort(-1).argsort(-1) < PATTERNS[name]
+        values = rng.integers(1, 128, (n, k)) * rng.choice([-1, 1], (n, k))
+        return (values * chosen.reshape(n, -1)[:, :k]).astype(np.int8), None
     if not group:
         return rng.integers(-127, 128, (n, k)).astype(np.int8), None
     form = GroupedWeights(rng.integers(-8, 8, (n, k)).astype(np.int8),
@@ -151,7 +169,7 @@ def _zeroed(layer, share, config, rng):
 
 def _linear(x, out, m, k, n, spread, rng, name, weights="dense"):
     """A layer of random weights whose results spread over int8 where its operand's values spread over ``spread``."""
-    own = _FOUR_BIT if weights.startswith("w4g") else _UNIFORM
+    own = _FOUR_BIT if weights.startswith("w4g") else _UNIFORM * np.sqrt(PATTERNS.get(weights, 4) / 4)
     mult = np.round(2.0 ** 24 * _SPREAD / (own * spread * np.sqrt(k)) * rng.uniform(0.7, 1.3, n)).astype(np.int32)
     rescale = qgraph.Rescale(rng.integers(-1000, 1000, n).astype(np.int32), np.minimum(mult, 131071),
                              np.full(n, 24, np.int32), "int8")

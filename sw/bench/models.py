@@ -10,7 +10,7 @@ import numpy as np
 from weft.bench import zoo
 from weft.bench.figures import decode_figures, no_words, prefill_figures, program_figures
 from weft.hw.errors import InputError
-from weft.workloads import with_blocks, with_choices
+from weft.workloads import PATTERNS, with_blocks, with_choices, with_sparsity
 
 __all__ = ["MODELS", "Named", "bench_model"]
 
@@ -27,23 +27,31 @@ class Named:
     """A model that `weft bench model` knows.
 
     ``measure(seq, config, tell, quantization)``: its figures; ``seq``: tokens unless the user says otherwise; ``least``, ``most``:
-    how many it can have, where that is known before it is made.
+    how many it can have, where that is known before it is made; ``prunes``: ``measure`` takes ``weights`` as well.
     """
     measure: object
     seq: int
     least: int = 1
     most: int | None = None
+    prunes: bool = False
 
 
-def bench_model(name, seq=None, *, config, quantization=None, tell=no_words):
+def bench_model(name, seq=None, *, config, quantization=None, weights="dense", tell=no_words):
     """A model of `MODELS`, or the text model in a local Hugging Face folder; the figures as a dict.
 
     ``seq``: tokens, by default those of `MODELS`; a decoding bench takes one token more after them. ``quantization``: as in
     `weft.compile`; a named configuration gets the option that 4-bit weights need, and the roofline counts weights as they are
-    stored. ``tell``: called with words on the state of the work. Besides what `figures.py` gives: ``compile_seconds`` of processor time, and
+    stored. ``weights``: "dense", or "2:4" or "1:4": linear layers of an encoder with random weights (`Named.prunes`) are pruned by
+    magnitude, and a named configuration gets the sparsity that they need. ``tell``: called with words on the state of the work.
+    Besides what `figures.py` gives: ``compile_seconds`` of processor time, and
     ``peak_memory_mib`` of this process so far.
     """
-    known = MODELS.get(name)
+    known, options = MODELS.get(name), {}
+    if weights != "dense":
+        if known is None or not known.prunes or weights not in PATTERNS:
+            raise InputError(f"model {name} with {weights} weights: {', '.join(n for n, m in MODELS.items() if m.prunes)} can be "
+                             f"measured with {' or '.join(PATTERNS)} weights")
+        config, options = with_sparsity(config, weights), {"weights": weights}
     if known is None and not Path(name).is_dir():
         raise InputError(f"no model {name!r}: there are {', '.join(MODELS)}, and local Hugging Face folders")
     if known is None and seq is None:
@@ -55,7 +63,7 @@ def bench_model(name, seq=None, *, config, quantization=None, tell=no_words):
     seq = known.seq if seq is None else seq
     if not known.least <= seq <= (known.most or seq):
         raise InputError(f"{name} takes {known.least} to {known.most or 'any number of'} tokens, not {seq}")
-    return {"workload": "model", "model": name, "seq": seq, **known.measure(seq, config, tell, quantization),
+    return {"workload": "model", "model": name, "seq": seq, **options, **known.measure(seq, config, tell, quantization, **options),
             **_peak_memory()}
 
 
@@ -102,12 +110,15 @@ def _shakespeare_decode(seq, config, tell, quantization=None):
     return decode_figures(program, np.array(encode_prompt(program, text)[:seq + 1]), tell) | cost
 
 
-def _encoder(make, inputs, config, tell, quantization):
-    """Figures of the model that ``make()`` returns; ``inputs(model, seed)``: keyword arguments, each seed others."""
+def _encoder(make, inputs, config, tell, quantization, weights):
+    """Figures of the model that ``make()`` returns, pruned to ``weights``; ``inputs(model, seed)``: keyword arguments, each seed
+    others."""
     import weft
 
     tell("making the model")
     model = make()
+    if weights != "dense":
+        weft.sparsify(model, weights, saliency="magnitude", inplace=True)
     batches = [((), inputs(model, seed)) for seed in range(_CALIBRATION + 1)]
     program, cost = _compiled(weft.compile, model, *batches[0], config=config, calibration=batches[1:], tell=tell,
                               quantization=quantization)
@@ -115,18 +126,18 @@ def _encoder(make, inputs, config, tell, quantization):
     return program_figures(program, *batches[0], tell) | cost
 
 
-def _bert_base(seq, config, tell, quantization=None, **sizes):
+def _bert_base(seq, config, tell, quantization=None, weights="dense", **sizes):
     def inputs(model, seed):
         return {"input_ids": zoo.random_ids(model.config.vocab_size, (1, seq), seed)}
 
-    return _encoder(lambda: zoo.bert_base(**sizes), inputs, config, tell, quantization)
+    return _encoder(lambda: zoo.bert_base(**sizes), inputs, config, tell, quantization, weights)
 
 
-def _vit_tiny(seq, config, tell, quantization=None, **sizes):
+def _vit_tiny(seq, config, tell, quantization=None, weights="dense", **sizes):
     def inputs(model, seed):
         return {"pixel_values": zoo.random_images((1, 3, 224, 224), seed)}
 
-    return _encoder(lambda: zoo.vit_tiny(**sizes), inputs, config, tell, quantization)
+    return _encoder(lambda: zoo.vit_tiny(**sizes), inputs, config, tell, quantization, weights)
 
 
 def _gpt2(length, config, tell, quantization, block=0, **sizes):
@@ -162,8 +173,8 @@ def _gpt2_circulant_decode(seq, config, tell, quantization=None, block=8, **size
 #: By name; all but minilm and shakespeare-decode have random weights (`weft.bench.zoo`).
 MODELS = {
     "minilm": Named(_minilm, 32),
-    "bert-base": Named(_bert_base, 128, most=512),
-    "vit-tiny": Named(_vit_tiny, 197, least=197, most=197),
+    "bert-base": Named(_bert_base, 128, most=512, prunes=True),
+    "vit-tiny": Named(_vit_tiny, 197, least=197, most=197, prunes=True),
     "gpt2-prefill": Named(_gpt2_prefill, 32, most=1024),
     "gpt2-decode": Named(_gpt2_decode, 128, most=1023),
     "gpt2-circulant-decode": Named(_gpt2_circulant_decode, 128, most=1023),

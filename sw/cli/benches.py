@@ -24,8 +24,9 @@ def bench():
 @click.option("--k", required=True, type=size, help="Length of the dot products.")
 @click.option("--n", required=True, type=size, help="Output channels.")
 @click.option("--weights", default="dense", show_default=True,
-              help="Weights of 8 bits (dense), of 4 bits with a scale for each group of inputs (w4g16 to w4g128), or in circulant "
-                   "blocks (circulant:4, 8 or 16); a named configuration gets the option that they need.")
+              help="Weights of 8 bits (dense, or 2:4 or 1:4 with so many of 4 other than zero), of 4 bits with a scale for each group of "
+                   "inputs (w4g16 to w4g128), or in circulant blocks (circulant:4, 8 or 16); a named configuration gets the "
+                   "option that they need.")
 @click.option("--zero-tiles", default=0.0, show_default=True, type=click.FloatRange(0, 1),
               help="Share of the weight tiles that hold zeros only, drawn at random.")
 @config_option
@@ -88,10 +89,13 @@ def ffn(seq, width, inner, pruned, config_name, json_output):
 @click.argument("name", metavar="NAME|DIR")
 @click.option("--seq", type=size, help="Tokens; of a decoding bench those before the one that is measured.  [default: "
                                        "the model's usual number; needed for a folder]")
+@click.option("--weights", default="dense", show_default=True,
+              help="2:4 or 1:4: linear layers of bert-base or vit-tiny pruned so by magnitude; a named configuration gets the "
+                   "sparsity that they need.")
 @quantize_option
 @config_option
 @json_option
-def model(name, seq, quantization, config_name, json_output):
+def model(name, seq, weights, quantization, config_name, json_output):
     """A whole model: minilm, bert-base, vit-tiny, gpt2-prefill, gpt2-decode, gpt2-circulant-decode, shakespeare-decode, or a
     local Hugging Face folder of a text model.
 
@@ -100,7 +104,8 @@ def model(name, seq, quantization, config_name, json_output):
     """
     from weft.bench import bench_model
 
-    _measure(f"model {name}", bench_model, (name, seq), config_name, json_output, quantization=quantization)
+    _measure(f"model {name}, {weights} weights" if weights != "dense" else f"model {name}", bench_model, (name, seq),
+             config_name, json_output, quantization=quantization, weights=weights)
 
 
 @bench.command()

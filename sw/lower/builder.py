@@ -13,7 +13,7 @@ from weft.hw import isa
 
 from .events import Event, Space, Thread
 
-__all__ = ["Access", "Item", "Moving", "Builder", "words_of"]
+__all__ = ["Access", "Item", "Moving", "Run", "Builder", "words_of"]
 
 _ENGINE_THREAD = {isa.Engine.LOAD: Thread.LOAD, isa.Engine.TENSOR: Thread.TENSOR, isa.Engine.VECTOR: Thread.VECTOR,
                   isa.Engine.STORE: Thread.STORE}
@@ -76,6 +76,19 @@ def words_of(base, *dims):
 def _result(out, row, panel):
     """What writing to a view computes, for `Item.result`."""
     return (out.tensor, row, panel) if out.tensor else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Weights that one product streams: fields of its MATMUL, and the words it reads, ``[(first, count)]``."""
+    fields: dict
+    words: list
+
+    @classmethod
+    def of(cls, base, words, group=None, scales=0):
+        """Of tiles from word ``base`` on; ``group``: ``w_group`` of 4-bit weights, whose scales begin with word ``scales``."""
+        four_bit = {} if group is None else {"w_format": isa.WeightFormat.FOUR_BIT, "w_group": group, "s_base": scales}
+        return cls({"w_base": base} | four_bit, words)
 
 
 class Builder:
@@ -163,9 +176,10 @@ class Builder:
     # Products. ``a`` is a View (row stride 1), ``acc`` an accumulator word, tiles counted as in the instructions.
 
     def _product(self, mnemonic, a, row, rows, a_panel, k_tiles, n_tiles, acc, accumulate, fields, stationary, *,
-                 unsigned=False, rescale=False, state=0, stride=None):
+                 unsigned=False, rescale=False, state=0, stride=None, a_panels=None):
         c = self.config
-        a_panels = -(-k_tiles // c.k_tiles_per_panel)
+        if a_panels is None:
+            a_panels = -(-k_tiles // c.k_tiles_per_panel)
         accesses = [*((Event.WEIGHTS, Space.SCRATCHPAD, words, False) for words in stationary),
                     (Event.ROWS, Space.SCRATCHPAD, a.words(row, rows, a_panel, a_panels), False),
                     (Event.SUMS, Space.ACCUMULATORS, words_of(acc, (n_tiles, stride or rows), (rows, 1)), True)]
@@ -176,12 +190,14 @@ class Builder:
                                  accumulate=int(accumulate), rescale=int(rescale),
                                  state_base=state if rescale else 0, **fields), *accesses)
 
-    def matmul(self, a, row, rows, a_panel, k_tiles, n_tiles, acc, weights, accumulate=False, unsigned=False, stride=None):
-        """Rows of ``a`` times streamed ``weights``, a `weft.lower.weights.Run`; N tiles are ``stride`` words apart from ``acc``
-        on, by default ``rows``."""
+    def matmul(self, a, row, rows, a_panel, k_tiles, n_tiles, acc, weights, accumulate=False, unsigned=False, stride=None,
+               a_panels=None):
+        """Rows of ``a`` times streamed ``weights``, a `Run`; N tiles are ``stride`` words apart from ``acc``
+        on, by default ``rows``. ``a_panels``: panels of ``a``, if not those of so many dense tiles."""
         words = [words_of(first, (count, 1)) for first, count in weights.words]
         self._product("MATMUL", a, row, rows, a_panel, k_tiles, n_tiles, acc, accumulate,
-                      dict(weights.fields, chunk_tiles=k_tiles * n_tiles), words, unsigned=unsigned, stride=stride)
+                      dict(weights.fields, chunk_tiles=k_tiles * n_tiles), words, unsigned=unsigned, stride=stride,
+                      a_panels=a_panels)
 
     def matmul_kt(self, q, row, rows, q_panel, k_tiles, n_tiles, acc, k, key, k_panel, keys, stride=None):
         """Scores of ``rows`` queries against ``keys`` keys of ``k`` from row ``key`` on; N tiles are ``stride`` accumulator words

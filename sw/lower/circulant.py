@@ -58,7 +58,7 @@ class TurnedWeights:
     follow each other.
     """
 
-    period, least_group, by_rows = 1, 1, False
+    period, granule, least_group, by_rows = 1, 1, 1, False
 
     def __init__(self, config, op, inputs, outputs):
         self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs

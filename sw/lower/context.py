@@ -29,7 +29,7 @@ class Regions:
     def __init__(self, config, share=3 / 8):
         c = config
         words, line = c.scratchpad_words, max(2, c.dma_words)
-        tile = c.weight_tile_words
+        tile = max(c.weight_tile_words, c.sparse_tile_words if c.sparsity else 0)
         #: Smallest piece of weights: one panel of inputs times one panel of outputs.
         self.smallest_chunk = round_up(tile * c.k_tiles_per_panel * c.tiles_per_panel, line)
         panel_records = c.param_tile_words * c.tiles_per_panel

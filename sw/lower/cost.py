@@ -23,7 +23,7 @@ def timing(config, item):
     """`Timing` of a `weft.lower.builder.Item`."""
     c, f, name = config, item.fields, item.mnemonic
     if item.thread == Thread.TENSOR:
-        steps = {"MATMUL": c.weight_steps, "MATMUL_KT": c.cols, "MATMUL_V": c.rows, "MATMUL_C": c.cols}[name]
+        steps = {"MATMUL": c.load_steps(f.get("w_format", 0)), "MATMUL_KT": c.cols, "MATMUL_V": c.rows, "MATMUL_C": c.cols}[name]
         tile = max(f["rows"], steps)
         busy = f["k_tiles"] * f["n_tiles"] * tile
         return Timing(busy, {Event.WEIGHTS: busy - tile, Event.ROWS: busy, Event.SUMS: busy + c.rows + c.cols + 8})

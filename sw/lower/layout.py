@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 __all__ = ["ceil_div", "round_up", "Channels", "pack_rows", "unpack_rows", "tile_grid", "pack_weights", "pack_four_bit",
-           "pack_generators", "pack_scales", "pack_records", "pack_mask", "mask_row_words", "pack_table"]
+           "pack_generators", "pack_sparse", "pack_scales", "pack_records", "pack_mask", "mask_row_words", "pack_table"]
 
 
 def ceil_div(a, b):
@@ -163,6 +163,34 @@ def pack_generators(config, generators, inputs, outputs):
     words = np.zeros((inputs.panels, len(rows), config.word_bytes), np.int8)
     words[..., :config.panel] = spread.reshape(len(rows), inputs.panels, config.panel).transpose(1, 0, 2)
     return words.view(np.uint8)
+
+def pack_sparse(config, form, outputs):
+    """Sparse weights as streamed tiles: lines of indices, each before the lines of values that it serves.
+
+    Parameters: ``form``: `weft.weights.SparseWeights` [N, whole K tiles], inputs spread to channels; ``outputs``: `Channels` of N.
+
+    Returns uint8[n_tiles, k_tiles, sparse_tile_words * word_bytes].
+    """
+    c = config
+    lines = c.sparse_tile_words // 2
+    is_index = np.arange(lines) % 5 == 0
+
+    def slots(numbers, count):
+        """Numbers [N, groups, kept], a row of the array for each kept one, in slots: uint8[n_tiles, k_tiles, count, slot_bytes]."""
+        spread = outputs.spread(numbers.reshape(len(numbers), -1), axis=0).reshape(-1, c.cols, numbers[0].size // c.rows, c.rows)
+        rows = spread.transpose(0, 2, 3, 1)[:, :, list(c.weight_row_order)]
+        padded = np.zeros((*rows.shape[:2], count, c.weight_slot_bytes), np.uint8)
+        padded[:, :, :c.rows, :c.cols] = rows
+        return padded
+
+    line_slots = 2 * c.weight_rows_per_word
+    values = slots(form.values, np.count_nonzero(~is_index) * line_slots)
+    places = slots(form.places, 4 * np.count_nonzero(is_index) * line_slots)
+    places = places.reshape(*places.shape[:2], -1, 4) << np.array([0, 2, 4, 6], np.uint8)
+    words = np.zeros((*values.shape[:2], lines, c.line_bytes), np.uint8)
+    words[:, :, ~is_index] = values.reshape(*values.shape[:2], -1, c.line_bytes)
+    words[:, :, is_index] = np.bitwise_or.reduce(places, axis=-1).reshape(*values.shape[:2], -1, c.line_bytes)
+    return words.reshape(*values.shape[:2], -1)
 
 
 def pack_scales(config, scales, outputs):

@@ -5,15 +5,16 @@ from math import lcm
 
 import numpy as np
 
-from weft.hw.isa import WeightFormat
-from weft.weights import CirculantWeights, GroupedWeights
+from weft.qgraph import Linear
+from weft.weights import CirculantWeights, GroupedWeights, SparseWeights
 
+from .builder import Run
 from .channels import choose_channels
 from .circulant import circulant_refusal, circulant_weights
 from .layout import ceil_div, pack_four_bit, pack_scales, pack_weights, round_up
+from .sparse import SparseTiles, sparse_form
 
-__all__ = ["FourBitWeights", "Int8Weights", "Piece", "Run", "four_bit_fits", "keep_streamed", "refusals",
-           "streamed_weights"]
+__all__ = ["FourBitWeights", "Int8Weights", "Piece", "four_bit_fits", "keep_streamed", "refusals", "streamed_weights"]
 
 #: K tiles that can share a row of scales (``w_group``).
 _LARGEST_GROUP = 63
@@ -63,9 +64,16 @@ def refusals(graph, config):
 
 
 def keep_streamed(graph, config):
-    """The graph without compressed forms that the configuration does not take, or not with these groups or blocks."""
-    refused = refusals(graph, config)
-    return replace(graph, ops=[replace(op, compressed=None) if op in refused else op for op in graph.ops])
+    """The graph without compressed forms that the configuration does not take, or not with these groups or blocks; all other
+    layers have their `sparse_form`, if the configuration takes one."""
+    refused, channels = refusals(graph, config), choose_channels(graph, config)
+
+    def kept(op):
+        if op in refused or getattr(op, "compressed", None) is None and config.sparsity and isinstance(op, Linear):
+            return replace(op, compressed=sparse_form(config, op.weight, channels[op.x], channels[op.out]))
+        return op
+
+    return replace(graph, ops=[kept(op) for op in graph.ops])
 
 
 def streamed_weights(config, op, rows, dtype):
@@ -74,21 +82,7 @@ def streamed_weights(config, op, rows, dtype):
     """
     if isinstance(op.compressed, CirculantWeights):
         return circulant_weights(config, op, rows, dtype)
-    return Int8Weights if op.compressed is None else FourBitWeights
-
-
-@dataclass(frozen=True)
-class Run:
-    """Weights that one product streams: fields of its MATMUL, and the words it reads, ``[(first, count)]``."""
-    fields: dict
-    words: list
-
-    @classmethod
-    def of(cls, base, words, group=None, scales=0):
-        """Of tiles from word ``base`` on; ``group``: ``w_group`` of 4-bit weights, whose scales begin with word ``scales``."""
-        four_bit = {} if group is None else {"w_format": WeightFormat.FOUR_BIT, "w_group": group, "s_base": scales}
-        return cls({"w_base": base} | four_bit, words)
-
+    return {type(None): Int8Weights, GroupedWeights: FourBitWeights, SparseWeights: SparseTiles}[type(op.compressed)]
 
 @dataclass(frozen=True)
 class Piece:
@@ -118,12 +112,12 @@ class Piece:
 
 class Int8Weights:
     """Weights of 8 bits. ``tile_words``: words of a tile; ``panel_words``: words that one N panel takes for one K panel, at
-    most; ``period``: K panels of which pieces that begin at a multiple take the fewest words; ``least_group``: N panels that a
-    product takes at least, if there are as many; ``together``: N panels that are loaded together where programs share the
-    weights, so that bursts are long; ``by_rows``: sums of a row lie side by side, not those of an N tile; ``layout``: names
-    the order of the words in memory."""
+    most; ``period``: K panels of which pieces that begin at a multiple take the fewest words; ``granule``: K panels at whose
+    multiples pieces must begin; ``least_group``: N panels that a product takes at least, if there are as many; ``together``: N panels
+    that are loaded together where programs share the weights, so that bursts are long; ``by_rows``: sums of a row lie side by
+    side, not those of an N tile; ``layout``: names the order of the words in memory."""
 
-    period, least_group, together, by_rows, layout = 1, 1, 1, False, "tiles"
+    period, granule, least_group, together, by_rows, layout = 1, 1, 1, 1, False, "tiles"
 
     def __init__(self, config, op, inputs, outputs):
         self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs

@@ -13,8 +13,9 @@ import numpy as np
 
 from weft.hw.isa import INSTRUCTION_BYTES
 
+from .builder import Run
 from .layout import ceil_div, round_up, tile_grid
-from .weights import FourBitWeights, Int8Weights, Run
+from .weights import FourBitWeights, Int8Weights
 
 __all__ = ["KeptTiles", "without_zero_tiles"]
 
@@ -102,6 +103,7 @@ class KeptTiles:
         c = weights.config
         self.weights, self.config = weights, c
         self.tile_words, self.panel_words, self.period = weights.tile_words, weights.panel_words, weights.period
+        self.granule = weights.granule
         self.least_group, self.together, self.by_rows = weights.least_group, weights.together, weights.by_rows
         self.cycles, self.pace, self.rescale = weights.cycles, weights.pace, weights.rescale
         panels = nonzero.reshape(len(nonzero), -1, c.k_tiles_per_panel).any(2)

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from weft.hw.isa import WeightFormat
+from weft.hw.isa import SPARSE_PANELS, WeightFormat
 
 __all__ = ["TensorEngine"]
 
@@ -16,7 +16,7 @@ _LOADER_AHEAD, _STREAMER_AHEAD = 5, 3
 _QUEUE = 2
 #: Cycles from a sum's reading to its writing, before it can be added to again.
 _SUMS_AGAIN = 4
-#: From a row's issue to its sums in the accumulators, beside the array's height and width.
+#: From a row's issue to its sums in the accumulators, beside the array's height (in pairs of rows, with `sparsity`) and width.
 _TO_SUMS = 7
 
 
@@ -50,8 +50,8 @@ class TensorEngine:
             self._loader = self._streamer = cycle + 2 + f["signal_count"]
             return taken
         c = self.config
-        shift = {"MATMUL": c.weight_steps, "MATMUL_KT": c.cols, "MATMUL_V": c.rows, "MATMUL_C": c.cols}[name]
-        rows = f["rows"]
+        w_format, rows = f.get("w_format", WeightFormat.INT8), f["rows"]
+        shift = {"MATMUL": c.load_steps(w_format), "MATMUL_KT": c.cols, "MATMUL_V": c.rows, "MATMUL_C": c.cols}[name]
         tiles = f["k_tiles"] * f["n_tiles"]
 
         # First tile: its weights, its rows.
@@ -66,8 +66,12 @@ class TensorEngine:
         pace = max(shift, rows)
         if f["k_tiles"] > 1 and not f["k_outer"]:
             pace = max(pace, _SUMS_AGAIN)
+            if w_format in SPARSE_PANELS and 1 < rows < _SUMS_AGAIN:
+                pace = max(pace, rows + _SUMS_AGAIN - 1)
+        if w_format in SPARSE_PANELS:
+            pace = max(pace, rows + rows % 2)       # a port brings two rows of each of its two panels in two cycles
         # A word of scales takes a cycle of the shift.
-        scales = f["n_tiles"] * self._scale_words(f) if f.get("w_format") == WeightFormat.FOUR_BIT and shift >= rows else 0
+        scales = f["n_tiles"] * self._scale_words(f) if w_format == WeightFormat.FOUR_BIT and shift >= rows else 0
         swap += scales
         for number in range(max(1, tiles - _LOADER_AHEAD), tiles):
             self._full.append(swap + (number - 1) * pace + shift)
@@ -80,7 +84,7 @@ class TensorEngine:
         full = swap + (tiles - 2) * pace + shift if tiles > 1 else full
         self._swap, self._rows_end = last, last + rows
         end = last + rows - 1
-        self.done = end + _TO_SUMS + c.rows + c.cols
+        self.done = end + _TO_SUMS + c.rows // (2 if c.sparsity else 1) + c.cols
         self.tokens.signal(f["w_signal"], full)
         self.tokens.signal(f["a_signal"], end + 1)
         self.tokens.signal(f["acc_signal"], self.done)

@@ -21,11 +21,11 @@ _BEGIN_PIECES = 4
 _RECORD_PANELS = 8
 
 
-def _halvings(number):
-    """``number``, its half, its quarter, ... down to 1."""
+def _halvings(number, granule=1):
+    """``number``, its half, its quarter, ... down to ``granule``, in its multiples."""
     while number:
         yield number
-        number //= 2
+        number = number // 2 // granule * granule
 
 
 def lower_linear(ctx, op):
@@ -47,6 +47,8 @@ class _Linear:
         self.zero = getattr(self.weights, "zero_panels", np.zeros(self.out.panels, bool))
         self.k_piece = max(1, min(self.x.panels, 4095 // c.k_tiles_per_panel,
                                   ctx.weight_ring.words // 8 // (self.least_group * self.panel_words)))
+        granule = self.granule = self.weights.granule
+        self.k_piece = max(self.k_piece // granule * granule, granule)
         #: ``whole_k``: all of K lies in the scratchpad, for ``block_rows`` rows; else it comes in pieces, for every group
         #: of N panels again. ``sub_rows``: rows that share one product, what the accumulators hold of one panel twice or more.
         self.block_rows, self.whole_k, self.k_piece, self.stream_group = self._blocking()
@@ -98,7 +100,7 @@ class _Linear:
     def _streamed(self, free, results):
         """Blockings whose operand comes in pieces of K, for every group of N panels again."""
         ctx, c, g = self.ctx, self.ctx.config, self.ctx.granule
-        for k_piece in _halvings(self.k_piece):
+        for k_piece in _halvings(self.k_piece, self.granule):
             groups = min(self.out.panels, max(1, ctx.weight_ring.words // 4 // (k_piece * self.panel_words)),
                          max(1, ctx.param_ring.words // 3 // (c.param_tile_words * c.tiles_per_panel)))
             for group in _halvings(groups):
@@ -175,7 +177,7 @@ class _Linear:
         c = self.ctx.config
         if not self.whole_k or self.strip >= self.block_rows or self.strip < c.weight_steps:
             return 0
-        row = self.x.panels * c.k_tiles_per_panel * c.tiles_per_panel
+        row = ceil_div(self.x.panels, self.granule) * c.k_tiles_per_panel * c.tiles_per_panel
         return min(ceil_div(cycles, row), self.out.panels, self.widest,
                    self.ctx.weight_ring.words // 2 // (self.x.panels * self.panel_words),
                    c.accumulator_words // (3 * self.strip * c.tiles_per_panel))
@@ -216,7 +218,7 @@ class _Linear:
         """K panel ranges of one group."""
         size = self.k_piece if not first or not self.whole_k else max(1, min(self.ctx.tuning.first_panels, self.k_piece,
                                                          self.ctx.weight_ring.words // 4 // (width * self.panel_words)))
-        return list(split(self.x.panels, size))
+        return list(split(self.x.panels, round_up(size, self.granule)))
 
     def _panels(self, r0, r1, n0, n1, a, fetched, first, sub_rows):
         """All rows of the block, ``sub_rows`` at a time, times the weights of N panels ``n0..n1``; returns how many K panels

@@ -66,10 +66,12 @@ def test_circulant_weights_count_as_stored():
     (weft.Config(rows=8, cols=6), "circulant:4", r"blocks of 4 do not divide cols \(6\)"),
     (weft.Config(rows=16, cols=4, circulant=(4,)), "circulant:8", r"blocks of 8 do not divide n \(12\)"),
     (weft.Config(rows=12, cols=4), "circulant:4", "circulant:4 weights: the configuration 12x4 takes blocks of none"),
+    (weft.Config(rows=5, cols=7), "2:4", "2:4 weights need a configuration with sparsity=2:4, 5x7 is without"),
+    (weft.Config(rows=4, cols=4, sparsity="2:4"), "1:4", "1:4 weights need a configuration with sparsity=1:4, tiny sparsity=2:4 is without"),
     (weft.Config(rows=5, cols=7), "w4g28", "w4g28 weights need a configuration with four_bit, 5x7 is without"),
     (TINY, "w4g33", "half of a tile of 4 rows has inputs of two groups of 33"),
-    (TINY, "w4g8", "weights must be dense, w4g16 to w4g128, or circulant:4, circulant:8, circulant:16, not 'w4g8'"),
-    (TINY, "int4", "weights must be dense, w4g16 to w4g128, or circulant:4, circulant:8, circulant:16, not 'int4'"),
+    (TINY, "w4g8", "weights must be dense, 2:4, 1:4, w4g16 to w4g128, or circulant:4, circulant:8, circulant:16, not 'w4g8'"),
+    (TINY, "int4", "weights must be dense, 2:4, 1:4, w4g16 to w4g128, or circulant:4, circulant:8, circulant:16, not 'int4'"),
 ])
 def test_weights_that_a_configuration_does_not_take(config, weights, message):
     with pytest.raises(InputError, match=message):
@@ -163,3 +165,13 @@ def test_pruned_neurons_cost_no_cycles():
     dense, pruned = (bench_ffn(24, 16, 128, TINY, pruned=share) for share in (0.0, 0.5))
     assert dense["exact"] and pruned["exact"] and pruned["macs"] * 2 == dense["macs"] == 2 * 24 * 16 * 128
     assert dense["cycles"] > 1.75 * pruned["cycles"]
+
+
+@pytest.mark.parametrize("name, config, weights, message", [
+    ("minilm", TINY, "2:4", "model minilm with 2:4 weights: bert-base, vit-tiny can be measured with 2:4 or 1:4 weights"),
+    ("bert-base", TINY, "w4g32", "model bert-base with w4g32 weights: bert-base, vit-tiny can be measured"),
+    ("bert-base", weft.Config(rows=5, cols=7), "1:4", "1:4 weights need a configuration with sparsity=1:4, 5x7 is without"),
+])
+def test_models_that_cannot_be_pruned(name, config, weights, message):
+    with pytest.raises(InputError, match=message):
+        bench_model(name, config=config, weights=weights)

@@ -53,8 +53,9 @@ class GraphMaker:
         self.graph.ops.append(qg.Embed(out=name, ids=ids, table=table))
         return name
 
-    def linear(self, x, n, dtype="int8", residual=None, table=False, wide=0, group=None, block=None):
-        """``group``: of 4-bit weights, inputs that share a scale; ``block``: size of circulant blocks."""
+    def linear(self, x, n, dtype="int8", residual=None, table=False, wide=0, group=None, block=None, kept=4):
+        """``group``: of 4-bit weights, inputs that share a scale; ``block``: size of circulant blocks; ``kept``: weights other than
+        zero among 4 inputs."""
         rows, k = self._shape(x)
         name = self._tensor(rows, n, dtype)
         weight, form = self.rng.integers(-127, 128, (n, k)).astype(np.int8), None
@@ -65,6 +66,9 @@ class GraphMaker:
         if block:
             form = CirculantWeights(np.ascontiguousarray(weight[:n // block, :k // block * block].reshape(n // block, -1, block)))
             weight = form.expand()
+        if kept < 4:
+            places = self.rng.random((n, -(-k // 4), 4)).argsort(-1).argsort(-1)
+            weight = weight * (places < kept).reshape(n, -1)[:, :k]
         gain = {"int8": 60, "uint8": 60, "int16": 4000}[dtype] / (74 * 74 * np.sqrt(k))
         rescale = self._rescale(n, "int8" if table else dtype, gain)
         values = self.rng.integers(-100, 100, 256).astype(dtype) if table else None

@@ -23,12 +23,14 @@ CONFIGS = {
     "4x4 wide bus": Config(rows=4, cols=4, data_bytes=8),
     "four_bit": Config(rows=4, cols=4, four_bit=True),
     "circulant": Config(rows=8, cols=8, circulant=(4,)),
+    "sparse": Config(rows=4, cols=4, sparsity="1:4"),
 }
 
 
 def causal_graph(config, hidden=20, heads=4, kv_heads=2, seed=1):
     """A decoder of one layer with learned positions, grouped key heads and a table by position in 8 bits."""
-    m, form = GraphMaker(seed), {"group": 16} if config.four_bit else {"block": 4} if config.circulant else {}
+    m = GraphMaker(seed)
+    form = {"group": 16} if config.four_bit else {"block": 4} if config.circulant else {"kept": 2} if config.sparsity else {}
     ids = m.input(LENGTH, 1, "int32")
     x = m.add(m.embed(ids, hidden), m.constant(LENGTH, hidden))
     n = m.norm(x, two=False)
@@ -37,7 +39,8 @@ def causal_graph(config, hidden=20, heads=4, kv_heads=2, seed=1):
     a = m.attention(q, k, v, heads, kv_heads, causal=True, block=block)
     x = m.linear(a, hidden, "int16", residual=x)
     m.linear(n, 5)                                  # a result that nobody needs
-    return m.output(m.linear(m.norm(x, "rms", two=False), 36 if config.circulant else 33, "int16", **form), x)
+    last = {"kept": 1} if config.sparsity else form
+    return m.output(m.linear(m.norm(x, "rms", two=False), 36 if config.circulant else 33, "int16", **last), x)
 
 
 class Runner:
@@ -98,7 +101,7 @@ def test_the_quantized_graph_computes_single_rows_as_well():
         np.testing.assert_array_equal(found[0], wanted[position])
 
 
-@pytest.mark.parametrize("name", ["tiny", "four_bit", "circulant"])
+@pytest.mark.parametrize("name", ["tiny", "four_bit", "circulant", "sparse"])
 def test_programs_share_weights_and_caches(name):
     config = CONFIGS[name]
     graph = causal_graph(config)

@@ -1,0 +1,133 @@
+"""Sparse weights in memory: of four neighbours along K those that are not zero, and their places."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from weft.hw.isa import SPARSE_PANELS
+from weft.weights import SparseWeights, pattern_of
+
+from .builder import Run
+from .layout import ceil_div, pack_sparse, tile_grid
+
+__all__ = ["SparsePiece", "SparseTiles", "sparse_form"]
+
+
+def sparse_form(config, weight, inputs, outputs):
+    """The `SparseWeights` of a matrix int8[N, K] whose zeros allow them and that takes fewer tiles so, and no more memory; or None.
+
+    ``inputs``, ``outputs``: `weft.lower.layout.Channels` of K and N. What counts are four neighbours in memory, where the inputs'
+    say that a feature lies; the form's inputs are these channels, up to whole K tiles. Dense tiles of zeros cost nothing.
+    """
+    taken = [panels for number, panels in SPARSE_PANELS.items() if number in config.weight_formats]
+    if not taken:
+        return None
+    spread = inputs.spread(weight, axis=1)
+    kept = pattern_of(spread).kept
+    panels = max((panels for panels in taken if 4 // panels >= kept), default=1)
+    tiles = ceil_div(inputs.panels, panels)
+    if tiles * config.sparse_tile_words > inputs.panels * config.weight_tile_words or tiles == inputs.panels:
+        return None
+    if np.count_nonzero(tile_grid(config, weight, inputs, outputs)) <= outputs.panels * config.tiles_per_panel * tiles:
+        return None
+    return SparseWeights.of(np.pad(spread, ((0, 0), (0, tiles * panels * config.panel - spread.shape[1]))), 4 // panels)
+
+
+@dataclass(frozen=True)
+class SparsePiece:
+    """A piece of sparse weights in the scratchpad: N panels from ``n0`` on, ``panel_words`` each from word ``base`` on;
+    ``w_format``: their `weft.hw.isa.WeightFormat`."""
+    n0: int
+    base: int
+    panel_words: int
+    w_format: int
+
+    def multiply(self, builder, operand, row, rows, k0, k_tiles, n0, n1, sums, accumulate, unsigned, stride):
+        """As of `weft.lower.weights.Piece`; ``k_tiles`` counts tiles as if they were dense."""
+        covered = SPARSE_PANELS[self.w_format]
+        tiles = ceil_div(k_tiles, covered)
+        base = self.base + (n0 - self.n0) * self.panel_words
+        fields = {"w_base": base, "w_format": self.w_format, "k_missing": tiles * covered - k_tiles}
+        builder.matmul(operand, row, rows, k0, tiles, (n1 - n0) * builder.config.tiles_per_panel, sums,
+                       Run(fields, [(base, (n1 - n0) * self.panel_words)]), accumulate=accumulate, unsigned=unsigned,
+                       stride=stride, a_panels=k_tiles)
+
+
+class SparseTiles:
+    """Weights with two or three zeros among four neighbours, from `sparse_form`. Members as of `weft.lower.weights.Int8Weights`."""
+
+    least_group, together, by_rows, layout = 1, 1, False, "sparse tiles"
+
+    def __init__(self, config, op, inputs, outputs):
+        self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs
+        #: Panels that a tile covers. All pieces but the last one consist of whole tiles.
+        self.granule = self.period = 4 // op.compressed.values.shape[2]
+        self.format = next(number for number, panels in SPARSE_PANELS.items() if panels == self.granule)
+        self.panel_words = ceil_div(self._words(inputs.panels), inputs.panels)
+        self._packed = None
+
+    def _words(self, k_panels):
+        """Words of so many panels of K, from the beginning of a tile on, of an N panel."""
+        return self.config.tiles_per_panel * ceil_div(k_panels, self.granule) * self.config.sparse_tile_words
+
+    def cycles(self, rows):
+        """Cycles of the array for what would be a dense tile, and so many rows."""
+        return max(rows, self.config.load_steps(self.format)) / self.granule
+
+    def pace(self, rows):
+        """The same, or of the bus for a tile."""
+        return ceil_div(max(rows, self.config.rows), self.granule)
+
+    def rescale(self, dtype):
+        """`weft.qgraph.Rescale` of the sums, the operand being of ``dtype``."""
+        return self.op.rescale
+
+    @property
+    def products(self):
+        """Weights that each row is multiplied with, padding left out: what is kept of the blocks that hold inputs."""
+        n, k = self.op.weight.shape
+        present = np.pad(self.inputs.map >= 0, (0, -len(self.inputs.map) % 4)).reshape(-1, 4).any(1)
+        return min(n * k, n * np.count_nonzero(present) * (4 // self.granule))
+
+    @property
+    def bytes(self):
+        """Bytes of the weights as they are stored, padding left out: one for a value, two bits for a place."""
+        return ceil_div(5 * self.products, 4)
+
+    @property
+    def packed(self):
+        """All tiles, uint8[n_tiles, k_tiles, bytes]."""
+        if self._packed is None:
+            self._packed = pack_sparse(self.config, self.op.compressed, self.outputs)
+        return self._packed
+
+    def runs(self, n0, n1, k0, k1):
+        """``(first, words, count, pitch)`` of the runs of words of a piece within all tiles."""
+        n, tile = self.config.tiles_per_panel, self.config.sparse_tile_words
+        first, stop, all_tiles = (ceil_div(k, self.granule) for k in (k0, k1, self.inputs.panels))
+        return (n0 * n * all_tiles + first) * tile, (stop - first) * tile, (n1 - n0) * n, all_tiles * tile
+
+    def piece(self, n0, n1, k0, k1, base):
+        """The piece whose words begin at scratchpad word ``base``, an even one."""
+        return SparsePiece(n0, base, self._words(k1 - k0), self.format)
+
+    @property
+    def shared(self):
+        """`packed`, as several programs share it."""
+        return self.packed
+
+    def load_shared(self, builder, memory, base, n0, n1, k0, k1):
+        """Loads a piece from `shared` at byte ``memory`` to scratchpad word ``base``."""
+        first, words, count, pitch = self.runs(n0, n1, k0, k1)
+        word = self.config.word_bytes
+        builder.load(memory + first * word, base, words, count, pitch * word, words, tracked=False)
+
+    def data(self, n0, n1, k0, k1):
+        """Tiles of panels as they lie in memory, uint8[bytes]."""
+        n = self.config.tiles_per_panel
+        tiles = self.packed[n0 * n:n1 * n, ceil_div(k0, self.granule):ceil_div(k1, self.granule)]
+        return np.ascontiguousarray(tiles).reshape(-1)
+
+    def scale_words(self, k0, k1):
+        """There are no scales."""
+        return 0
