@@ -97,8 +97,8 @@ class AttentionLowering(Strips):
         strips = list(self._strips())
         batch, row0, _ = strips[-1][-1]
         strips[-1][-1] = batch, row0, self.out.stored_rows      # rows that fill the DMA granule are computed as well
-        if op.causal:
-            # Late queries see most keys: the array has most to do for what the bus brings first, and least behind the last.
+        if op.causal and self.keeps:
+            # Late queries see most keys: the array has most to do for what the bus brings first, earlier ones need no more.
             strips.reverse()
         # Neighbours have their keys and values in common.
         for head in range(op.heads):
@@ -110,7 +110,7 @@ class AttentionLowering(Strips):
     def run(self):
         units = []
         waiting = list(self._jobs())
-        if self.op.causal:
+        if self.op.causal and self.keeps:
             # Behind the shortest one the vector engine would have more to do than the array.
             waiting[-JOBS:] = waiting[:-JOBS - 1:-1]
         waiting[0].begins = waiting[-1].ends = True
@@ -270,7 +270,7 @@ class AttentionLowering(Strips):
     def _last(self, job):
         """Whether this is the last job of an attention, whose result leaves for the host in pieces."""
         return (job.ends and job.shared[1] == 1 and self.ctx.tuning.end_rows > 0 and self.op.out in self.ctx.edges
-                and job.row0 % self.ctx.granule == 0)
+                and job.row0 % self.ctx.granule == job.row1 % self.ctx.granule == 0)
 
     def _softmax(self, job, number, scores):
         """Emits the softmax of one block; returns the view of its probabilities."""
