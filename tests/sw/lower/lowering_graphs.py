@@ -97,8 +97,8 @@ class GraphMaker:
         name = self._tensor(rows, features, "int8")
         self.graph.ops.append(qg.Attention(
             out=name, q=q, k=k, v=v, heads=heads, kv_heads=kv_heads or heads, head_dim=dim, batch=batch,
-            q_len=rows // batch, k_len=k_len, score_mult=int(1000 / np.sqrt(dim)), score_shift=14, out_mult=40000,
-            out_shift=24, block=block, mask=mask, causal=causal))
+            q_len=rows // batch, k_len=k_len, score_mult=int(1000 / np.sqrt(dim)), score_shift=14, out_mult=100000,
+            out_shift=10, block=block, mask=mask, causal=causal))
         return name
 
     def requant(self, x, dtype="int8", table=False):
