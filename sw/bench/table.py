@@ -46,6 +46,7 @@ class Row:
 
 _BERT = dict(name="bert-base", seq=128)
 _DECODING = dict(m=1, k=768, n=3072)
+_PRUNED = dict(m=128, k=768, n=3072)
 
 ROWS = (
     Row("GEMM 128x768x768", "gemm", dict(m=128, k=768, n=768), "base", 0.98),
@@ -73,6 +74,11 @@ ROWS = (
         "times_faster", dict(zero_tiles=0.0)),
     Row("half of a feed-forward block's neurons pruned, 128 tokens, 768-3072-768", "ffn",
         dict(seq=128, width=768, inner=3072, pruned=0.5), "base", 1.9, "times_faster", dict(pruned=0.0)),
+    Row("GEMM 128x768x3072, 2:4", "gemm", dict(_PRUNED, weights="2:4"), "base", 1.9, "times_faster", dict(weights="dense")),
+    Row("GEMM 128x768x3072, 1:4", "gemm", dict(_PRUNED, weights="1:4"), "base", 3.8, "times_faster", dict(weights="dense")),
+    Row("BERT-base, 128 tokens, linear layers 2:4", "model", dict(_BERT, weights="2:4"), "base", 1.87, "times_faster",
+        dict(weights="dense")),
+    Row("memory of 768x3072 weights, 2:4", "gemm", dict(_DECODING, weights="2:4"), "base", 0.625, "weight_share"),
     Row("matrix-vector product 768x3072, w4g32", "gemm", dict(_DECODING, weights="w4g32"), "base", 1.8, "times_faster",
         dict(weights="dense")),
     Row("matrix-vector product 768x3072, circulant b = 8", "gemm", dict(_DECODING, weights="circulant:8"), "base", 6.5,
