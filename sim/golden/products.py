@@ -72,14 +72,14 @@ def _expand_sparse(config, f, words):
     return tiles.reshape(*lead, nk, nn, panels * rows, cols)
 
 
-def _tile_matrix(config, f, words, k_start, k_stop):
-    """int8[..., K, N] (int16 of sparse tiles) from tile words uint8[..., nk, nn, tile_words, word_bytes] of K tiles ``k_start..k_stop``; ``f``: the
-    product's fields."""
+def _tile_matrix(config, f, words, k_start):
+    """int8[..., K, N] (int16 of sparse tiles) from tile words uint8[..., nk, nn, tile_words, word_bytes] whose first K tile is
+    ``k_start``; ``f``: the product's fields."""
     *lead, nk, nn, _, _ = words.shape
     if layout.sparse_panels(f):
         tiles = np.moveaxis(_expand_sparse(config, f, words), -3, -2)
         tiles = tiles.reshape(*lead, -1, nn * config.cols)
-        first, stop = layout.moving_panels(config, f, k_start, k_stop)
+        first, stop = layout.moving_panels(config, f, k_start, k_start + nk)
         return np.ascontiguousarray(tiles[..., :(stop - first) * config.panel, :])
     slots = np.argsort(config.weight_row_order)
     if layout.four_bit(f):
@@ -104,19 +104,19 @@ class ConstantWeights:
         self._matrices = {}
         self._float_bytes = 0
 
-    def matrix(self, addresses, f, k_start, k_stop):
-        """The matrix whose tile words lie at ``addresses`` (int64[nk, nn, tile_words]), K tiles ``k_start..k_stop``; ``f``: the
-        product's fields."""
+    def matrix(self, addresses, f, k_start):
+        """The matrix whose tile words lie at ``addresses`` (int64[nk, nn, tile_words]); K tiles count from ``k_start``; ``f``:
+        the product's fields."""
         if layout.four_bit(f):
             place = k_start, f.w_group
         elif layout.sparse_panels(f):
-            place = f.w_format, f.k_missing if k_stop == f.k_tiles else 0
+            place = f.w_format, f.k_missing if k_start + len(addresses) == f.k_tiles else 0
         else:
             place = k_start % self.config.k_tiles_per_panel, None
         key = place, addresses.shape, blake2b(np.ascontiguousarray(addresses), digest_size=16).digest()
         if key not in self._matrices:
             words = self.words[addresses // self.config.word_bytes]
-            self._matrices[key] = _ConstantMatrix(_tile_matrix(self.config, f, words, k_start, k_stop))
+            self._matrices[key] = _ConstantMatrix(_tile_matrix(self.config, f, words, k_start))
         return self._matrices[key]
 
     def keeps(self, size):
@@ -267,7 +267,7 @@ class Product:
                           np.arange(n0, n1) * f.k_tiles + np.arange(k0, k1)[:, None])
                 addresses = resolved.addresses[places]
                 if (addresses >= 0).all():
-                    rectangle.matrix = constants.matrix(addresses, f, k0, k1)
+                    rectangle.matrix = constants.matrix(addresses, f, k0)
                 else:
                     rectangle.places, rectangle.addresses = places, addresses
             self.rectangles.append(rectangle)
@@ -295,7 +295,7 @@ class Product:
             words = staged[:, rectangle.places]
             known = (addresses >= 0).all(axis=-1)
             words[:, known] = self.constants.words[addresses[known] // config.word_bytes]
-            return _tile_matrix(config, self.f, words, rectangle.k0, rectangle.k1)
+            return _tile_matrix(config, self.f, words, rectangle.k0)
         if mnemonic in ("MATMUL_KT", "MATMUL_C"):
             per, per_tile = config.k_tiles_per_panel, layout.tile_rows(config, mnemonic, self.f)
             panels = slice(rectangle.panel, (rectangle.k1 - 1) // per + 1)
