@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from weft.hw import isa
 from weft.hw.errors import ProgramError
 
+from .banks import SumBanks
+from .queues import DeferredQueue, Queue
 from .tensor import TensorEngine
 from .tokens import Tokens
 from .transfers import LoadEngine, ReadPort, StoreEngine
@@ -51,38 +53,32 @@ def predict_instructions(config, instructions, registers=None, latency=64, in_fl
     return _Control(config, latency, in_flight).run(instructions, registers or {})
 
 
-class _Queue:
-    """A queue in front of an engine: room again when an instruction leaves."""
-
-    def __init__(self, depth):
-        self._left = deque([0] * depth, depth)
-
-    @property
-    def room(self):
-        """Cycle from which on there is room."""
-        return self._left[0] + 1
-
-    def leave(self, cycle):
-        self._left.append(cycle)
-
-
 class _Control:
     def __init__(self, config, latency, in_flight):
         self.config = config
-        tokens = Tokens()
+        tokens, banks = Tokens(), SumBanks(config)
         in_flight = min(in_flight, config.bursts_in_flight)
         self.port = ReadPort(latency, in_flight)
         self.engines = {
-            isa.Engine.LOAD: LoadEngine(config, tokens, self.port), isa.Engine.TENSOR: TensorEngine(config, tokens),
-            isa.Engine.VECTOR: VectorEngine(config, tokens), isa.Engine.STORE: StoreEngine(config, tokens, latency, in_flight),
+            isa.Engine.LOAD: LoadEngine(config, tokens, self.port), isa.Engine.TENSOR: TensorEngine(config, tokens, banks),
+            isa.Engine.VECTOR: VectorEngine(config, tokens, banks), isa.Engine.STORE: StoreEngine(config, tokens, latency, in_flight),
         }
-        self.queues = {engine: _Queue(config.queue_depth) for engine in self.engines}
+        # The array never waits for the vector engine's reads, but they do for its own: they come when those are known, and
+        # so do stores, which wait for the results.
+        self.deferred = [DeferredQueue(self.engines[engine], config.queue_depth)
+                         for engine in (isa.Engine.VECTOR, isa.Engine.STORE)]
+        tokens.more = lambda counter: any(queue.signals(counter) for queue in self.deferred)
+        self.queues = {engine: Queue(self.engines[engine], config.queue_depth)
+                       for engine in (isa.Engine.LOAD, isa.Engine.TENSOR)}
+        self.queues.update(zip((isa.Engine.VECTOR, isa.Engine.STORE), self.deferred))
         self.burst = max(8, min(16, _BURST_BYTES // config.data_bytes))
         self.per_burst = self.burst * config.data_bytes // isa.INSTRUCTION_BYTES
         self.ahead = max(1, max(_AHEAD_BYTES, 16 * config.data_bytes) // isa.INSTRUCTION_BYTES // self.per_burst)
 
     def drained(self):
         """Cycle in which every engine is idle."""
+        for queue in self.deferred:
+            queue.drain()
         load, tensor, vector, store = self.engines.values()
         return max(load.done, tensor.done, vector.free, store.done)
 
@@ -117,9 +113,7 @@ class _Control:
                 if adds:
                     fields = _with_registers(fields, values)
                 engine = isa.INSTRUCTIONS[name].engine
-                queue = self.queues[engine]
-                cycle = max(cycle + _DISPATCH + _REGISTER * adds, queue.room)
-                queue.leave(self.engines[engine].take(name, fields, cycle + 1))
+                cycle = self.queues[engine].put(name, fields, cycle + _DISPATCH + _REGISTER * adds)
         raise ProgramError("the program does not end")
 
     def jump(self, cycle):

@@ -18,13 +18,15 @@ _QUEUE = 2
 _SUMS_AGAIN = 4
 #: From a row's issue to its sums in the accumulators, beside the array's height (in pairs of rows, with `sparsity`) and width.
 _TO_SUMS = 7
+#: From the cycle in which the accumulators are read to add a row to that of its token.
+_ADDED = 4
 
 
 class TensorEngine:
     """MATMUL, MATMUL_KT, MATMUL_V, MATMUL_C and TENSOR_SYNC. ``done``: cycle from which on everything is written."""
 
-    def __init__(self, config, tokens):
-        self.config, self.tokens = config, tokens
+    def __init__(self, config, tokens, banks):
+        self.config, self.tokens, self.banks = config, tokens, banks
         self.done = 0
         self._popped = deque([0] * _QUEUE, _QUEUE)      # by the later one of both threads
         self._loader = self._streamer = 0               # walk the next instruction's tiles
@@ -84,7 +86,9 @@ class TensorEngine:
         full = swap + (tiles - 2) * pace + shift if tiles > 1 else full
         self._swap, self._rows_end = last, last + rows
         end = last + rows - 1
-        self.done = end + _TO_SUMS + c.rows // (2 if c.sparsity else 1) + c.cols
+        behind = _TO_SUMS + c.rows // (2 if c.sparsity else 1) + c.cols
+        self.banks.product(f, swap + behind - _ADDED, pace)
+        self.done = end + behind
         self.tokens.signal(f["w_signal"], full)
         self.tokens.signal(f["a_signal"], end + 1)
         self.tokens.signal(f["acc_signal"], self.done)

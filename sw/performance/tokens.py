@@ -16,6 +16,8 @@ class Tokens:
     than the one that consumes it, as `weft.lower.tokens` makes them."""
 
     def __init__(self):
+        #: Called with a counter that has too few tokens: executes a deferred instruction that may add some, or is false.
+        self.more = lambda counter: False
         self._added = [deque() for _ in range(isa.SEMAPHORES)]
 
     def signal(self, counter, cycle, count=1):
@@ -30,7 +32,9 @@ class Tokens:
         """
         if counter:
             added = self._added[counter]
-            if len(added) < count:
+            while len(added) < count:
+                if self.more(counter):
+                    continue
                 raise ProgramError(f"an instruction waits for a token of counter {counter} that a later one adds; the "
                                    "performance model takes programs whose tokens come from earlier instructions")
             for number in range(count):

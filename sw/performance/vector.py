@@ -1,5 +1,9 @@
 """The vector engine: one instruction after the other, its groups prepared ahead."""
 
+from collections import deque
+
+from weft.hw.isa import Element
+
 __all__ = ["VectorEngine"]
 
 #: From the cycle in which an instruction is taken to that in which its first token is consumed.
@@ -14,13 +18,15 @@ _NEXT = 3
 _ROOT, _DIVISION, _DIVISION_PACE = 16, 18, 9
 #: Stages of softmax behind the score, and of its sum.
 _SOFTMAX = 16
+#: Rows on their way from issue to the last exponential.
+_ROWS = 8
 
 
 class VectorEngine:
     """REQUANT, STATS, NORM, SOFTMAX, TABLE and VECTOR_SYNC. ``free``: takes the next instruction."""
 
-    def __init__(self, config, tokens):
-        self.config, self.tokens = config, tokens
+    def __init__(self, config, tokens, banks):
+        self.config, self.tokens, self.banks = config, tokens, banks
         self.free = 0
         #: Cycles of an item's first products, and of a group's exponentials.
         self._parts = config.vector_lanes // config.norm_lanes
@@ -61,10 +67,18 @@ class VectorEngine:
         groups = f["tiles"] * c.groups_per_tile
         ready += self._lines() + 1
         if f.get("param_hold") and c.groups_per_tile == 1:
-            pace = max(per_item * rows, 3)
+            least = 3
         else:
-            pace = max(per_item * rows, _TAKEN_OVER + extra + self._lines() + 2)
-        return ready + (groups - 1) * pace + per_item * rows - 1
+            least = _TAKEN_OVER + extra + self._lines() + 2
+        last = ready + (groups - 1) * max(per_item * rows, least) + per_item * rows - 1
+        if f.get("src_type") == Element.ACC:
+            base, stride, step = f["src_base"], f["src_panel_stride"], f["src_row_stride"]
+            if self.banks.busy(ready, last, base, base + (f["tiles"] - 1) * stride + (rows - 1) * step):
+                for group in range(groups):
+                    behind = self.banks.read(ready, base + group // c.groups_per_tile * stride, step, rows, per_item)
+                    ready = max(behind, ready + least)
+                last = behind - 1
+        return last
 
     def _requant(self, f, ready):
         last = self._groups(f, ready, self._parts if f["multiply"] else 1, 0)
@@ -94,14 +108,31 @@ class VectorEngine:
             pace = max(pace, _DIVISION_PACE)
         # Items of eight rows and two blocks are on their way, so issue runs ahead of exponentials and division.
         items = f["rows"] * groups
+        base, stride = f["acc_base"], f["acc_stride"]
         last = ready + items - 1
         result = ready + _THROUGH + _SOFTMAX + groups * self._exponentials + (f["rows"] - 1) * pace + (
             _DIVISION if f["last"] else 0)
         result = max(result, last + _THROUGH + _SOFTMAX)
         if self._exponentials > 1:
-            ahead = min(self._ring, 8 * groups)
+            ahead = min(self._ring, _ROWS * groups)
             last = max(last, ready + groups + _THROUGH + (items - ahead) * self._exponentials)
             result += groups        # the first row's scores, which otherwise hide in the pipeline
+        if self.banks.busy(ready, last, base, base + (f["tiles"] - 1) * stride + f["rows"] - 1):
+            last, end = self._rows_of_scores(f, ready, groups, pace)
+            result = max(result, end + _THROUGH + _SOFTMAX + (_DIVISION if f["last"] else 0))
         self.tokens.signal(f["src_signal"], last + _LAUNCH + 1, f["tiles"] if f["src_signal_each"] else 1)
         self.tokens.signal(f["dst_signal"], result)
         self.free = result + _NEXT
+
+    def _rows_of_scores(self, f, ready, groups, pace):
+        """Cycles of the last item's issue and of the last exponential, of rows whose reads wait for banks."""
+        exponentials = groups * self._exponentials if self._exponentials > 1 else 0
+        ends = deque([ready - _THROUGH] * max(1, min(_ROWS, self._ring // groups)))
+        behind = end = ready
+        for row in range(f["rows"]):
+            room = ends.popleft() + _THROUGH if exponentials else ready
+            behind = self.banks.read(max(behind, room), f["acc_base"] + row, f["acc_stride"], f["tiles"],
+                                     self.config.groups_per_tile)
+            end = max(end + pace if row else end, behind + exponentials)
+            ends.append(end)
+        return behind - 1, end
