@@ -138,7 +138,8 @@ def table(only, out_file, json_output):
         click.echo(document())
     else:
         click.echo("\n".join(rows.table_lines(records)))
-        click.echo(f"{out_file}  {sum(r['met'] for r in records)} of {len(records)} goals met")
+        goals = [r["met"] for r in records if r["met"] is not None]
+        click.echo(f"{out_file}  {sum(goals)} of {len(goals)} goals met")
     if not all(r["exact"] for r in records):
         raise click.exceptions.Exit(1)
 

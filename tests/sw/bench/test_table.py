@@ -31,7 +31,7 @@ SMALL = (
 def test_every_row_can_be_called(row):
     config = weft.Config.load(row.config)
     inspect.signature(FUNCTIONS[row.bench]).bind(**row.arguments, config=config, tell=None)
-    assert row.goal > 1 if row.metric in ("sim_khz", "times_faster") else 0 < row.goal < 1
+    assert row.goal is None or (row.goal > 1 if row.metric in ("sim_khz", "times_faster") else 0 < row.goal < 1)
     assert (row.against is not None) == (row.metric == "times_faster") and set(row.against or ()) <= set(row.arguments)
     assert row.metric in METRICS and row.arguments.get("name", "minilm") in weft.bench.MODELS
 
@@ -68,6 +68,11 @@ def test_a_miniature_is_measured(monkeypatch):
 def test_a_difference_misses_every_goal():
     record = table.record(SMALL[0], {"utilization": 0.9, "exact": False, "cycles": 10, "sim_khz": 1})
     assert not record["met"] and table_lines([record])[-1].endswith("(missed) | 10 | NO |")
+
+
+def test_a_row_without_a_goal_is_neither_met_nor_missed():
+    record = table.record(Row("one", "gemm", GEMM, "tiny", None), {"utilization": 0.9, "exact": True, "cycles": 10})
+    assert record["met"] is None and table_lines([record])[-1] == "| one | tiny | of peak | none | 90.0% | 10 | yes |"
 
 
 def test_the_command_prints_and_writes(tmp_path, monkeypatch, capsys):
