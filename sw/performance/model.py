@@ -60,8 +60,10 @@ class _Control:
         in_flight = min(in_flight, config.bursts_in_flight)
         self.port = ReadPort(latency, in_flight)
         self.engines = {
-            isa.Engine.LOAD: LoadEngine(config, tokens, self.port), isa.Engine.TENSOR: TensorEngine(config, tokens, banks),
-            isa.Engine.VECTOR: VectorEngine(config, tokens, banks), isa.Engine.STORE: StoreEngine(config, tokens, latency, in_flight),
+            isa.Engine.LOAD: LoadEngine(config, tokens, self.port),
+            isa.Engine.TENSOR: TensorEngine(config, tokens, banks),
+            isa.Engine.VECTOR: VectorEngine(config, tokens, banks),
+            isa.Engine.STORE: StoreEngine(config, tokens, latency, in_flight),
         }
         # The array never waits for the vector engine's reads, but they do for its own: they come when those are known, and
         # so do stores, which wait for the results.
