@@ -8,7 +8,8 @@ from weft.performance.banks import SumBanks
 
 CONFIG = Config.named("tiny")
 DEPTH = CONFIG.accumulator_words // CONFIG.accumulator_banks
-WORDS = st.integers(0, 2 * DEPTH)
+#: Around the border of two banks.
+WORDS = st.integers(DEPTH - 20, DEPTH + 20)
 
 
 @st.composite
