@@ -351,7 +351,8 @@ class _Drain:
         ctx.builder.requant(self.zeros if place is None else place, 0, 0, self.view, m0, n0, m1 - m0, n1 - n0, self.params,
                             residual=self.residual, res_row=m0, res_panel=n0, stride=stride, row_stride=row_stride,
                             table_slot=linear.wide_slot if n0 < linear.wide else linear.slot)
-        if m1 - m0 < r1 - r0 and linear.end_rows and n1 == linear.out.panels:
+        # What leaves for the host, or for a norm that takes it strip by strip, is not kept waiting for later rows.
+        if m1 - m0 < r1 - r0 and (linear.end_rows and n1 == linear.out.panels or n0 >= linear.out.panels - linear.tail):
             ctx.commit(linear.out, self.view, m0, m1, n0, n1)
             self.stored = True
 
