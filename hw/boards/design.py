@@ -19,7 +19,7 @@ __all__ = ["BAUD", "BoardDesign", "design_board", "design_files"]
 #: Speed of the serial line where none is asked for. The USB adapters on all these boards know it.
 BAUD = 1_000_000
 #: Clock where none is asked for, in MHz.
-CLOCK_MHZ = 50.0
+CLOCK_MHZ = 25.0
 #: Farthest the line's speed may be from what was asked for: half a bit in ten, less what the far end needs.
 _BAUD_ERROR = 0.02
 

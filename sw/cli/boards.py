@@ -18,7 +18,7 @@ __all__ = ["build"]
 @click.option("--out", "out_dir", required=True, type=click.Path(file_okay=False, path_type=Path),
               help="Folder for bitstream, reports and everything they are made from.")
 @click.option("--memory-kib", type=int, help="On-chip memory for programs.  [default: what is left, up to 256]")
-@click.option("--clock-mhz", type=float, help="Clock of the accelerator.  [default: 50]")
+@click.option("--clock-mhz", type=float, help="Clock of the accelerator.  [default: 25]")
 @click.option("--baud", type=int, default=1_000_000, show_default=True, help="Speed of the serial line to the host.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the placement: another may reach another clock.")
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
