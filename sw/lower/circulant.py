@@ -12,6 +12,7 @@ import numpy as np
 from weft.hw.isa import Element
 
 from .layout import ceil_div, pack_generators
+from .streamed import StreamedWeights
 from .tensors import View
 
 __all__ = ["TurnedRows", "TurnedWeights", "circulant_refusal", "circulant_weights"]
@@ -51,22 +52,19 @@ def _offset_fits(op, dtype):
     return bool((np.abs(op.rescale.bias + _offset(op, dtype)) < 1 << 31).all())
 
 
-class TurnedWeights:
-    """Circulant weights whose generators become the array's tiles. Members as of `weft.lower.weights.Int8Weights`.
+class TurnedWeights(StreamedWeights):
+    """Circulant weights whose generators become the array's tiles.
 
     A generator row, the generators of a row of blocks, lies in K panels like a row of activations; the rows of a K panel
     follow each other.
     """
 
-    period, granule, least_group, by_rows = 1, 1, 1, False
-
     def __init__(self, config, op, inputs, outputs):
-        self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs
+        super().__init__(config, op, inputs, outputs)
         self.block = op.compressed.block
         #: Columns of blocks in a tile.
         self.columns = config.cols // self.block
         self.panel_words = config.panel // self.block
-        self._packed = None
         #: Whether words that programs share have the order of `TurnedRows`, and are scattered as they are loaded.
         self.scatters = self.columns > 1 and config.dma_words == 1
         self.layout = "columns of blocks" if self.scatters else "rows of blocks"
@@ -78,26 +76,14 @@ class TurnedWeights:
 
     pace = cycles
 
-    def rescale(self, dtype):
-        """`weft.qgraph.Rescale` of the sums, the operand being of ``dtype``."""
-        return self.op.rescale
-
-    @property
-    def products(self):
-        """Weights that each row is multiplied with, padding left out."""
-        return self.op.weight.size
-
     @property
     def bytes(self):
         """Bytes of the weights as they are stored, padding left out."""
         return self.op.compressed.bytes
 
-    @property
-    def packed(self):
+    def pack(self):
         """All generator rows, uint8[k_panels, rows, word_bytes]."""
-        if self._packed is None:
-            self._packed = self.order(pack_generators(self.config, self.op.compressed.generators, self.inputs, self.outputs))
-        return self._packed
+        return self.order(pack_generators(self.config, self.op.compressed.generators, self.inputs, self.outputs))
 
     def order(self, rows):
         return rows
@@ -109,16 +95,13 @@ class TurnedWeights:
 
     @property
     def shared(self):
-        """`packed` in the order that several programs share."""
         return self.apart(self.packed) if self.scatters else self.packed
 
     def load_shared(self, builder, memory, base, n0, n1, k0, k1):
-        """Loads a piece from `shared` at byte ``memory`` to scratchpad word ``base``."""
-        word = self.config.word_bytes
         if not self.scatters:
-            first, words, count, pitch = self.runs(n0, n1, k0, k1)
-            builder.load(memory + first * word, base, words, count, pitch * word, words, tracked=False)
+            super().load_shared(builder, memory, base, n0, n1, k0, k1)
             return
+        word = self.config.word_bytes
         tiles = (n1 - n0) * self.config.tiles_per_panel
         pitch = self.outputs.panels * self.config.tiles_per_panel
         for column in range(self.columns):
@@ -136,9 +119,6 @@ class TurnedWeights:
         first, words, count, pitch = self.runs(n0, n1, k0, k1)
         places = first + np.arange(count)[:, None] * pitch + np.arange(words)
         return self.packed.reshape(-1, self.config.word_bytes)[places].reshape(-1)
-
-    def scale_words(self, k0, k1):
-        return 0
 
     def piece(self, n0, n1, k0, k1, base):
         """The piece whose words begin at scratchpad word ``base``."""

@@ -9,6 +9,7 @@ from weft.weights import SparseWeights, pattern_of
 
 from .builder import Run
 from .layout import ceil_div, pack_sparse, tile_grid
+from .streamed import StreamedWeights
 
 __all__ = ["SparsePiece", "SparseTiles", "sparse_form"]
 
@@ -53,18 +54,17 @@ class SparsePiece:
                        stride=stride, a_panels=k_tiles)
 
 
-class SparseTiles:
-    """Weights with two or three zeros among four neighbours, from `sparse_form`. Members as of `weft.lower.weights.Int8Weights`."""
+class SparseTiles(StreamedWeights):
+    """Weights with two or three zeros among four neighbours, from `sparse_form`."""
 
-    least_group, together, by_rows, layout = 1, 1, False, "sparse tiles"
+    layout = "sparse tiles"
 
     def __init__(self, config, op, inputs, outputs):
-        self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs
+        super().__init__(config, op, inputs, outputs)
         #: Panels that a tile covers. All pieces but the last one consist of whole tiles.
         self.granule = self.period = 4 // op.compressed.values.shape[2]
         self.format = next(number for number, panels in SPARSE_PANELS.items() if panels == self.granule)
         self.panel_words = ceil_div(self._words(inputs.panels), inputs.panels)
-        self._packed = None
 
     def _words(self, k_panels):
         """Words of so many panels of K, from the beginning of a tile on, of an N panel."""
@@ -78,10 +78,6 @@ class SparseTiles:
         """The same, or of the bus for a tile."""
         return ceil_div(max(rows, self.config.rows), self.granule)
 
-    def rescale(self, dtype):
-        """`weft.qgraph.Rescale` of the sums, the operand being of ``dtype``."""
-        return self.op.rescale
-
     @property
     def products(self):
         """Weights that each row is multiplied with, padding left out: what is kept of the blocks that hold inputs."""
@@ -94,12 +90,9 @@ class SparseTiles:
         """Bytes of the weights as they are stored, padding left out: one for a value, two bits for a place."""
         return ceil_div(5 * self.products, 4)
 
-    @property
-    def packed(self):
+    def pack(self):
         """All tiles, uint8[n_tiles, k_tiles, bytes]."""
-        if self._packed is None:
-            self._packed = pack_sparse(self.config, self.op.compressed, self.outputs)
-        return self._packed
+        return pack_sparse(self.config, self.op.compressed, self.outputs)
 
     def runs(self, n0, n1, k0, k1):
         """``(first, words, count, pitch)`` of the runs of words of a piece within all tiles."""
@@ -111,23 +104,8 @@ class SparseTiles:
         """The piece whose words begin at scratchpad word ``base``, an even one."""
         return SparsePiece(n0, base, self._words(k1 - k0), self.format)
 
-    @property
-    def shared(self):
-        """`packed`, as several programs share it."""
-        return self.packed
-
-    def load_shared(self, builder, memory, base, n0, n1, k0, k1):
-        """Loads a piece from `shared` at byte ``memory`` to scratchpad word ``base``."""
-        first, words, count, pitch = self.runs(n0, n1, k0, k1)
-        word = self.config.word_bytes
-        builder.load(memory + first * word, base, words, count, pitch * word, words, tracked=False)
-
     def data(self, n0, n1, k0, k1):
         """Tiles of panels as they lie in memory, uint8[bytes]."""
         n = self.config.tiles_per_panel
         tiles = self.packed[n0 * n:n1 * n, ceil_div(k0, self.granule):ceil_div(k1, self.granule)]
         return np.ascontiguousarray(tiles).reshape(-1)
-
-    def scale_words(self, k0, k1):
-        """There are no scales."""
-        return 0

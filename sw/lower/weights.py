@@ -13,6 +13,7 @@ from .channels import choose_channels
 from .circulant import circulant_refusal, circulant_weights
 from .layout import ceil_div, pack_four_bit, pack_scales, pack_weights, round_up
 from .sparse import SparseTiles, sparse_form
+from .streamed import StreamedWeights
 
 __all__ = ["FourBitWeights", "Int8Weights", "Piece", "four_bit_fits", "keep_streamed", "refusals", "streamed_weights"]
 
@@ -110,33 +111,20 @@ class Piece:
                        accumulate=accumulate, unsigned=unsigned, stride=stride)
 
 
-class Int8Weights:
-    """Weights of 8 bits. ``tile_words``: words of a tile; ``panel_words``: words that one N panel takes for one K panel, at
-    most; ``period``: K panels of which pieces that begin at a multiple take the fewest words; ``granule``: K panels at whose
-    multiples pieces must begin; ``least_group``: N panels that a product takes at least, if there are as many; ``together``: N panels
-    that are loaded together where programs share the weights, so that bursts are long; ``by_rows``: sums of a row lie side by
-    side, not those of an N tile; ``layout``: names the order of the words in memory."""
-
-    period, granule, least_group, together, by_rows, layout = 1, 1, 1, 1, False, "tiles"
+class Int8Weights(StreamedWeights):
+    """Weights of 8 bits. ``tile_words``: words of a tile."""
 
     def __init__(self, config, op, inputs, outputs):
-        self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs
+        super().__init__(config, op, inputs, outputs)
         self.tile_words = config.weight_tile_words
         self.panel_words = self.tiles(1, 1) * self.tile_words
-        self._packed = None
 
     def tiles(self, n_panels, k_panels):
         """Tiles of so many panels."""
         return n_panels * self.config.tiles_per_panel * k_panels * self.config.k_tiles_per_panel
 
-    @property
-    def packed(self):
-        """All tiles, uint8[n_tiles, k_tiles, bytes]."""
-        if self._packed is None:
-            self._packed = self.pack()
-        return self._packed
-
     def pack(self):
+        """All tiles, uint8[n_tiles, k_tiles, bytes]."""
         return pack_weights(self.config, self.op.weight, self.inputs, self.outputs)
 
     def cycles(self, rows):
@@ -146,10 +134,6 @@ class Int8Weights:
     def pace(self, rows):
         """The same, or of the bus for a tile."""
         return max(rows, self.config.rows)
-
-    def rescale(self, dtype):
-        """`weft.qgraph.Rescale` of the sums, the operand being of ``dtype``."""
-        return self.op.rescale
 
     def runs(self, n0, n1, k0, k1):
         """``(first, words, count, pitch)`` of the runs of words of a piece within all tiles."""
@@ -165,22 +149,6 @@ class Int8Weights:
         return Piece(n0, tiles, words, base, scale_words, self.group(k0, k1))
 
     @property
-    def shared(self):
-        """`packed` in the order that several programs share."""
-        return self.packed
-
-    def load_shared(self, builder, memory, base, n0, n1, k0, k1):
-        """Loads a piece from `shared` at byte ``memory`` to scratchpad word ``base``."""
-        first, words, count, pitch = self.runs(n0, n1, k0, k1)
-        word = self.config.word_bytes
-        builder.load(memory + first * word, base, words, count, pitch * word, words, tracked=False)
-
-    @property
-    def products(self):
-        """Weights that each row is multiplied with, padding left out."""
-        return self.op.weight.size
-
-    @property
     def bytes(self):
         """Bytes of the weights as they are stored, padding left out."""
         return self.op.weight.size if self.op.compressed is None else self.op.compressed.bytes
@@ -193,10 +161,6 @@ class Int8Weights:
     def group(self, k0, k1):
         """``w_group`` of a piece of K panels ``k0..k1``; None: no scales."""
         return None
-
-    def scale_words(self, k0, k1):
-        """Words of the rows of scales of one N panel for a piece of K panels ``k0..k1``."""
-        return 0
 
 
 class FourBitWeights(Int8Weights):

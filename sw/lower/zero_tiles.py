@@ -92,7 +92,7 @@ def _runs(row):
 
 
 class KeptTiles:
-    """Streamed weights (`weft.lower.weights.Int8Weights` and kin) without their tiles of zeros.
+    """Streamed weights (`weft.lower.streamed.StreamedWeights`) without their tiles of zeros.
 
     ``nonzero`` bool[n_tiles, k_tiles]; ``gap``: so many K panels of zeros between others are not worth another product.
     ``zero_panels`` bool[N panels]: those without any tile, whose accumulators no product writes; an N tile of zeros in a panel
