@@ -83,7 +83,7 @@ class SparseTiles(StreamedWeights):
         """Weights that each row is multiplied with, padding left out: what is kept of the blocks that hold inputs."""
         n, k = self.op.weight.shape
         present = np.pad(self.inputs.map >= 0, (0, -len(self.inputs.map) % 4)).reshape(-1, 4).any(1)
-        return min(n * k, n * np.count_nonzero(present) * (4 // self.granule))
+        return min(n * k, n * int(np.count_nonzero(present)) * (4 // self.granule))
 
     @property
     def bytes(self):

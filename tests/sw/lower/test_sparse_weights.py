@@ -65,6 +65,7 @@ def test_pieces_hold_every_weight(shape, kept, k, n, density, seed, data):
                 or tile_grid(c, weight, inputs, outputs).sum() <= tiles * outputs.panels * c.tiles_per_panel)
         return
     weights = SparseTiles(c, type("Op", (), {"compressed": form, "weight": weight}), inputs, outputs)
+    assert type(weights.products) is type(weights.bytes) is int
     granule = weights.granule
     k0 = granule * data.draw(st.integers(0, (inputs.panels - 1) // granule))
     k1 = min(inputs.panels, granule * data.draw(st.integers(k0 // granule + 1, -(-inputs.panels // granule))))
