@@ -103,12 +103,12 @@ class Allocator:
         """Free words in total."""
         return sum(b - a for a, b in self._gaps())
 
-    def alloc(self, words, align=2, cost=None):
+    def alloc(self, words, align=2, cost=None, places=()):
         """First word of a free range, or None. With ``cost`` (a function of the first word) the cheapest place at the
-        start of a gap or where it allows it, instead of the next one."""
+        start of a gap, at its end, or at one of ``places``, instead of the next one."""
         best = None
         for a, b in self._gaps():
-            for low in (max(a, self._next), a) if cost is None else (a, (b - words) // align * align):
+            for low in (max(a, self._next), a) if cost is None else (a, (b - words) // align * align, *places):
                 base = round_up(low, align)
                 if a <= base and base + words <= b:
                     # Behind the last allocation first, else from the front again.
@@ -124,6 +124,11 @@ class Allocator:
         if cost is None:
             self._next = base + words
         return base
+
+    @property
+    def next(self):
+        """Where the next range without a cost is looked for."""
+        return self._next
 
     def free(self, base):
         """Returns a range."""

@@ -13,6 +13,7 @@ from weft.hw.isa import Element
 
 from ..context import OutOfScratchpad
 from ..layout import ceil_div, mask_row_words, pack_records, round_up
+from ..plan import placement_cost
 from ..split import growing, shrinking, split, split_rows
 from ..tensors import View
 from .attention_strips import JOBS, Strips
@@ -73,6 +74,8 @@ class AttentionLowering(Strips):
         #: Panels of keys and of values that come from memory.
         self.outside = sum(n for t, n in ((self.k, self.depth), (self.v, self.panels)) if t.resident is None)
         self.strip = self._strip_rows()
+        #: First word of the last probabilities, and their words.
+        self.written = None
         #: Keys and values in the scratchpad, by ("k" or "v", block): which ones, and their view.
         self.held = {}
 
@@ -281,9 +284,10 @@ class AttentionLowering(Strips):
             # In slots of a strip, since two jobs that begin anywhere may leave no room for a third.
             job.state = ctx.states.alloc(rows, align=self.strip)
             job.mask = self._load_mask(job)
-        base = ctx.heap.alloc(rows * key_panels, align=2)
+        base = self._probabilities(rows * key_panels)
         if base is None:
             raise OutOfScratchpad(op.out)
+        self.written = base, rows * key_panels
         probabilities = View(base, 1, rows, Element.UINT8, key_panels, 0, 0, True)
         mask = None
         if job.mask is not None:
@@ -298,6 +302,18 @@ class AttentionLowering(Strips):
                             query_register=self.query_register, mask=mask)
         ctx.accumulators.free(scores)
         return probabilities
+
+    def _probabilities(self, words):
+        """First of ``words`` words for probabilities, or None. Vector engine and array use their bank in nearly every cycle, and
+        loads would starve in it: where there is room, they lie in another one than what is loaded next, and than those before."""
+        ctx, c = self.ctx, self.ctx.config
+        if not self.keeps:
+            return ctx.heap.alloc(words)
+        # Operands and results of the next pair of jobs.
+        coming = ctx.heap.next, 2 * JOBS * self.block_panels * c.panel * (self.depth + self.panels)
+        cost = placement_cost(c, [coming, *([self.written] if self.written else [])])
+        bank = c.scratchpad_words // c.scratchpad_banks
+        return ctx.heap.alloc(words, cost=cost(words), places=range(0, c.scratchpad_words, bank))
 
     def _load_mask(self, job):
         """Mask rows of the job in the scratchpad: ``(first word, row stride)``."""

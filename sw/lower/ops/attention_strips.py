@@ -41,7 +41,8 @@ class Strips:
             raise OutOfScratchpad(self.op.out)
         limit = -min(fitting)[1]
         #: All keys and values of a head stay in the scratchpad while it is computed, with room for the next one's.
-        self.keeps = 2 * round_up(self.op.k_len, g) * self.outside + fixed + limit * words <= ctx.heap.largest()
+        self.keeps = self.outside > 0 and (
+            2 * round_up(self.op.k_len, g) * self.outside + fixed + limit * words <= ctx.heap.largest())
         if ctx.tuning.query_rows:
             # Array and vector engine meet in the accumulators' banks where products are shorter.
             return min(limit, round_up(max(ctx.tuning.query_rows, 2 * c.rows, 2 * c.cols), g))
