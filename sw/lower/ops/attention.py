@@ -74,6 +74,9 @@ class AttentionLowering(Strips):
         #: Panels of keys and of values that come from memory.
         self.outside = sum(n for t, n in ((self.k, self.depth), (self.v, self.panels)) if t.resident is None)
         self.strip = self._strip_rows()
+        #: Words of operands and results of the next pair of jobs; whether probabilities lie apart from them.
+        self.coming = 2 * JOBS * self.block_panels * c.panel * (self.depth + self.panels)
+        self.apart = self.keeps and 2 * self.coming <= ctx.heap.largest()
         #: First word of the last probabilities, and their words.
         self.written = None
         #: Keys and values in the scratchpad, by ("k" or "v", block): which ones, and their view.
@@ -307,11 +310,9 @@ class AttentionLowering(Strips):
         """First of ``words`` words for probabilities, or None. Vector engine and array use their bank in nearly every cycle, and
         loads would starve in it: where there is room, they lie in another one than what is loaded next, and than those before."""
         ctx, c = self.ctx, self.ctx.config
-        if not self.keeps:
+        if not self.apart:
             return ctx.heap.alloc(words)
-        # Operands and results of the next pair of jobs.
-        coming = ctx.heap.next, 2 * JOBS * self.block_panels * c.panel * (self.depth + self.panels)
-        cost = placement_cost(c, [coming, *([self.written] if self.written else [])])
+        cost = placement_cost(c, [(ctx.heap.next, self.coming), *([self.written] if self.written else [])])
         bank = c.scratchpad_words // c.scratchpad_banks
         return ctx.heap.alloc(words, cost=cost(words), places=range(0, c.scratchpad_words, bank))
 
