@@ -46,5 +46,6 @@ async def in_order_under_stalls(dut, part):
             received.append(int(o_payload.value))
         assert received == sent[:len(received)], f"cycle {cycle}"
         await RisingEdge(dut.clk)
-    assert len(sent) - len(received) <= max(8, CONFIG.bursts_in_flight + 1)
+    # A memory holds the first payload outside as well, at its output.
+    assert len(sent) - len(received) <= max(8, CONFIG.bursts_in_flight + (part == "memory"))
     assert len(received) - settled == 300

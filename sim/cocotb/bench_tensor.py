@@ -106,6 +106,19 @@ class Bench:
         raise AssertionError(f"not idle after {most} cycles: loader {int(self.dut.weights_status_state.value)}, "
                              f"streamer {int(self.dut.tensor_status_state.value)}")
 
+    async def duration(self, fields):
+        """Runs a MATMUL; cycles from its first row to its last."""
+        rows = fields["rows"] * fields["k_tiles"] * fields["n_tiles"]
+        before, started = int(self.dut.row_count.value), None
+        await self.run("MATMUL", **fields)
+        while int(self.dut.row_count.value) - before < rows:
+            await FallingEdge(self.dut.clk)
+            if started is None and int(self.dut.row_count.value) > before:
+                started = self.cycle
+            finished = self.cycle
+            await self.step()
+        return finished - started
+
     async def accumulators(self):
         """int64[accumulator_words, cols], read through the vector engine's port."""
         dut, words, addresses = self.dut, [], []
@@ -223,18 +236,10 @@ async def four_bit_rate(dut):
         fields.update(rows=1, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=1, acc_base=5, acc_stride=1,
                       accumulate=0, rescale=0, w_base=HALF, chunk_tiles=k_tiles * n_tiles, ring_slots=0, ring_start=0,
                       w_format=1, w_group=group, s_base=HALF + words)
-        before = int(dut.row_count.value)
-        await bench.run("MATMUL", **fields)
-        started = None
-        while int(dut.row_count.value) - before < k_tiles * n_tiles:
-            await FallingEdge(dut.clk)
-            if started is None and int(dut.row_count.value) > before:
-                started = bench.cycle
-            finished = bench.cycle
-            await bench.step()
+        taken = await bench.duration(fields)
         # The first word of scales has been taken when the first row streams.
         expected = (k_tiles * n_tiles - 1) * max(CONFIG.weight_steps, Accumulators.LATENCY) + 2 * n_tiles - 1
-        assert finished - started <= expected, f"groups of {group}: {finished - started} cycles, at most {expected} expected"
+        assert taken <= expected, f"groups of {group}: {taken} cycles, at most {expected} expected"
         await bench.check()
 
 
@@ -258,14 +263,7 @@ async def sparse_rate(dut):
                 fields.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=stride, acc_base=5,
                               acc_stride=rows, accumulate=0, rescale=0, w_base=HALF, chunk_tiles=9, ring_slots=0, ring_start=0,
                               w_format=number, k_missing=0, w_group=0, s_base=0)
-                before, started = int(dut.row_count.value), None
-                await bench.run("MATMUL", **fields)
-                while int(dut.row_count.value) - before < k_tiles * n_tiles * rows:
-                    await FallingEdge(dut.clk)
-                    if started is None and int(dut.row_count.value) > before:
-                        started = bench.cycle
-                    finished = bench.cycle
-                    await bench.step()
+                taken = await bench.duration(fields)
                 expected, shortest = rows - 1, Accumulators.LATENCY - 1
                 for tile in range(1, k_tiles * n_tiles):
                     # Two and three rows that add to the same words wait for those to be written.
@@ -274,8 +272,8 @@ async def sparse_rate(dut):
                     expected += max(rows, steps, again, 2 * -(-rows // 2))
                 # Both ports may be out of step at first.
                 slack = 8 if panels > 2 else 2
-                assert finished - started <= expected + slack, (
-                    f"format {number}, {rows} rows, {stride} apart: {finished - started} cycles, {expected} expected")
+                assert taken <= expected + slack, (
+                    f"format {number}, {rows} rows, {stride} apart: {taken} cycles, {expected} expected")
                 await bench.check()
 
 

@@ -9,6 +9,7 @@ import pytest
 from weft.hw.config import Config
 from weft.hw.image import Buffer, Image
 from weft.hw.isa import encode_program
+from weft.sim.golden import GoldenMachine
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +19,21 @@ def reference():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.Reference
+
+
+@pytest.fixture
+def computes(reference):
+    """``computes(image, expected)``: the image stores ``expected`` [rows, features] in its first buffer, int16 and row by row, and the
+    second implementation the same bytes."""
+    def check(image, expected):
+        c, out = image.config, image.buffers[0]
+        found = GoldenMachine(image).run({}).outputs[out.name]
+        lines = found[:len(expected) * expected.shape[1] // c.panel * c.line_bytes].reshape(len(expected), -1, c.line_bytes)
+        np.testing.assert_array_equal(lines.view("<i2")[..., :c.panel].reshape(len(expected), -1), expected)
+        slow = reference(image, {}, 0)
+        slow.run()
+        assert bytes(slow.memory[out.offset:out.offset + out.bytes]) == found.tobytes()
+    return check
 
 
 class Builder:
