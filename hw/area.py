@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
 
-from .config import Config
+from .config import SPARSITIES, Config
 from .errors import ConfigError, InputError, RunError, WeftError
 from .isa import CIRCULANT_BLOCKS
 from .tensor.array import SystolicArray
@@ -56,12 +56,14 @@ def area(component, liberty):
 
 def _variants(config):
     """``(words, configuration)`` without option, and with each one that it can have."""
-    plain = replace(config, **{f.name: f.default for f in fields(config) if f.type in (bool, str)})
+    plain = replace(config, **{f.name: f.default for f in fields(config) if f.type in (bool, str, tuple)})
+    blocks = tuple(b for b in CIRCULANT_BLOCKS if config.rows % b == config.cols % b == 0)
     yield "no option", plain
     for f in fields(config):
-        for value in {bool: [True], str: ["2:4", "1:4"]}.get(f.type, []):
+        for value in {bool: [True], str: SPARSITIES, tuple: [blocks] if blocks else []}.get(f.type, []):
             try:
-                yield f.name if value is True else f"{f.name} {value}", replace(plain, **{f.name: value})
+                words = ",".join(map(str, value)) if isinstance(value, tuple) else value
+                yield f.name if value is True else f"{f.name} {words}", replace(plain, **{f.name: value})
             except ConfigError:
                 pass
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from .errors import ConfigError
 from .isa import CIRCULANT_BLOCKS, SPARSE_PANELS, WeightFormat
 
-__all__ = ["Config", "NAMED"]
+__all__ = ["Config", "NAMED", "SPARSITIES"]
 
 
 def _power_of_two_at_least(n):
@@ -89,8 +89,8 @@ class Config:
                 if not isinstance(value, bool):
                     raise ConfigError(f"{f.name} must be true or false, not {value!r}")
             elif f.type is str:
-                if value is not None and value not in _SPARSITIES:
-                    raise ConfigError(f"{f.name} must be {' or '.join(_SPARSITIES)}, not {value!r}")
+                if value is not None and value not in SPARSITIES:
+                    raise ConfigError(f"{f.name} must be {' or '.join(SPARSITIES)}, not {value!r}")
             elif value is not None and (not isinstance(value, int) or isinstance(value, bool)):
                 raise ConfigError(f"{f.name} must be a whole number, not {value!r}")
         for name in ("rows", "cols"):
@@ -237,7 +237,7 @@ class Config:
     @cached_property
     def weight_formats(self):
         """Formats of streamed weights it takes: tuple of `isa.WeightFormat`, int8 among them."""
-        return (WeightFormat.INT8, *((WeightFormat.FOUR_BIT,) if self.four_bit else ()), *_SPARSITIES.get(self.sparsity, ()))
+        return (WeightFormat.INT8, *((WeightFormat.FOUR_BIT,) if self.four_bit else ()), *SPARSITIES.get(self.sparsity, ()))
 
     @cached_property
     def compressed_weights(self):
@@ -281,6 +281,10 @@ class Config:
     def load_steps(self, w_format):
         """Cycles in which a streamed tile of a `WeightFormat` loads; of 4-bit weights scales come besides."""
         return self.weight_steps + (self.sparse_index_lines if w_format in SPARSE_PANELS else 0)
+
+    def product_steps(self, mnemonic, w_format=WeightFormat.INT8):
+        """Cycles in which the stationary tile of a product loads: MATMUL (as `load_steps`), MATMUL_KT, MATMUL_V or MATMUL_C."""
+        return self.load_steps(w_format) if mnemonic == "MATMUL" else self.rows if mnemonic == "MATMUL_V" else self.cols
 
     @cached_property
     def sparse_tile_words(self):
@@ -326,6 +330,21 @@ class Config:
     def groups_per_tile(self):
         """Groups of ``vector_lanes`` channels in an N tile."""
         return self.cols // self.vector_lanes
+
+    @cached_property
+    def product_parts(self):
+        """Cycles of a group's products before requantization."""
+        return self.vector_lanes // self.norm_lanes
+
+    @cached_property
+    def exponential_parts(self):
+        """Cycles of a group's exponentials."""
+        return self.vector_lanes // self.softmax_lanes
+
+    @cached_property
+    def softmax_ring(self):
+        """Groups of scores that wait for their exponentials at most: two blocks, and what is between issue and the first one."""
+        return 1 << (2 * (self.key_block // self.vector_lanes) + 15).bit_length()
 
     @cached_property
     def param_group_words(self):
@@ -427,7 +446,7 @@ class Config:
 
 
 #: Values of `Config.sparsity`, and the formats that come with them.
-_SPARSITIES = {"2:4": (WeightFormat.SPARSE_2_4,), "1:4": (WeightFormat.SPARSE_2_4, WeightFormat.SPARSE_1_4)}
+SPARSITIES = {"2:4": (WeightFormat.SPARSE_2_4,), "1:4": (WeightFormat.SPARSE_2_4, WeightFormat.SPARSE_1_4)}
 
 #: Parameters of the named configurations.
 NAMED = {

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RunError
@@ -34,8 +34,8 @@ class BuildReport:
     bitstream: Path
     clock_mhz: float
     wanted_mhz: float
-    used: dict = field(default_factory=dict)
-    available: dict = field(default_factory=dict)
+    used: dict
+    available: dict
 
 
 def write_project(design, out_dir):

@@ -12,12 +12,11 @@ from .catalog import KnownBoard, find_board, load_platform
 from .clocks import Pll, add_pll, find_pll
 from .core import TOP, core_verilog
 from .fit import memory_bytes_for
+from .protocol import BAUD
 from .uart import MIN_DIVISOR
 
-__all__ = ["BAUD", "BoardDesign", "design_board", "design_files"]
+__all__ = ["BoardDesign", "design_board", "design_files"]
 
-#: Speed of the serial line where none is asked for. The USB adapters on all these boards know it.
-BAUD = 1_000_000
 #: Clock where none is asked for, in MHz.
 CLOCK_MHZ = 25.0
 #: Farthest the line's speed may be from what was asked for: half a bit in ten, less what the far end needs.

@@ -20,7 +20,7 @@ import struct
 import zlib
 
 __all__ = ["END", "ESC", "ESC_END", "ESC_ESC", "WRITE", "Space", "Status", "HEADER_BYTES", "CRC_BYTES", "MAX_DATA", "IDENTITY",
-           "MAGIC", "VERSION", "MEMORY_BASE", "encode", "decode", "unescape", "request"]
+           "MAGIC", "VERSION", "MEMORY_BASE", "BAUD", "REQUEST", "encode", "decode", "unescape", "request"]
 
 END, ESC, ESC_END, ESC_ESC = 0xC0, 0xDB, 0xDC, 0xDD
 
@@ -42,8 +42,12 @@ class Status(enum.IntEnum):
     REFUSED = 2         #: the frame did, but its command, address or length is none
 
 
-#: Bytes of a request before its data.
-HEADER_BYTES = 8
+#: Speed of the serial line where none is asked for. The USB adapters on all the boards know it.
+BAUD = 1_000_000
+
+#: A request before its data: sequence, command, address, length.
+REQUEST = struct.Struct("<BBIH")
+HEADER_BYTES = REQUEST.size
 CRC_BYTES = 4
 #: Most data in a frame.
 MAX_DATA = 1024
@@ -85,4 +89,4 @@ def decode(data):
 def request(sequence, space, address, length, data=None):
     """The body of a request: a read of ``length`` bytes, or a write of ``data``."""
     command = space << 1 | (WRITE if data is not None else 0)
-    return struct.pack("<BBIH", sequence, command, address, length) + (bytes(data) if data is not None else b"")
+    return REQUEST.pack(sequence, command, address, length) + (bytes(data) if data is not None else b"")

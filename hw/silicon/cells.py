@@ -10,7 +10,7 @@ from ..config import Config
 from ..errors import RunError
 from ..verilog import TOP, convert, to_verilog
 from .liberty import Library
-from .netlist import Netlist
+from .netlist import FANOUT, Netlist
 from .tools import run
 
 __all__ = ["BLOCKS", "blocks", "map_component", "measure"]
@@ -29,8 +29,6 @@ opt_clean -purge
 write_json mapped.json
 """
 
-#: Pins that a net inside a module drives at most, registers' and ports' too: mapping puts buffers behind it.
-_FANOUT = 16
 #: What a module's logic may take of the period, since paths cross modules.
 _SHARE = 0.6
 #: yosys' own script for a given delay, but without its passes that make logic smaller and adders slow before mapping.
@@ -88,7 +86,7 @@ def map_component(text, top, liberty, folder, picoseconds=1500):
     library = Library(library_file if liberty.is_file() else liberty)
     (folder / "source.v").write_text(text, encoding="utf-8")
     (folder / "cells.sdc").write_text(f"set_driving_cell {library.buffer[0]}\nset_load 10.0 [all_outputs]\n", encoding="utf-8")
-    (folder / "map.abc").write_text(_MAP.format(picoseconds=round(_SHARE * picoseconds), fanout=_FANOUT), encoding="utf-8")
+    (folder / "map.abc").write_text(_MAP.format(picoseconds=round(_SHARE * picoseconds), fanout=FANOUT), encoding="utf-8")
     (folder / "map.ys").write_text(_SCRIPT.format(source="source.v", top=top, picoseconds=picoseconds), encoding="utf-8")
     used = run("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.out")
     modules = json.loads((folder / "mapped.json").read_text(encoding="utf-8"))["modules"]

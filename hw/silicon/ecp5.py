@@ -8,7 +8,7 @@ from ..config import Config
 from ..verilog import TOP, to_verilog
 from .tools import find, run
 
-__all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "lane_multipliers", "measure", "soft_modules"]
+__all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "lane_multipliers", "measure", "shape", "soft_modules"]
 
 #: 18x18 multipliers of an LFE5U-85F.
 MULTIPLIERS = 156
@@ -79,17 +79,23 @@ def counts(folder):
     return found["design"]["num_cells_by_type"]
 
 
+def shape(config):
+    """ROWSxCOLS and the options of a configuration."""
+    return " ".join([f"{config.rows}x{config.cols}", *config.name.split(" ")[1:]])
+
+
 def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print):
     """What a configuration takes and its clock for each seed, as plain values; needs yosys and nextpnr-ecp5. Without seeds
     nothing is placed, and LUTs are those that yosys counts."""
     config = Config.load(config)
+    name = shape(config)
     if seeds:
         find("nextpnr-ecp5")        # before the minutes that yosys takes
-    tell(f"{config.rows}x{config.cols}: yosys")
+    tell(f"{name}: yosys")
     soft, (seconds, mebibytes) = synthesize(config, folder)
     cells = counts(folder)
     result = {
-        "config": f"{config.rows}x{config.cols}", "multipliers": cells.get("MULT18X18D", 0), "soft_multipliers": bool(soft),
+        "config": name, "multipliers": cells.get("MULT18X18D", 0), "soft_multipliers": bool(soft),
         # A carry cell is two LUTs, 16 words of 4 bits are four and two that write.
         "luts": cells["LUT4"] + 2 * cells.get("CCU2C", 0) + 6 * cells.get("TRELLIS_DPR16X4", 0),
         "registers": cells["TRELLIS_FF"], "block_ram": cells.get("DP16KD", 0), "clock_mhz": None, "clocks": {},
@@ -97,9 +103,9 @@ def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print):
     }
     clocks, report = {}, None
     for seed in seeds:
-        tell(f"{config.rows}x{config.cols}: nextpnr, seed {seed}")
+        tell(f"{name}: nextpnr, seed {seed}")
         report = clock(folder, seed, target_mhz)
-        clocks[seed] = round(max(value["achieved"] for value in report["fmax"].values()), 1)
+        clocks[seed] = round(min(value["achieved"] for value in report["fmax"].values()), 1)
     if not seeds:
         return result
     used = {name: value["used"] for name, value in report["utilization"].items()}

@@ -3,10 +3,10 @@
 import re
 from collections import defaultdict
 
-__all__ = ["Netlist"]
+__all__ = ["FANOUT", "Netlist"]
 
-#: Pins that a net drives at most: inside a module; from one module to others.
-_FANOUT, _PORT_FANOUT = 16, 4
+#: Pins that a net drives at most, as mapping puts buffers behind it: inside a module, and from one module to others.
+FANOUT, _PORT_FANOUT = 16, 4
 
 
 class Netlist:
@@ -38,7 +38,7 @@ class Netlist:
 
     def insert_buffers(self):
         """Puts buffers where mapping module by module cannot see that there is too much to drive: behind inputs of modules,
-        and nets to several modules, of more than `_PORT_FANOUT` pins, and behind other nets of more than `_FANOUT`. The clock's
+        and nets to several modules, of more than `_PORT_FANOUT` pins, and behind other nets of more than `FANOUT`. The clock's
         nets stay as they are."""
         kind, source, output = self.library.buffer
         for module in self.modules.values():
@@ -59,8 +59,8 @@ class Netlist:
                                 sinks[bit].append((bits, index))
             number = 0
             for bit, places in sinks.items():
-                few = _PORT_FANOUT if bit in inputs or bit in crossing else _FANOUT
-                width = _PORT_FANOUT if bit in crossing else _FANOUT
+                few = _PORT_FANOUT if bit in inputs or bit in crossing else FANOUT
+                width = _PORT_FANOUT if bit in crossing else FANOUT
                 while len(places) > few:
                     nearer = []
                     for start in range(0, len(places), width):

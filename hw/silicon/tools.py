@@ -1,7 +1,6 @@
 """The programs that synthesis needs, and runs of them."""
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -33,15 +32,14 @@ def find(program):
 def run(program, arguments, folder, log):
     """Runs a program in ``folder``; its output goes to the file ``log`` there.
 
-    Returns seconds of processor time and MiB of memory at most (of this process's largest child so far). Raises RunError,
+    Returns seconds of processor time and MiB of memory at most. Raises RunError,
     with the end of the log, if it fails. The programs in WebAssembly see this folder only.
     """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with open(Path(folder) / log, "w", encoding="utf-8") as file:
-        done = subprocess.run([find(program), *arguments], cwd=folder, stdout=file, stderr=subprocess.STDOUT)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
+        process = subprocess.Popen([find(program), *arguments], cwd=folder, stdout=file, stderr=subprocess.STDOUT)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
         text = (Path(folder) / log).read_text(encoding="utf-8", errors="replace").strip()
         raise RunError(f"{program} failed ({Path(folder) / log}): {text[-400:]}")
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return round(seconds, 1), after.ru_maxrss >> 10
+    return round(used.ru_utime + used.ru_stime, 1), used.ru_maxrss >> 10

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["CirculantColumns", "circulant_members", "for_block"]
+__all__ = ["CirculantColumns", "circulant_members", "circulant_rows", "for_block"]
 
 
 def circulant_members(config):
@@ -27,6 +27,11 @@ def for_block(config, block, value_of):
     for size in others:
         value = Mux(block[size.bit_length() - 1], value_of(size), value)
     return value
+
+
+def circulant_rows(config, tile):
+    """Rows of the stationary operand that a tile of a MATMUL_C takes; ``tile`` has `circulant_members`."""
+    return Mux(tile.single, 1, for_block(config, tile.block, lambda block: config.cols // block))
 
 
 class CirculantColumns(wiring.Component):

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..streams import StreamBuffer
-from .circulant import for_block
+from .circulant import circulant_rows
 from .reader import run_layout
 from .weight_tiles import TileKind, format_members, located_layout, sub_shape
 
@@ -85,7 +85,7 @@ class WeightLines(wiring.Component):
         ]
         if config.circulant:
             with m.If(tile.block.any()):
-                rows = Mux(tile.single, 1, for_block(config, tile.block, lambda block: config.cols // block))
+                rows = circulant_rows(config, tile)
                 m.d.comb += [steps.eq(rows), size.eq(rows)]
         streamed_words = config.weight_tile_words
         if config.four_bit:

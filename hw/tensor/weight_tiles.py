@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from .. import isa
 from ..interfaces import PC_BITS, InstructionStream, TokenWait, instruction_layout
-from .circulant import circulant_members, for_block
+from .circulant import circulant_members, circulant_rows
 from .walker import TileWalker
 
 __all__ = ["WeightTiles", "TileKind", "located_layout", "features_of", "format_members", "is_sparse", "sub_shape"]
@@ -241,8 +241,7 @@ class WeightTiles(wiring.Component):
                 tile.block.eq(fields.block), tile.single.eq(fields.w_single), tile.column.eq(fields.w_column),
                 tile.less_128.eq(fields.w_unsigned),
             ]
-        rows = for_block(self.config, tile.block, lambda block: self.config.cols // block)
-        return Mux(tile.block.any(), Mux(tile.single, 1, rows), self.config.cols)
+        return Mux(tile.block.any(), circulant_rows(self.config, tile), self.config.cols)
 
     def _scales(self, m, matmul, streamed, walker):
         """Counts the rows of scales: one for ``w_group`` tiles (none: two for each tile), from a new word for each N tile.

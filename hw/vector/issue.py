@@ -180,7 +180,7 @@ class Issue(wiring.Component):
         go = Signal()
         source_done, second_done = Signal(), Signal()           # accepted in an earlier cycle
         wants_group = Signal()
-        parts = config.vector_lanes // config.norm_lanes
+        parts = config.product_parts
         pause = Signal(range(parts + 2))        # cycles until the next item may be asked for
         m.d.comb += [
             wants_group.eq(Mux(job.by_rows, (row == 0) & groups.first, row == 0)),

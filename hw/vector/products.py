@@ -38,7 +38,7 @@ class Products(wiring.Component):
         self.lanes = config.norm_lanes
         group = data.ArrayLayout(signed(16), config.vector_lanes)
         super().__init__({
-            "factor": In(Factor), "features": In(15), "part": In(range(config.vector_lanes // config.norm_lanes)),
+            "factor": In(Factor), "features": In(15), "part": In(range(config.product_parts)),
             "elements": In(group), "seconds": In(group),
             "products": Out(data.ArrayLayout(signed(32), config.norm_lanes)),
         })

@@ -77,8 +77,7 @@ class Softmax(wiring.Component):
         lanes = config.vector_lanes
 
         # The ring of scores: 17 bits for each, the upper one says that it counts.
-        # Two blocks, and what is between issue and the first exponential.
-        depth = 1 << (2 * (config.key_block // lanes) + 15).bit_length()
+        depth = config.softmax_ring
         m.submodules.ring = ring = OnChipMemory(17 * lanes, depth)
         write_place, read_place = Signal(range(depth)), Signal(range(depth))
         taken = Signal(range(depth + 1))

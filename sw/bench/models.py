@@ -165,9 +165,7 @@ def _gpt2_decode(seq, config, tell, quantization=None, **sizes):
 
 def _gpt2_circulant_decode(seq, config, tell, quantization=None, block=8, **sizes):
     """The same with circulant blocks in all layers but the vocabulary projection."""
-    config = with_blocks(config, block)
-    program, cost = _gpt2(max(POSITIONS, seq + 1), config, tell, quantization, block, **sizes)
-    return decode_figures(program, zoo.random_ids(program.vocabulary, (seq + 1,)).numpy(), tell) | cost
+    return _gpt2_decode(seq, with_blocks(config, block), tell, quantization, block=block, **sizes)
 
 
 #: By name; all but minilm and shakespeare-decode have random weights (`weft.bench.zoo`).

@@ -8,16 +8,14 @@ import numpy as np
 from weft.board.link import BoardLink
 from weft.board.port import SerialPort
 from weft.hw import isa
-from weft.hw.boards.protocol import MEMORY_BASE, Space
+from weft.hw.boards.protocol import BAUD, MEMORY_BASE, Space
 from weft.hw.control.register_map import BY_NAME, MAGIC, REGISTER_MAP
 from weft.hw.control.report import run_figures, thread_states
 from weft.hw.errors import InputError, RunError
 from weft.hw.isa import ErrorCause
 
-__all__ = ["Board", "BoardResult", "BAUD"]
+__all__ = ["Board", "BoardResult"]
 
-#: Speed of the serial line, where nothing else was asked for when the board was built.
-BAUD = 1_000_000
 #: Seconds in which no thread moves that end a run.
 _HUNG_SECONDS = 1.0
 #: Registers of which one moves while anything does. The weight loader counts as busy also while its tile waits for the streamer.

@@ -6,6 +6,7 @@ import click
 
 from weft.cli.options import as_json, config_option, load_config
 from weft.files import check_writable
+from weft.hw.boards.protocol import BAUD
 from weft.hw.errors import InputError, RunError
 from weft.progress import step
 
@@ -19,7 +20,7 @@ __all__ = ["build"]
               help="Folder for bitstream, reports and everything they are made from.")
 @click.option("--memory-kib", type=int, help="On-chip memory for programs.  [default: what is left, up to 256]")
 @click.option("--clock-mhz", type=float, help="Clock of the accelerator.  [default: 25]")
-@click.option("--baud", type=int, default=1_000_000, show_default=True, help="Speed of the serial line to the host.")
+@click.option("--baud", type=int, default=BAUD, show_default=True, help="Speed of the serial line to the host.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the placement: another may reach another clock.")
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
 def build(board_name, config_name, out_dir, memory_kib, clock_mhz, baud, seed, json_output):

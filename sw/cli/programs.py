@@ -15,6 +15,7 @@ from weft.cli.options import (
     text_option,
 )
 from weft.files import check_writable, whole_file
+from weft.hw.boards.protocol import BAUD
 from weft.hw.errors import InputError
 from weft.progress import step
 
@@ -65,7 +66,7 @@ def compile_command(model_dir, seq, decoder, max_length, config_name, calibrate_
 @click.option("--backend", type=click.Choice(["rtl", "golden"]), default="rtl", show_default=True,
               help="The Verilog in Verilator, or the golden model in NumPy.")
 @click.option("--board", "board_port", metavar="PORT", help="Instead of a backend: an FPGA board, by its serial port.")
-@click.option("--baud", type=click.IntRange(min=300), default=1_000_000, show_default=True, help="Speed of the board's serial port.")
+@click.option("--baud", type=click.IntRange(min=300), default=BAUD, show_default=True, help="Speed of the board's serial port.")
 @click.option("--out", "out_file", type=click.Path(path_type=Path), help="Write the outputs to this .npz file.")
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object per text or prompt, results included.")
 def run(program_file, texts, prompt, max_new_tokens, backend, board_port, baud, out_file, json_output):

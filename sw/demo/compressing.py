@@ -1,6 +1,6 @@
 """`scripts/demo compress`: one model with dense, sparse, circulant and 4-bit weights: size, cycles, accuracy."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -21,10 +21,9 @@ OPTIONS = {"sparsity": lambda rows, cols: "2:4", "circulant": lambda rows, cols:
 
 @dataclass(frozen=True)
 class _Way:
-    """A way to store weights: the ``option`` of the configuration that it needs, and ``make(dense, training, config)``, the model
-    with such weights; ``quantization`` as in `weft.compile`."""
+    """A way to store weights: ``make(dense, training, config)``, the model with such weights; ``quantization`` as in
+    `weft.compile`."""
     name: str
-    option: str | None
     make: object
     quantization: object = None
 
@@ -86,10 +85,10 @@ def _circulant(dense, training, config):
 
 
 WAYS = (
-    _Way("dense int8", None, lambda dense, *others: dense),
-    _Way("2:4 sparse", "sparsity", _sparse),
-    _Way("block-circulant", "circulant", _circulant),
-    _Way("4-bit, groups of 32", "four_bit", lambda dense, *others: dense, {"*": "w4g32"}),
+    _Way("dense int8", lambda dense, *others: dense),
+    _Way("2:4 sparse", _sparse),
+    _Way("block-circulant", _circulant),
+    _Way("4-bit, groups of 32", lambda dense, *others: dense, {"*": "w4g32"}),
 )
 
 
@@ -111,14 +110,12 @@ def compress(config_name, epochs, count, limit, out):
 
     plot = check_writable(out / "compress.svg")
     config = load_config(config_name)
-    known = {field.name for field in fields(config)}
-    config = replace(config, **{name: value(config.rows, config.cols) for name, value in OPTIONS.items() if name in known})
-    ways = [way for way in WAYS if way.option is None or way.option in known]
+    config = replace(config, **{name: value(config.rows, config.cols) for name, value in OPTIONS.items()})
     train_images, images, train_labels, labels = load_images()
     training = _Training(train_images, train_labels, epochs)
     found = []
-    for number, way in enumerate(ways, 1):
-        found.append(_measure(way, f"{number}/{len(ways)} {way.name}", digits(), training, config, images[:limit],
+    for number, way in enumerate(WAYS, 1):
+        found.append(_measure(way, f"{number}/{len(WAYS)} {way.name}", digits(), training, config, images[:limit],
                               labels[:limit], count))
     click.echo(f"\nThe digits ViT on the {config.rows}x{config.cols} accelerator ({config.name}), {len(images[:limit])} test images; "
                f"{min(count, len(images[:limit]))} of them on the RTL, every byte written equal to the golden model's\n")

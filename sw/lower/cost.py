@@ -23,7 +23,7 @@ def timing(config, item):
     """`Timing` of a `weft.lower.builder.Item`."""
     c, f, name = config, item.fields, item.mnemonic
     if item.thread == Thread.TENSOR:
-        steps = {"MATMUL": c.load_steps(f.get("w_format", 0)), "MATMUL_KT": c.cols, "MATMUL_V": c.rows, "MATMUL_C": c.cols}[name]
+        steps = c.product_steps(name, f.get("w_format", 0))
         tile = max(f["rows"], steps)
         busy = f["k_tiles"] * f["n_tiles"] * tile
         return Timing(busy, {Event.WEIGHTS: busy - tile, Event.ROWS: busy, Event.SUMS: busy + c.rows + c.cols + 8})
@@ -32,13 +32,12 @@ def timing(config, item):
             work = -(-256 // c.line_bytes)
         else:
             work = f["rows"] * f["tiles"] * c.groups_per_tile
-            parts = c.vector_lanes // c.norm_lanes
             if name == "SOFTMAX":
-                work *= max(2, c.vector_lanes // c.softmax_lanes)
+                work *= max(2, c.exponential_parts)
             elif name == "NORM":
-                work *= max(2, parts)
+                work *= max(2, c.product_parts)
             elif name == "STATS" or f.get("multiply"):
-                work *= parts
+                work *= c.product_parts
         busy = work + VECTOR_OVERHEAD
         return Timing(busy, {Event.SOURCE: busy - VECTOR_OVERHEAD // 2, Event.RESULT: busy})
     if name == "INDEX":

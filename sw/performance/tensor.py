@@ -53,7 +53,7 @@ class TensorEngine:
             return taken
         c = self.config
         w_format, rows = f.get("w_format", WeightFormat.INT8), f["rows"]
-        shift = {"MATMUL": c.load_steps(w_format), "MATMUL_KT": c.cols, "MATMUL_V": c.rows, "MATMUL_C": c.cols}[name]
+        shift = c.product_steps(name, w_format)
         tiles = f["k_tiles"] * f["n_tiles"]
 
         # First tile: its weights, its rows.

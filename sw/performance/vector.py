@@ -28,11 +28,7 @@ class VectorEngine:
     def __init__(self, config, tokens, banks):
         self.config, self.tokens, self.banks = config, tokens, banks
         self.free = 0
-        #: Cycles of an item's first products, and of a group's exponentials.
-        self._parts = config.vector_lanes // config.norm_lanes
-        self._exponentials = config.vector_lanes // config.softmax_lanes
-        #: Items of softmax between issue and exponentials.
-        self._ring = 1 << (2 * (config.key_block // config.vector_lanes) + 15).bit_length()
+        self._parts, self._exponentials, self._ring = config.product_parts, config.exponential_parts, config.softmax_ring
         levels = (config.vector_lanes - 1).bit_length()
         self._tree = -(-levels // 2)
 
