@@ -1,15 +1,10 @@
 """Verilog of the accelerator, and ``weft.json`` beside it, which says what the Verilog is."""
 
-import errno
 import gc
 import json
-import os
 import re
-import tempfile
 from collections import Counter
-from contextlib import ExitStack
 from functools import cache
-from pathlib import Path
 
 from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
@@ -21,12 +16,12 @@ from . import isa
 from .clocked import join_registers
 from .config import Config
 from .control.register_map import REGISTER_MAP
+from .files import write_files
 from .memory import wrapper
 from .memory.listing import list_memories
 from .rtlil import Instance, merge_modules
 
-__all__ = ["TOP", "LINT_WAIVERS", "convert", "to_verilog", "with_pragmas", "describe", "file_texts", "write_files",
-           "generate"]
+__all__ = ["TOP", "LINT_WAIVERS", "convert", "to_verilog", "with_pragmas", "describe", "file_texts", "generate"]
 
 #: Name of the top module.
 TOP = "weft"
@@ -167,28 +162,6 @@ def describe(config):
              "bits": [{"name": b.name, "low": b.low, "width": b.width, "doc": b.doc} for b in r.bits]}
             for r in REGISTER_MAP],
     }
-
-
-def write_files(out_dir, texts):
-    """Writes ``{file name: text}`` into a folder, which is made if need be; nobody ever sees half of a file, and where one
-    cannot be written, none is. Returns their paths; raises OSError."""
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        temporaries = {}
-        for name, text in texts.items():
-            path = folder / name
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, f"{path} is a folder")
-            handle, temporary = tempfile.mkstemp(dir=folder, prefix=name)
-            stack.callback(Path(temporary).unlink, missing_ok=True)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(temporary, 0o644)
-            temporaries[path] = temporary
-        for path, temporary in temporaries.items():
-            os.replace(temporary, path)
-    return list(temporaries)
 
 
 def generate(config, out_dir):

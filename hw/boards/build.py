@@ -1,30 +1,27 @@
 """From a configuration to a board's bitstream: ``weft build``."""
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RunError
+from ..files import write_files
 from ..silicon.ecp5 import SOFT_SCRIPT, soft_modules
+from ..tools import find_tools, run_tool
 from .core import TOP as CORE
 from .design import design_files
-from .tools import find_tools, run_tool
 
-__all__ = ["BuildReport", "build", "write_project", "REPORTS"]
+__all__ = ["OPEN_TOOLS", "BuildReport", "build", "write_project", "REPORTS"]
 
+#: What a build by the open tools needs.
+OPEN_TOOLS = ("yosys", "nextpnr-ecp5", "ecppack")
 _TOP = "top"
 #: Files that say what a build came to, beside the bitstream.
 REPORTS = {"synthesis": "synthesis.log", "routing": "routing.log", "figures": "report.json"}
+#: What the platform's commands call the logs.
+_LOGS = {f"{_TOP}.rpt": REPORTS["synthesis"], f"{_TOP}.tim": REPORTS["routing"]}
 #: The names of nextpnr's cells in our report.
 _CELLS = {"luts": "TRELLIS_COMB", "registers": "TRELLIS_FF", "multipliers": "MULT18X18D", "blocks": "DP16KD"}
-_SYNTHESIS = """\
-read_verilog {core}.v
-read_rtlil {top}.il
-hierarchy -top {top}
-{soft}
-synth_ecp5 -top {top} -json {top}.json
-"""
 
 
 @dataclass(frozen=True)
@@ -38,19 +35,21 @@ class BuildReport:
     available: dict
 
 
-def write_project(design, out_dir):
+def write_project(design, out_dir, seed=1):
     """Writes everything that the board's tools need into a folder, which is made if need be; returns the paths.
 
     Raises InputError where amaranth-boards is not installed, and OSError.
     """
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, content in design_files(design, _TOP).items():
-        path = folder / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        written.append(path)
-    return written
+    return write_files(out_dir, design_files(design, _TOP, **_overrides(design, seed)))
+
+
+def _overrides(design, seed):
+    """What the platform's templates for the open tools say besides; the one for Vivado takes none of it."""
+    if design.board.tools != "ecp5":
+        return {}
+    soft = soft_modules(design.config, design.board.multipliers, CORE)
+    return {"script_after_read": f"hierarchy -top {_TOP}\n{SOFT_SCRIPT.format(modules=' '.join(soft))}" if soft else "",
+            "nextpnr_opts": f"--seed {seed} --timing-allow-fail --report {REPORTS['figures']}"}
 
 
 def build(design, out_dir, seed=1, progress=None):
@@ -61,49 +60,26 @@ def build(design, out_dir, seed=1, progress=None):
     folder, the bitstream does not.
     """
     say = progress or (lambda text: None)
-    tools = find_tools()
+    find_tools(*OPEN_TOOLS)
     folder = Path(out_dir)
-    write_project(design, folder)
+    write_project(design, folder, seed)
     for name in (*REPORTS.values(), "top.bit", "top.svf", "top.config", "top.json"):
         (folder / name).unlink(missing_ok=True)
-    soft = soft_modules(design.config, design.board.multipliers, CORE)
-    (folder / "top.ys").write_text(_SYNTHESIS.format(core=CORE, top=_TOP, soft=SOFT_SCRIPT.format(
-        modules=" ".join(soft)) if soft else ""), encoding="utf-8")
+    script = json.loads((folder / f"build_{_TOP}.json").read_text(encoding="utf-8"))
+    commands = {tool: [_LOGS.get(word, word) for word in words] for tool, *words in script["commands"]}
 
     say("synthesizing")
-    _run(tools["yosys"], ["-q", "-l", REPORTS["synthesis"], "top.ys"], folder, "yosys", REPORTS["synthesis"])
+    run_tool("yosys", commands["yosys"], folder, REPORTS["synthesis"])
     say("placing and routing")
-    platform = _platform_options((folder / "build_top.sh").read_text(encoding="utf-8"))
-    _run(tools["nextpnr-ecp5"], ["--quiet", "--log", REPORTS["routing"], *platform, "--seed", seed, "--timing-allow-fail",
-                                 "--report", REPORTS["figures"], "--json", "top.json", "--lpf", "top.lpf", "--textcfg",
-                                 "top.config"], folder, "nextpnr-ecp5", REPORTS["routing"])
+    run_tool("nextpnr-ecp5", commands["nextpnr-ecp5"], folder, REPORTS["routing"])
     report = _report(folder, design)
     if report.clock_mhz < report.wanted_mhz:
         (folder / "top.config").unlink()
         raise RunError(f"the clock is missed: {report.clock_mhz:.2f} MHz of {report.wanted_mhz:g} (the critical path is in "
                        f"{folder / REPORTS['routing']}); a lower --clock-mhz or another --seed may do")
     say("packing")
-    _run(tools["ecppack"], ["--compress", "--input", "top.config", "--bit", "top.bit", "--svf", "top.svf"], folder, "ecppack",
-         None)
+    run_tool("ecppack", commands["ecppack"], folder)
     return report
-
-
-def _platform_options(script):
-    """Device, package and speed grade, as the board's platform tells them to nextpnr."""
-    (line,) = re.findall(r'^"\$NEXTPNR_ECP5" (.*)$', script, re.M)
-    return re.findall(r"--(?:um5g-|um-)?\d+k|--(?:package|speed) \S+", line)
-
-
-def _run(executable, arguments, folder, name, log):
-    words = [word for argument in arguments for word in str(argument).split(" ")]
-    status, output = run_tool(executable, words, folder)
-    if status == 0:
-        return
-    if log is not None and (folder / log).is_file():
-        output = (folder / log).read_text(encoding="utf-8", errors="replace") or output
-    told = [line for line in output.splitlines() if "ERROR" in line] or output.splitlines()[-1:] or [f"exit status {status}"]
-    kept = f"; its log is {folder / log}" if log is not None else ""
-    raise RunError(f"{name} failed: {told[0].strip()}{kept}")
 
 
 def _report(folder, design):

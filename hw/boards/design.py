@@ -87,9 +87,9 @@ class _Top(Elaboratable):
         return m
 
 
-def design_files(design, name="top"):
+def design_files(design, name="top", **overrides):
     """``{file name: text or bytes}`` for the board's tools: Verilog of the core, the top with pins and clock, constraints and
-    scripts, as Amaranth's platforms write them."""
+    scripts, as Amaranth's platforms write them; ``overrides``: of the platform's templates."""
     platform = load_platform(design.board)
     platform.add_file(f"{TOP}.v", core_verilog(design.config, design.memory_bytes, design.divisor, design.clock_hz))
-    return dict(platform.prepare(_Top(design), name).files)
+    return dict(platform.prepare(_Top(design), name, **overrides).files)

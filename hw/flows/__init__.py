@@ -7,6 +7,7 @@ without a control file, and ``weft.json``.
 from .. import verilog
 from ..config import Config
 from ..errors import ConfigError
+from ..files import write_files
 from . import fusesoc, openroad, quartus, vivado
 
 __all__ = ["FLOWS", "CLOCK_MHZ", "flow_files", "generate_flow"]
@@ -42,4 +43,4 @@ def flow_files(config, flow="plain", clock_mhz=None):
 
 def generate_flow(config, out_dir, flow="plain", clock_mhz=None):
     """Writes `flow_files` into a folder, which is made if need be; returns the paths. Raises also OSError."""
-    return verilog.write_files(out_dir, flow_files(config, flow, clock_mhz))
+    return write_files(out_dir, flow_files(config, flow, clock_mhz))

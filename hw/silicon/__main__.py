@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..errors import WeftError
-from . import cells, ecp5, report
+from . import cells, ecp5, options, report
 
 #: Shapes of the table for the FPGA.
 _SHAPES = ("4x4", "8x8", "8x16", "12x12")
@@ -29,6 +29,18 @@ def _cells(given, tell):
     return report.cells_table(report.load(given.results)["cells"])
 
 
+def _options(given, tell):
+    lines = []
+    for liberty in given.liberty:
+        for config in given.config or ["base"]:
+            config = _config(config)
+            folder = given.out / f"{Path(liberty).name.split('.')[0]}-{config.name.replace(' ', '-')}"
+            for part, area in options.measure(config, liberty, folder, given.period):
+                tell(part)
+                lines.append(f"{part}: {area:,.0f}")
+    return "\n".join(lines)
+
+
 def _ecp5(given, tell):
     for text in given.config or _SHAPES:
         config = _config(text)
@@ -43,13 +55,14 @@ def _main(arguments=None):
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, function, text in (
             ("cells", _cells, "standard cells: area by block by yosys, clock before layout by OpenSTA"),
+            ("options", _options, "standard cells: array, weight loader and row streamer without and with each option"),
             ("ecp5", _ecp5, "ECP5-85F: cells by yosys, clock by nextpnr (out of context, speed grade 6)")):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(function=function)
         command.add_argument("--config", action="append", metavar="NAME|FILE|ROWSxCOLS", help="may be given several times")
         command.add_argument("--out", type=Path, default=Path("build/silicon"), help="folder of netlists and logs")
         command.add_argument("--results", type=Path, help="JSON file that results are added to (default OUT/results.json)")
-        if name == "cells":
+        if name != "ecp5":
             command.add_argument("--liberty", action="append", required=True, metavar="FILE",
                                  help="library, .gz too; may be given several times")
             command.add_argument("--period", type=float, default=1.6, help="what mapping aims at, in ns (default 1.6)")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..config import Config
 from ..errors import RunError
-from ..verilog import TOP, convert, to_verilog
+from ..tools import find_tools, run_tool
+from ..verilog import TOP, to_verilog
 from .liberty import Library
 from .netlist import FANOUT, Netlist
-from .tools import run
 
 __all__ = ["BLOCKS", "blocks", "map_component", "measure"]
 
@@ -69,7 +69,7 @@ report_checks -path_delay max -group_count 1 -format full
 """
 
 
-def map_component(text, top, liberty, folder, picoseconds=1500):
+def map_component(text, top, liberty, folder, picoseconds):
     """Maps the Verilog ``text`` to the cells of a Liberty file (plain or .gz), in ``folder``.
 
     Returns the `Netlist`, buffers inserted, with seconds of processor time and MiB of memory that yosys took.
@@ -88,12 +88,12 @@ def map_component(text, top, liberty, folder, picoseconds=1500):
     (folder / "cells.sdc").write_text(f"set_driving_cell {library.buffer[0]}\nset_load 10.0 [all_outputs]\n", encoding="utf-8")
     (folder / "map.abc").write_text(_MAP.format(picoseconds=round(_SHARE * picoseconds), fanout=FANOUT), encoding="utf-8")
     (folder / "map.ys").write_text(_SCRIPT.format(source="source.v", top=top, picoseconds=picoseconds), encoding="utf-8")
-    used = run("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.out")
+    used = run_tool("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.log")
     modules = json.loads((folder / "mapped.json").read_text(encoding="utf-8"))["modules"]
     modules = {name: module for name, module in modules.items() if not int(module["attributes"].get("blackbox", "0"), 2)}
     netlist = Netlist(modules, library)
     netlist.insert_buffers()
-    return netlist, used
+    return netlist, (used.seconds, used.mebibytes)
 
 
 def blocks(netlist, top=TOP):
@@ -113,6 +113,7 @@ def measure(config, liberty, folder, period):
     from memories are not part of it, their macros not being known.
     """
     config = Config.load(config)
+    find_tools("yosys", "sta")
     netlist, (seconds, mebibytes) = map_component(to_verilog(config), TOP, liberty, folder, round(1000 * period))
     areas = blocks(netlist)
     total = netlist.area(TOP)
@@ -131,8 +132,8 @@ def timing(netlist, top, folder, period):
     folder = Path(folder)
     (folder / "netlist.v").write_text(netlist.verilog(), encoding="utf-8")
     (folder / "timing.tcl").write_text(_TIMING.format(top=top, period=period), encoding="utf-8")
-    run("sta", ["-no_init", "-no_splash", "-exit", "timing.tcl"], folder, "timing.log")
-    text = (folder / "timing.log").read_text(encoding="utf-8")
+    text = run_tool("sta", ["-no_init", "-no_splash", "-exit", "timing.tcl"], folder).output
+    (folder / "timing.log").write_text(text, encoding="utf-8")
     ends = re.findall(r"^(\S+) \(\S+\)\s.*?(-?[\d.]+)(?: \(VIOLATED\))?$", text, re.M)
     slack = re.findall(r"^\s+(-?[\d.]+)\s+slack", text, re.M)
     points = re.findall(r"^(?:Startpoint|Endpoint): (\S+)", text, re.M)

@@ -5,8 +5,8 @@ from pathlib import Path
 from statistics import median
 
 from ..config import Config
+from ..tools import find_tools, run_tool
 from ..verilog import TOP, to_verilog
-from .tools import find, run
 
 __all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "lane_multipliers", "measure", "shape", "soft_modules"]
 
@@ -61,15 +61,15 @@ def synthesize(config, folder):
     soft = soft_modules(config)
     (folder / "source.v").write_text(to_verilog(config), encoding="utf-8")
     (folder / "map.ys").write_text(_SCRIPT.format(top=TOP, soft=SOFT_SCRIPT.format(modules=" ".join(soft)) if soft else ""), encoding="utf-8")
-    return soft, run("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.out")
+    used = run_tool("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.log")
+    return soft, (used.seconds, used.mebibytes)
 
 
 def clock(folder, seed, target_mhz=100):
     """Places and routes ``netlist.json`` of a folder; nextpnr's report as a dict. More ports than pins: no bitstream."""
-    report = f"report-{seed}.json"
-    run("nextpnr-ecp5", [*_DEVICE, "--out-of-context", "--json", "netlist.json", "--freq", str(target_mhz), "--seed", str(seed),
-                         "--timing-allow-fail", "--report", report, "-q", "-l", f"nextpnr-{seed}.log"], folder,
-        f"nextpnr-{seed}.out")
+    report, log = f"report-{seed}.json", f"nextpnr-{seed}.log"
+    run_tool("nextpnr-ecp5", [*_DEVICE, "--out-of-context", "--json", "netlist.json", "--freq", target_mhz, "--seed", seed,
+                              "--timing-allow-fail", "--report", report, "-q", "-l", log], folder, log)
     return json.loads((Path(folder) / report).read_text(encoding="utf-8"))
 
 
@@ -89,8 +89,7 @@ def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print):
     nothing is placed, and LUTs are those that yosys counts."""
     config = Config.load(config)
     name = shape(config)
-    if seeds:
-        find("nextpnr-ecp5")        # before the minutes that yosys takes
+    find_tools("yosys", *["nextpnr-ecp5"] * bool(seeds))        # before the minutes that yosys takes
     tell(f"{name}: yosys")
     soft, (seconds, mebibytes) = synthesize(config, folder)
     cells = counts(folder)

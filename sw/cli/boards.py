@@ -31,17 +31,17 @@ def build(board_name, config_name, out_dir, memory_kib, clock_mhz, baud, seed, j
     """
     config = load_config(config_name)
     check_writable(out_dir / "top.bit")
+    from weft.hw.boards.build import OPEN_TOOLS, write_project
     from weft.hw.boards.build import build as build_bitstream
-    from weft.hw.boards.build import write_project
     from weft.hw.boards.design import design_board
-    from weft.hw.boards.tools import find_tools
+    from weft.hw.tools import find_tools
 
     design = design_board(board_name, config, memory_kib, clock_mhz, baud)
     figures = {"board": design.board.name, "configuration": config.name, "memory_bytes": design.memory_bytes,
                "clock_mhz": design.clock_hz / 1e6, "baud": round(design.baud)}
     try:
         if design.board.tools == "ecp5":
-            find_tools()
+            find_tools(*OPEN_TOOLS)
             with step(f"building {config.name} for {design.board.name}") as tell:
                 report = build_bitstream(design, out_dir, seed, tell)
             figures |= {"reached_mhz": round(report.clock_mhz, 2), "used": report.used, "available": report.available,

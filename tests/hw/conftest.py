@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from weft.hw import verilog
+from weft.hw.errors import InputError
 from weft.hw.memory import wrapper
+from weft.hw.tools import find_tools, run_tool
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -19,3 +21,13 @@ def memory_path_verilog():
     def sources(config):
         return {"path.v": verilog.convert(MemoryPath(config), "path") + wrapper.VERILOG}
     return sources
+
+
+@pytest.fixture
+def yosys():
+    """``yosys(folder, script)`` runs a script in a folder, and raises RunError where it fails."""
+    try:
+        find_tools("yosys")
+    except InputError as missing:
+        pytest.skip(str(missing))
+    return lambda folder, script: run_tool("yosys", ["-q", "-l", "yosys.log", "-p", script], folder, "yosys.log")

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from weft.cli import main
-from weft.hw.boards import tools
+from weft.hw import tools
 from weft.hw.boards.catalog import BLOCK_BYTES, BOARDS, find_board
 from weft.hw.boards.clocks import find_pll
 from weft.hw.boards.design import design_board, design_files
@@ -152,7 +152,8 @@ def test_a_build(fakes, tmp_path, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert figures["reached_mhz"] == 26.5 and figures["used"]["luts"] == 7 and figures["memory_bytes"] == 64 * KIB
     assert (out / "top.bit").read_text() == "bits\n" and figures["bitstream"] == str(out / "top.bit")
-    assert re.search(r"--85k --package CABGA381 --speed 6 --seed 5 ", (out / "arguments").read_text())
+    arguments = (out / "arguments").read_text()
+    assert "--85k --package CABGA381 --speed 6 " in arguments and "--seed 5 " in arguments
     assert "alumacc" not in (out / "top.ys").read_text()
 
 

