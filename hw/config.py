@@ -16,7 +16,10 @@ from pathlib import Path
 from .errors import ConfigError
 from .isa import CIRCULANT_BLOCKS, SPARSE_PANELS, WeightFormat
 
-__all__ = ["Config", "NAMED", "SPARSITIES"]
+__all__ = ["Config", "DIVISION_CYCLES", "NAMED", "SPARSITIES"]
+
+#: Cycles that one divider takes for the sum of a softmax row.
+DIVISION_CYCLES = 9
 
 
 def _power_of_two_at_least(n):
@@ -57,6 +60,8 @@ class Config:
     #: Products with an element per cycle before requantization (squares for a norm's statistics, a norm's elements times
     #: its features, products of two tensors); divides ``vector_lanes``. Default: `norm_lanes_needed`.
     norm_lanes: int = None
+    #: Dividers of softmax, each a row in `DIVISION_CYCLES`; at most as many. Default: `division_units_needed`.
+    division_units: int = None
     #: Independent scratchpad banks (a power of two); streams in different banks never wait for each other.
     scratchpad_banks: int = 8
     #: Independent accumulator banks (a power of two); a tile drains while another bank accumulates.
@@ -115,6 +120,8 @@ class Config:
                 if getattr(self, name) is None:
                     least = getattr(self, name + "_needed")
                     object.__setattr__(self, name, _divisor_at_least(self.vector_lanes, least))
+        if self.division_units is None and min(self.vector_lanes, self.softmax_lanes) >= 1:
+            object.__setattr__(self, "division_units", self.division_units_needed)
         self._check()
 
     def _check_circulant(self):
@@ -149,6 +156,8 @@ class Config:
         for name in ("softmax_lanes", "norm_lanes"):
             if getattr(self, name) < 1 or self.vector_lanes % getattr(self, name):
                 raise ConfigError(f"{name} must divide vector_lanes ({self.vector_lanes}), not {getattr(self, name)}")
+        if not 1 <= self.division_units <= DIVISION_CYCLES:
+            raise ConfigError(f"division_units must be from 1 to {DIVISION_CYCLES}, not {self.division_units}")
         # SOFTMAX counts a block's tiles in 8 bits.
         limit = min(1024, 255 * self.cols) // self.panel * self.panel
         if self.key_block % self.panel or not self.panel <= self.key_block <= limit:
@@ -325,6 +334,19 @@ class Config:
         """
         per_row = 0.003 * 12 * 384 * 384 / (self.rows * self.cols) / 2      # cycles that a norm may lose
         return ceil(1 / (1 / self.vector_lanes + per_row / 384))
+
+    @property
+    def division_units_needed(self):
+        """Dividers that hide behind the array in attention over 64 keys with heads of 32 features, the shortest rows in view.
+
+        Scores and context of a row are products with so many tiles, a cycle each. Of these the row's result takes the vector
+        engine some for its requantization, and one more its start-up for two instructions of 64 rows; the division of the next rows
+        has what is left, or as long as exponentials take where that is more.
+        """
+        keys, features = 64, 32
+        products = ceil(keys / self.cols) * ceil(features / self.rows) + ceil(keys / self.rows) * ceil(features / self.cols)
+        left = products - ceil(features / self.cols) * self.groups_per_tile - 1
+        return ceil(DIVISION_CYCLES / max(left, keys // self.softmax_lanes, 1))
 
     @cached_property
     def groups_per_tile(self):

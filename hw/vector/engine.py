@@ -74,7 +74,7 @@ class VectorEngine(wiring.Component):
         m.submodules.sum_tree = sum_tree = LaneSum(lanes, 17)
         m.submodules.softmax = softmax = Softmax(config, sum_tree.latency)
         m.submodules.row_sums = row_sums = RowSums(lanes, sum_tree.latency)
-        m.submodules.row_unit = row_unit = RowUnit(config.state_rows)
+        m.submodules.row_unit = row_unit = RowUnit(config.state_rows, config.division_units)
         m.submodules.row_state = state = RowState(config)
         m.submodules.shared_a = shared_a = SharedRead(config)
         m.submodules.shared_b = shared_b = SharedRead(config)

@@ -236,7 +236,8 @@ class Softmax(wiring.Component):
         held_total = Signal.like(total, reset_less=True)
         moved = Signal(SUM + 1)
         m.d.comb += [
-            self.sum_read.enable.eq(ready & of.last), self.sum_read.row.eq(row),
+            # Where there is no old sum, divisions read the memory.
+            self.sum_read.enable.eq(ready & of.last & ~job.first), self.sum_read.row.eq(row),
             moved.eq(Cat(Const(0, 1), self.sum_read.value) >> rescale[:5]),
             self.sum_write.enable.eq(added), self.sum_write.value.eq(old + held_total),
         ]

@@ -11,7 +11,7 @@ from amaranth.lib import data
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from weft.hw.config import Config
+from weft.hw.config import DIVISION_CYCLES, Config
 from weft.hw.vector.issue import item_layout
 from weft.hw.vector.job import Element, Kind, ParameterRecord, Step, job_layout
 from weft.hw.vector.reduce import tree_latency
@@ -408,7 +408,8 @@ async def row_sums(dut, rate):
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 async def row_unit_divides_one_row_after_the_other(dut):
-    """Divisions started as soon as they may be, some later: results in order, nine cycles apart where nothing waits."""
+    """Divisions started as soon as they may be, some later: results in order, `division_units` of them every nine cycles where
+    nothing waits."""
     part = Part(dut, "row_unit")
     random = part.random
     await part.start("load", "root", "divide")
@@ -436,7 +437,8 @@ async def row_unit_divides_one_row_after_the_other(dut):
         divided = numerics.softmax_division(totals[number], mult, shift)
         assert row == 3 + number
         assert value == bits(DivisionState, mult=int(divided[0]), shift=int(divided[1]) - 1), number
-    assert {later - before for before, later in zip(times[:25], times[1:26])} == {9}
+    units = CONFIG.division_units
+    assert {later - before for before, later in zip(times[:20], times[units:20 + units])} == {DIVISION_CYCLES}
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")

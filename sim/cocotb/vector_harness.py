@@ -61,7 +61,7 @@ class VectorPartsHarness(wiring.Component):
         self.parts = {
             "exponential": ExponentialLane(), "requantizer": Requantizer(config),
             "softmax": Softmax(config, latency), "row_sums": RowSums(lanes, latency),
-            "row_unit": RowUnit(config.state_rows),
+            "row_unit": RowUnit(config.state_rows, config.division_units),
         }
         super().__init__({name: Out(part.signature) for name, part in self.parts.items()})
 

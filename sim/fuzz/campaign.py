@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from weft.hw.config import Config
+from weft.hw.config import DIVISION_CYCLES, Config
 from weft.hw.errors import InputError, Mismatch, ProgramError, RunError, WeftError
 from weft.hw.image import Buffer, Image
 from weft.hw.isa import disassemble
@@ -97,14 +97,15 @@ def replay(path):
 
 
 def with_random_lanes(config, seed):
-    """The configuration with a number of lanes drawn for each part of its vector engine."""
+    """The configuration with a number of lanes, and of dividers, drawn for each part of its vector engine."""
     random = np.random.default_rng(seed)
 
     def divisor(n):
         return int(random.choice([d for d in range(1, n + 1) if n % d == 0]))
 
     vector_lanes = divisor(config.cols)
-    return replace(config, vector_lanes=vector_lanes, softmax_lanes=divisor(vector_lanes), norm_lanes=divisor(vector_lanes))
+    return replace(config, vector_lanes=vector_lanes, softmax_lanes=divisor(vector_lanes), norm_lanes=divisor(vector_lanes),
+                   division_units=int(random.integers(1, DIVISION_CYCLES + 1)))
 
 
 def _try(rtl, config, seed, out):
@@ -168,7 +169,8 @@ def _main(options):
     if options.lanes:
         configs = [with_random_lanes(config, options.seed) for config in configs]
         for c in configs:
-            print(f"{c.name}: vector_lanes={c.vector_lanes}, softmax_lanes={c.softmax_lanes}, norm_lanes={c.norm_lanes}")
+            print(f"{c.name}: vector_lanes={c.vector_lanes}, softmax_lanes={c.softmax_lanes}, norm_lanes={c.norm_lanes}, "
+                  f"division_units={c.division_units}")
     if options.count:
         for config in configs:
             counts = count_fields(config, range(options.seed, options.seed + options.count))

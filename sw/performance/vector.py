@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from weft.hw.config import DIVISION_CYCLES
 from weft.hw.isa import Element
 
 __all__ = ["VectorEngine"]
@@ -14,8 +15,8 @@ _LAUNCH, _TAKEN_OVER, _THROUGH = 3, 8, 10
 _AGAIN = 6
 #: From the last result until the next instruction is taken.
 _NEXT = 3
-#: Row unit: cycles for a root, for a division, and between divisions.
-_ROOT, _DIVISION, _DIVISION_PACE = 16, 18, 9
+#: Row unit: cycles for a root and for a division.
+_ROOT, _DIVISION = 16, 17
 #: Stages of softmax behind the score, and of its sum.
 _SOFTMAX = 16
 #: Rows on their way from issue to the last exponential.
@@ -99,36 +100,41 @@ class VectorEngine:
     def _softmax(self, f, ready):
         groups = f["tiles"] * self.config.groups_per_tile
         ready += self._lines() + 1 + (2 if f["last"] else 0)
-        pace = groups * self._exponentials
+        exponentials, units = groups * self._exponentials, self.config.division_units
+        # Cycles from the first row's end to the last one's, with as many divisions in nine cycles as there are dividers.
+        rows = (f["rows"] - 1) * exponentials
         if f["last"]:
-            pace = max(pace, _DIVISION_PACE)
+            rows = max(rows, (f["rows"] - 1) * DIVISION_CYCLES // units)
         # Items of eight rows and two blocks are on their way, so issue runs ahead of exponentials and division.
         items = f["rows"] * groups
         base, stride = f["acc_base"], f["acc_stride"]
         last = ready + items - 1
-        result = ready + _THROUGH + _SOFTMAX + groups * self._exponentials + (f["rows"] - 1) * pace + (
-            _DIVISION if f["last"] else 0)
+        result = ready + _THROUGH + _SOFTMAX + exponentials + rows + (_DIVISION if f["last"] else 0)
         result = max(result, last + _THROUGH + _SOFTMAX)
         if self._exponentials > 1:
             ahead = min(self._ring, _ROWS * groups)
             last = max(last, ready + groups + _THROUGH + (items - ahead) * self._exponentials)
             result += groups        # the first row's scores, which otherwise hide in the pipeline
         if self.banks.busy(ready, last, base, base + (f["tiles"] - 1) * stride + f["rows"] - 1):
-            last, end = self._rows_of_scores(f, ready, groups, pace)
+            last, end = self._rows_of_scores(f, ready, groups)
             result = max(result, end + _THROUGH + _SOFTMAX + (_DIVISION if f["last"] else 0))
         self.tokens.signal(f["src_signal"], last + _LAUNCH + 1, f["tiles"] if f["src_signal_each"] else 1)
         self.tokens.signal(f["dst_signal"], result)
         self.free = result + _NEXT
 
-    def _rows_of_scores(self, f, ready, groups, pace):
-        """Cycles of the last item's issue and of the last exponential, of rows whose reads wait for banks."""
-        exponentials = groups * self._exponentials if self._exponentials > 1 else 0
+    def _rows_of_scores(self, f, ready, groups):
+        """Cycles of the last item's issue and of the last row's exponentials or, but for its latency, division, of rows whose
+        reads wait for banks."""
+        exponentials, units = groups * self._exponentials, self.config.division_units
+        waiting = exponentials if self._exponentials > 1 else 0
         ends = deque([ready - _THROUGH] * max(1, min(_ROWS, self._ring // groups)))
         behind = end = ready
+        divided = 0             # in parts of a cycle, one for each divider
         for row in range(f["rows"]):
-            room = ends.popleft() + _THROUGH if exponentials else ready
+            room = ends.popleft() + _THROUGH if waiting else ready
             behind = self.banks.read(max(behind, room), f["acc_base"] + row, f["acc_stride"], f["tiles"],
                                      self.config.groups_per_tile)
-            end = max(end + pace if row else end, behind + exponentials)
+            end = max(end + exponentials if row else end, behind + waiting)
             ends.append(end)
-        return behind - 1, end
+            divided = max(divided + DIVISION_CYCLES, end * units)
+        return behind - 1, -(-divided // units) if f["last"] else end

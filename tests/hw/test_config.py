@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from weft.hw.config import NAMED, Config
+from weft.hw.config import DIVISION_CYCLES, NAMED, Config
 from weft.hw.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ def test_every_shape_has_consistent_sizes(rows, cols):
 
 
 def test_options_that_are_off_leave_the_identity():
-    assert Config.named("tiny").fingerprint == 0x0643EE67
+    assert Config.named("tiny").fingerprint == 0x22511393
     with_option = Config(**NAMED["tiny"], four_bit=True)
     assert with_option.name == "tiny four_bit" and with_option.fingerprint != Config.named("tiny").fingerprint
     assert Config(rows=5, cols=7, four_bit=True).name == "5x7 four_bit"
@@ -45,6 +45,17 @@ def test_options_that_are_off_leave_the_identity():
 def test_lanes_of_the_named_configurations():
     lanes = {name: (c.vector_lanes, c.softmax_lanes, c.norm_lanes) for name in NAMED for c in [Config.named(name)]}
     assert lanes == {"tiny": (4, 1, 2), "small": (8, 2, 8), "base": (16, 8, 16), "large": (32, 32, 32)}
+    assert {name: Config.named(name).division_units for name in NAMED} == {"tiny": 1, "small": 1, "base": 1, "large": 5}
+
+
+@given(st.integers(4, 64), st.integers(4, 64), st.integers(1, 64))
+def test_dividers_are_as_many_as_needed(rows, cols, divisor):
+    """Sums of 64 keys are divided while the array computes the next rows, or while their exponentials are computed; one
+    divider less would take longer than both."""
+    config = Config(rows=rows, cols=cols, vector_lanes=max(1, cols // divisor) if cols % divisor == 0 else cols)
+    products = -(-64 // cols) * -(-32 // rows) + -(-64 // rows) * -(-32 // cols)
+    time = max(products - -(-32 // cols) * config.groups_per_tile - 1, 64 // config.softmax_lanes, 1)
+    assert DIVISION_CYCLES <= config.division_units * time < DIVISION_CYCLES + time
 
 
 @given(st.integers(4, 64), st.integers(4, 64))
@@ -78,6 +89,9 @@ def test_dictionary_round_trip_keeps_the_fingerprint(rows, cols):
     (dict(rows=8, cols=8, vector_lanes=0), r"vector_lanes must divide cols \(8\), not 0"),
     (dict(rows=8, cols=12, vector_lanes=6, softmax_lanes=4), r"softmax_lanes must divide vector_lanes \(6\), not 4"),
     (dict(rows=8, cols=8, norm_lanes=0), r"norm_lanes must divide vector_lanes \(8\), not 0"),
+    (dict(rows=8, cols=8, division_units=0), "division_units must be from 1 to 9, not 0"),
+    (dict(rows=64, cols=64, division_units=10), "division_units must be from 1 to 9, not 10"),
+    (dict(rows=8, cols=8, division_units=1.0), "division_units must be a whole number, not 1.0"),
     (dict(rows=8, cols=8, key_block=20), "key_block must be a multiple of 8 up to 1024, not 20"),
     (dict(rows=4, cols=8, key_block=2048), "key_block must be a multiple of 8 up to 1024, not 2048"),
     (dict(rows=4, cols=4, key_block=1024), "key_block must be a multiple of 4 up to 1020, not 1024"),

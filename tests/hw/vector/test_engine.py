@@ -12,7 +12,7 @@ from bench import Bench                                                         
 from weft.hw.config import Config                                               # noqa: E402
 from weft.hw.isa import Element                                                 # noqa: E402
 from weft.hw.vector.exponential import MANTISSAS                                # noqa: E402
-from weft.hw.vector.row_unit import ROOTS                                       # noqa: E402
+from weft.hw.vector.reciprocal_root import ROOTS                                # noqa: E402
 from weft.sim import numerics                                                   # noqa: E402
 from weft.sim.cocotb.vector_program import DESTINATION_SIGNALS, SCRATCHPAD      # noqa: E402
 

@@ -11,3 +11,4 @@ def test_every_part_of_the_vector_engine_is_drawn():
     assert {c.vector_lanes for c in drawn} == {1, 2, 3, 4, 6, 12}
     assert any(c.softmax_lanes < c.norm_lanes < c.vector_lanes for c in drawn)
     assert any(c.norm_lanes < c.softmax_lanes < c.vector_lanes for c in drawn)
+    assert {c.division_units for c in drawn} == set(range(1, 10))
