@@ -120,8 +120,8 @@ class Config:
                 if getattr(self, name) is None:
                     least = getattr(self, name + "_needed")
                     object.__setattr__(self, name, _divisor_at_least(self.vector_lanes, least))
-        if self.division_units is None and min(self.vector_lanes, self.softmax_lanes) >= 1:
-            object.__setattr__(self, "division_units", self.division_units_needed)
+            if self.division_units is None and self.softmax_lanes >= 1:
+                object.__setattr__(self, "division_units", self.division_units_needed)
         self._check()
 
     def _check_circulant(self):

@@ -1,5 +1,7 @@
 """How long instructions take, roughly: enough to order them, never needed for correctness."""
 
+from weft.hw.config import DIVISION_CYCLES
+
 from .events import Event, Thread
 
 __all__ = ["MEMORY_LATENCY", "Timing", "timing"]
@@ -33,7 +35,9 @@ def timing(config, item):
         else:
             work = f["rows"] * f["tiles"] * c.groups_per_tile
             if name == "SOFTMAX":
-                work *= max(2, c.exponential_parts)
+                work *= c.exponential_parts
+                if f["last"]:
+                    work = max(work, f["rows"] * DIVISION_CYCLES // c.division_units)
             elif name == "NORM":
                 work *= max(2, c.product_parts)
             elif name == "STATS" or f.get("multiply"):
