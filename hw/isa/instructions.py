@@ -1,194 +1,9 @@
-"""The instruction set, defined once.
+"""Every instruction with its fields."""
 
-Encoder, RTL decoder, golden model, disassembler and the table in ``hw/README.md`` all come from `INSTRUCTIONS`.
-An instruction is 256 bits, little endian: an 8-bit opcode whose high four bits name the engine, then the fields in
-the order given here, least significant first. Unused bits are zero. What each one computes is written in
-``hw/README.md``; the numerics in ``sim/README.md``.
-"""
+from .codes import INSTRUCTION_BITS, SEMAPHORE_BITS, TOKEN_BITS, WEIGHT_FORMAT_BITS
+from .formats import Field, Instruction
 
-import enum
-from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
-
-from .errors import ProgramError
-
-__all__ = ["VERSION", "INSTRUCTION_BYTES", "INSTRUCTION_BITS", "SEMAPHORES", "SEMAPHORE_LIMIT", "REGISTERS", "Engine",
-           "CIRCULANT_BLOCKS", "SPARSE_PANELS", "Element", "Condition", "WeightFormat", "ErrorCause", "Field", "Instruction",
-           "INSTRUCTIONS", "BY_OPCODE", "encode",
-           "encode_program", "decode", "disassemble", "markdown_table"]
-
-#: Version of this instruction set; programs and hardware must agree.
-VERSION = 4
-INSTRUCTION_BYTES = 32
-INSTRUCTION_BITS = 8 * INSTRUCTION_BYTES
-#: Token counters; number 0 means "none".
-SEMAPHORES = 32
-#: Largest value of a token counter.
-SEMAPHORE_LIMIT = 255
-#: Scalar registers of 32 bits; register 0 reads as zero.
-REGISTERS = 16
-
-
-#: Sizes of the blocks of circulant weights (``block`` of MATMUL_C); which ones a configuration takes: `Config.circulant`.
-CIRCULANT_BLOCKS = (4, 8, 16)
-
-
-class Engine(enum.IntEnum):
-    """High four bits of the opcode."""
-    CONTROL = 0
-    LOAD = 1
-    TENSOR = 2
-    VECTOR = 3
-    STORE = 4
-
-
-class Element(enum.IntEnum):
-    """Element type of a vector operand."""
-    INT8 = 0
-    UINT8 = 1
-    INT16 = 2
-    ACC = 3
-
-
-class Condition(enum.IntEnum):
-    """Comparison of a branch, both registers signed."""
-    EQ = 0
-    NE = 1
-    LT = 2
-    GE = 3
-
-
-class WeightFormat(enum.IntEnum):
-    """How streamed weights lie in memory (``w_format`` of MATMUL); which ones a configuration takes: `Config.weight_formats`."""
-    INT8 = 0
-    FOUR_BIT = 1
-    SPARSE_2_4 = 2
-    SPARSE_1_4 = 3
-
-
-#: Panels of K that a tile covers, of the formats whose tiles hold what is not zero of several.
-SPARSE_PANELS = {WeightFormat.SPARSE_2_4: 2, WeightFormat.SPARSE_1_4: 4}
-
-
-class ErrorCause(enum.IntEnum):
-    """Why the accelerator stopped."""
-    NONE = 0
-    ILLEGAL_INSTRUCTION = 1
-    READ_ERROR = 2
-    WRITE_ERROR = 3
-    TOKEN_OVERFLOW = 4
-    ABORTED = 5
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of an instruction: name, width in bits, meaning; signed fields are two's complement, counts at least 1.
-
-    ``option``: name of the option (an attribute of `weft.hw.config.Config`) without which the field must be zero.
-    """
-    name: str
-    width: int
-    doc: str
-    signed: bool = False
-    count: bool = False
-    option: str = ""
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One instruction: mnemonic, opcode and fields (``fields`` maps the name to the `Field`).
-
-    ``option``: name of the option (an attribute of `weft.hw.config.Config`) without which it is illegal.
-    """
-    mnemonic: str
-    opcode: int
-    doc: str
-    field_list: tuple
-    option: str = ""
-
-    @cached_property
-    def engine(self):
-        return Engine(self.opcode >> 4)
-
-    @cached_property
-    def fields(self):
-        return {f.name: f for f in self.field_list}
-
-    @cached_property
-    def offsets(self):
-        """Bit position of each field in the instruction word."""
-        offsets, position = {}, 8
-        for f in self.field_list:
-            offsets[f.name] = position
-            position += f.width
-        return offsets
-
-    @cached_property
-    def width(self):
-        return 8 + sum(f.width for f in self.field_list)
-
-    @cached_property
-    def counts(self):
-        """Names of the fields that are at least 1."""
-        return tuple(f.name for f in self.field_list if f.count)
-
-    @cached_property
-    def has_ring(self):
-        """Whether it may go round a ring: ``ring_start`` is less than ``ring_slots``, unless that is 0 (no ring)."""
-        return "ring_slots" in self.fields
-
-    def unused(self, config):
-        """``[(first, stop)]``: bits of the word that mean nothing in a configuration and are zero there."""
-        runs, stop = [], 8
-        for f in self.field_list:
-            if not f.option or getattr(config, f.option):
-                if self.offsets[f.name] > stop:
-                    runs.append((stop, self.offsets[f.name]))
-                stop = self.offsets[f.name] + f.width
-        return runs + [(stop, INSTRUCTION_BITS)] * (stop < INSTRUCTION_BITS)
-
-    @cached_property
-    def has_formats(self):
-        """Whether ``w_format``, a `WeightFormat`, says how weights lie in memory; 4-bit weights take ``k_outer`` 0."""
-        return "w_format" in self.fields
-
-    @cached_property
-    def has_blocks(self):
-        """Whether ``block`` is the size of the blocks of circulant weights."""
-        return "block" in self.fields
-
-    def available(self, config):
-        """Whether a configuration has it."""
-        return not self.option or bool(getattr(config, self.option))
-
-    def violation(self, values, config):
-        """What is illegal in the fields' values, a sentence that names field and value, or None.
-
-        The accelerator stops at such an instruction with `ErrorCause.ILLEGAL_INSTRUCTION`, as it does at an unknown opcode.
-        """
-        if not self.available(config):
-            return f"the configuration is without {self.option}"
-        for name in self.counts:
-            if values[name] < 1:
-                return f"{name} must be at least 1, not {values[name]}"
-        if self.has_ring and 0 < values["ring_slots"] <= values["ring_start"]:
-            return f"ring_start is {values['ring_start']}, the ring has {values['ring_slots']} slots"
-        for f in self.field_list:
-            if f.option and values[f.name] and not getattr(config, f.option):
-                return f"{f.name} is {values[f.name]}, the configuration is without {f.option}"
-        if self.has_formats:
-            if values["w_format"] not in config.weight_formats:
-                return f"w_format is {values['w_format']}, the configuration takes {', '.join(map(str, config.weight_formats))}"
-            if values["w_format"] == WeightFormat.FOUR_BIT and values["k_outer"]:
-                return f"k_outer must be 0 where w_format is {values['w_format']}"
-            panels = SPARSE_PANELS.get(values["w_format"], 1)
-            if values["k_missing"] >= panels:
-                return f"k_missing must be less than the {panels} panels of a K tile, not {values['k_missing']}"
-        if self.has_blocks and values["block"] not in config.circulant:
-            return f"block is {values['block']}, the configuration takes {', '.join(map(str, config.circulant))}"
-        return None
+__all__ = ["INSTRUCTIONS", "BY_OPCODE"]
 
 
 def _count(name, width, doc):
@@ -196,7 +11,7 @@ def _count(name, width, doc):
 
 
 def _token(name, doc, each=None):
-    fields = [Field(name, 5, f"{doc}; 0: none")]
+    fields = [Field(name, SEMAPHORE_BITS, f"{doc}; 0: none")]
     if each:
         fields.append(Field(name + "_each", 1, f"1: {each}; 0: once for the instruction"))
     return fields
@@ -204,9 +19,9 @@ def _token(name, doc, each=None):
 
 _SYNC = (
     *_token("wait", "semaphore to consume from"),
-    Field("wait_count", 8, "tokens to consume"),
+    Field("wait_count", TOKEN_BITS, "tokens to consume"),
     *_token("signal", "semaphore to add to"),
-    Field("signal_count", 8, "tokens to add"),
+    Field("signal_count", TOKEN_BITS, "tokens to add"),
 )
 
 _DMA = (
@@ -331,7 +146,7 @@ _LIST = (
         Field("ring_start", 6, "slot of the first chunk"),
         *_token("w_wait", "consumed before each chunk's first tile is read"),
         *_token("w_signal", "added when each chunk's last tile has been read"),
-        Field("w_format", 3, "0: int8; 1: 4-bit weights with scales (needs k_outer 0); 2: 2:4 sparse; 3: 1:4 sparse",
+        Field("w_format", WEIGHT_FORMAT_BITS, "0: int8; 1: 4-bit weights with scales (needs k_outer 0); 2: 2:4 sparse; 3: 1:4 sparse",
               option="compressed_weights"),
         Field("w_group", 6, "K tiles that share a row of scales; 0: each half of a tile has its own", option="four_bit"),
         Field("s_base", 20, "word of N tile 0's rows of scales", option="four_bit"),
@@ -419,79 +234,3 @@ for _i in _LIST:
     assert _i.width <= INSTRUCTION_BITS, (_i.mnemonic, _i.width)
     # What a configuration lacks lies beyond what it has.
     assert [bool(f.option) for f in _i.field_list] == sorted(bool(f.option) for f in _i.field_list), _i.mnemonic
-
-
-def encode(mnemonic, /, **values):
-    """One instruction as an integer of 256 bits; fields left out are zero.
-
-    Raises ProgramError for an unknown mnemonic or field and for a value that does not fit its field.
-    """
-    if mnemonic not in INSTRUCTIONS:
-        raise ProgramError(f"no instruction is named {mnemonic!r}")
-    instruction = INSTRUCTIONS[mnemonic]
-    word = instruction.opcode
-    for name, value in values.items():
-        if name not in instruction.fields:
-            raise ProgramError(f"{mnemonic} has no field {name!r}")
-        field, value = instruction.fields[name], int(value)
-        low, high = (-(1 << field.width - 1), (1 << field.width - 1) - 1) if field.signed else (0, (1 << field.width) - 1)
-        if not low <= value <= high:
-            raise ProgramError(f"{mnemonic}.{name} must be from {low} to {high}, not {value}")
-        word |= (value & ((1 << field.width) - 1)) << instruction.offsets[name]
-    return word
-
-
-def encode_program(instructions):
-    """Instructions, each ``(mnemonic, fields)``, as uint8[32 * count]."""
-    data = b"".join(encode(m, **f).to_bytes(INSTRUCTION_BYTES, "little") for m, f in instructions)
-    return np.frombuffer(data, np.uint8)
-
-
-def decode(word):
-    """``(Instruction, {field: value})`` of one instruction, an integer or 32 bytes.
-
-    Raises ProgramError for an illegal opcode and for bits set outside the fields.
-    """
-    if not isinstance(word, int):
-        word = int.from_bytes(bytes(word), "little")
-    instruction = BY_OPCODE.get(word & 0xFF)
-    if instruction is None:
-        raise ProgramError(f"illegal opcode 0x{word & 0xFF:02x}")
-    if word >> instruction.width:
-        raise ProgramError(f"{instruction.mnemonic} has bits set beyond its fields")
-    values = {}
-    for name, field in instruction.fields.items():
-        value = word >> instruction.offsets[name] & ((1 << field.width) - 1)
-        if field.signed and value >> field.width - 1:
-            value -= 1 << field.width
-        values[name] = value
-    return instruction, values
-
-
-def disassemble(code):
-    """Lines of text for uint8[32 * count], one an instruction: number, mnemonic, the fields that are not zero."""
-    data = bytes(code)
-    if len(data) % INSTRUCTION_BYTES:
-        raise ProgramError(f"a program is a whole number of {INSTRUCTION_BYTES}-byte instructions, not {len(data)} bytes")
-    for n in range(len(data) // INSTRUCTION_BYTES):
-        try:
-            instruction, values = decode(data[n * INSTRUCTION_BYTES:(n + 1) * INSTRUCTION_BYTES])
-        except ProgramError as error:
-            yield f"{n:6d}  ({error})"
-            continue
-        yield f"{n:6d}  {instruction.mnemonic:<12}" + " ".join(f"{k}={v}" for k, v in values.items() if v)
-
-
-def markdown_table():
-    """The instruction table of ``hw/README.md``."""
-    lines = []
-    for i in _LIST:
-        lines += [f"#### `{i.mnemonic}` 0x{i.opcode:02x}", "", i.doc[0].upper() + i.doc[1:] + ".", ""]
-        if i.field_list:
-            lines += ["| bits | field | meaning |", "|---|---|---|"]
-            for f in i.field_list:
-                low = i.offsets[f.name]
-                doc = f.doc + " (signed)" * f.signed + " (at least 1)" * f.count + f" (with `{f.option}`)" * bool(f.option)
-                lines.append(f"| {low + f.width - 1}:{low} | `{f.name}` | {doc} |")
-            lines.append("")
-    return "\n".join(lines)
