@@ -22,7 +22,7 @@ PC_BITS = 24
 def instruction_layout(mnemonic):
     """Layout of one instruction word (256 bits) with its opcode, fields and unused bits."""
     instruction = isa.INSTRUCTIONS[mnemonic]
-    members = {"opcode": unsigned(8)}
+    members = {"opcode": unsigned(isa.OPCODE_BITS)}
     for field in instruction.field_list:
         members[field.name] = (signed if field.signed else unsigned)(field.width)
     if instruction.width < isa.INSTRUCTION_BITS:
@@ -75,14 +75,14 @@ class TokenWait(Signature):
     (always, for id 0); ``consume`` takes it at the end of the cycle and is only raised with ``available``."""
 
     def __init__(self):
-        super().__init__({"id": Out(5), "available": In(1), "consume": Out(1)})
+        super().__init__({"id": Out(isa.SEMAPHORE_BITS), "available": In(1), "consume": Out(1)})
 
 
 class TokenSignal(Signature):
     """Adds one token to counter ``id`` in a cycle with ``valid`` (nothing for id 0); never refused."""
 
     def __init__(self):
-        super().__init__({"id": Out(5), "valid": Out(1)})
+        super().__init__({"id": Out(isa.SEMAPHORE_BITS), "valid": Out(1)})
 
 
 def InstructionStream():
@@ -105,4 +105,4 @@ class ThreadStatus(Signature):
     ``idle``: no instruction accepted and unfinished, every write done."""
 
     def __init__(self):
-        super().__init__({"state": Out(ThreadState), "semaphore": Out(5), "pc": Out(PC_BITS), "idle": Out(1)})
+        super().__init__({"state": Out(ThreadState), "semaphore": Out(isa.SEMAPHORE_BITS), "pc": Out(PC_BITS), "idle": Out(1)})

@@ -60,7 +60,7 @@ def _threads():
         base, upper = _THREAD_BASE + number * THREAD_STRIDE, thread.upper()
         yield Register(f"{upper}_STATE", base, "R", f"what the {thread} thread does now", (
             Bits("state", 0, 3, "0 idle, 1 busy, 2 waits for a token, 3 waits for memory, 4 waits for weights, 5 drains"),
-            Bits("semaphore", 8, 5, "token counter waited for, in state 2"),
+            Bits("semaphore", 8, isa.SEMAPHORE_BITS, "token counter waited for, in state 2"),
             Bits("idle", 16, 1, "no instruction accepted and unfinished")))
         yield Register(f"{upper}_PC", base + 0x04, "R", f"number of the {thread} thread's instruction")
         for place, (state, doc) in enumerate((

@@ -46,7 +46,7 @@ class TokenCounters(wiring.Component):
             m.d.sync += pcs[thread].eq(getattr(self, f"pc_{thread}"))
         for name, thread in self.signals.items():
             port = getattr(self, f"signal_{name}")
-            number, valid = Signal(5, name=f"{name}_id"), Signal(name=f"{name}_valid")
+            number, valid = Signal(isa.SEMAPHORE_BITS, name=f"{name}_id"), Signal(name=f"{name}_valid")
             m.d.sync += valid.eq(port.valid & (port.id != 0))
             with m.If(port.valid):
                 m.d.sync += number.eq(port.id)

@@ -4,7 +4,7 @@ It takes instructions, waits for their tokens, and turns their loops into segmen
 copy of the loops as a job and walks them on its own, so that addresses run ahead of data.
 """
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +15,9 @@ from .lines import JobKind, beat_address_bits, job_layout
 from .splitter import BEATS_BITS, SEGMENT
 
 __all__ = ["IndexRead", "DmaFrontEnd"]
+
+_FIELDS = isa.INSTRUCTIONS["LOAD"].fields
+_COUNT_BITS = _FIELDS["inner_count"].width
 
 
 def IndexRead(config):
@@ -72,7 +75,7 @@ class DmaFrontEnd(wiring.Component):
         move, sync = view(prefix, word), view(prefix + "_SYNC", word)
 
         def executes(mnemonic, word):
-            return word[:8] == isa.INSTRUCTIONS[mnemonic].opcode
+            return word[:isa.OPCODE_BITS] == isa.INSTRUCTIONS[mnemonic].opcode
 
         is_index = executes("INDEX", word) if gather else 0
         is_gather = executes("GATHER", word) if gather else 0
@@ -81,16 +84,16 @@ class DmaFrontEnd(wiring.Component):
         # What the loops need, in the same registers for every instruction.
         outer_address = Signal(RELATIVE_BITS)
         run_address = Signal(RELATIVE_BITS)
-        run_words = Signal(16)
-        inner_count = Signal(14)
-        outer_left = Signal(14)
+        run_words = Signal(_FIELDS["run_words"].width)
+        inner_count = Signal(_COUNT_BITS)
+        outer_left = Signal(_COUNT_BITS)
         run_beats = Signal(BEATS_BITS)
         segment_beats = Signal(BEATS_BITS)
         merged = Signal()
-        inner_left = Signal(14)
-        ring_offset = Signal(26)
-        tokens_left = Signal(8)
-        semaphore = Signal(5)
+        inner_left = Signal(_COUNT_BITS)
+        ring_offset = Signal(_FIELDS["spm_addr"].width + _FIELDS["ring_slots"].width)
+        tokens_left = Signal(isa.TOKEN_BITS)
+        semaphore = Signal(isa.SEMAPHORE_BITS)
         first_wait = Signal()
 
         m.d.comb += [
@@ -105,7 +108,7 @@ class DmaFrontEnd(wiring.Component):
         m.d.comb += [
             job.kind.eq(JobKind.LINES),
             job.base.eq(beat_address(move.spm_addr)),
-            job.start.eq(beat_address((move.spm_addr + Mux(move.ring_slots != 0, ring_offset, 0))[:20])),
+            job.start.eq(beat_address((move.spm_addr + Mux(move.ring_slots != 0, ring_offset, 0))[:_FIELDS["spm_addr"].width])),
             job.run_beats.eq(run_beats),
             job.inner_count.eq(inner_count),
             job.inner_stride.eq(beat_address(move.inner_spm_stride)),

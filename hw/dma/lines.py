@@ -4,9 +4,12 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import isa
 from ..interfaces import PC_BITS
 
 __all__ = ["JobKind", "job_layout", "line_layout", "beat_address_bits", "slot_bits", "run_beats_bits", "LineWalker"]
+
+_FIELDS = isa.INSTRUCTIONS["LOAD"].fields
 
 
 class JobKind(enum.Enum, shape=2):
@@ -28,7 +31,7 @@ def beat_address_bits(config):
 
 def run_beats_bits(config):
     """Bits of a run's length in beats; an INDEX, whose run is its whole list, needs fewer."""
-    return 16 + max(0, (config.word_bytes // config.data_bytes - 1).bit_length()) + 1
+    return _FIELDS["run_words"].width + max(0, (config.word_bytes // config.data_bytes - 1).bit_length()) + 1
 
 
 def job_layout(config):
@@ -39,8 +42,10 @@ def job_layout(config):
     address = beat_address_bits(config)
     return data.StructLayout({
         "kind": JobKind, "start": address, "base": address, "run_beats": run_beats_bits(config),
-        "inner_count": 14, "inner_stride": address, "outer_count": 14, "outer_stride": address,
-        "ring_slots": 6, "ring_start": 6, "semaphore": 5, "each": 1, "count": 8, "pc": PC_BITS,
+        "inner_count": _FIELDS["inner_count"].width, "inner_stride": address,
+        "outer_count": _FIELDS["outer_count"].width, "outer_stride": address,
+        "ring_slots": _FIELDS["ring_slots"].width, "ring_start": _FIELDS["ring_start"].width,
+        "semaphore": isa.SEMAPHORE_BITS, "each": 1, "count": isa.TOKEN_BITS, "pc": PC_BITS,
     })
 
 
@@ -53,7 +58,7 @@ def line_layout(config):
     slots = slot_bits(config)
     return data.StructLayout({
         "kind": JobKind, "line": beat_address_bits(config) - slots, "first": slots, "last": slots,
-        "ends_iteration": 1, "ends_job": 1, "semaphore": 5, "count": 8, "pc": PC_BITS,
+        "ends_iteration": 1, "ends_job": 1, "semaphore": isa.SEMAPHORE_BITS, "count": isa.TOKEN_BITS, "pc": PC_BITS,
     })
 
 

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import isa
 from ..interfaces import (PC_BITS, InstructionStream, ScratchpadWrite, ThreadState, ThreadStatus, TokenSignal,
                           TokenWait)
 from ..memory.wrapper import OnChipMemory
@@ -74,7 +75,7 @@ class LineAssembler(wiring.Component):
         inside = Signal()
         completes = Signal()
         held = [Signal(8 * config.data_bytes, name=f"held_{n}") for n in range(per_line - 1)]
-        semaphore = Signal(5)       # of the write that waits at the port
+        semaphore = Signal(isa.SEMAPHORE_BITS)       # of the write that waits at the port
         port_free = Signal()
         m.d.comb += [
             slot.eq(Mux(inside, next_slot, line.first)),
@@ -90,7 +91,7 @@ class LineAssembler(wiring.Component):
             self.idle.eq(~port.valid),
         ]
         # A SYNC adds its tokens when everything before it is written.
-        count = Signal(8)
+        count = Signal(isa.TOKEN_BITS)
 
         with m.Switch(line.kind):
             with m.Case(JobKind.LINES):

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import isa
 from ..interfaces import PC_BITS
 from .axi import MAX_BURST_BEATS, PAGE_BYTES, RELATIVE_BITS
 
@@ -13,9 +14,9 @@ __all__ = ["BEATS_BITS", "SEGMENT", "BURST", "BurstSplitter"]
 BEATS_BITS = 36
 
 _MARK = {
-    "sync": 1,          #: no memory at all: tokens only
-    "semaphore": 5,     #: counter to add to when the segment has been written; 0: none
-    "count": 8,         #: tokens to add
+    "sync": 1,                          #: no memory at all: tokens only
+    "semaphore": isa.SEMAPHORE_BITS,    #: counter to add to when the segment has been written; 0: none
+    "count": isa.TOKEN_BITS,            #: tokens to add
     "pc": PC_BITS,
 }
 #: Contiguous range of memory: byte address, beats (at least 1), and what follows it.

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import isa
 from ..interfaces import (PC_BITS, READ_LATENCY, InstructionStream, ScratchpadRead, ThreadState, ThreadStatus,
                           TokenSignal, TokenWait)
 from ..streams import Queue
@@ -100,7 +101,7 @@ class ResponseTokens(wiring.Component):
     """
 
     #: What is known of a burst or SYNC that has been issued.
-    layout = data.StructLayout({"sync": 1, "semaphore": 5, "count": 8, "pc": PC_BITS})
+    layout = data.StructLayout({"sync": 1, "semaphore": isa.SEMAPHORE_BITS, "count": isa.TOKEN_BITS, "pc": PC_BITS})
 
     def __init__(self, config):
         self.config = config
@@ -113,7 +114,7 @@ class ResponseTokens(wiring.Component):
         m = Module()
         m.submodules.queue = queue = Queue(self.layout, self.config.bursts_in_flight)
         wiring.connect(m, wiring.flipped(self.i), queue.i)
-        head, count = queue.o.payload, Signal(8)
+        head, count = queue.o.payload, Signal(isa.TOKEN_BITS)
         answered = Signal()
         m.d.comb += [
             self.response.ready.eq(queue.o.valid & ~head.sync),

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, Signature
 
+from .. import isa
 from ..interfaces import AccumulatorRead, TokenSignal
 from .wrapper import OnChipMemory
 
@@ -40,7 +41,7 @@ class ResultPort(Signature):
             "rescale": Out(1),
             "distance": Out(6),
             "sums": Out(data.ArrayLayout(signed(sum_bits(config.rows)), config.cols)),
-            "token": Out(5),
+            "token": Out(isa.SEMAPHORE_BITS),
         })
 
 
@@ -117,7 +118,7 @@ class Accumulators(wiring.Component):
 
         # What the array's stages carry along: read, chosen, shifted.
         carried = data.StructLayout({
-            "address": unsigned(len(results.address)), "accumulate": 1, "rescale": 1, "distance": 6, "token": 5,
+            "address": unsigned(len(results.address)), "accumulate": 1, "rescale": 1, "distance": 6, "token": isa.SEMAPHORE_BITS,
             "sums": results.sums.shape(),
         })
         valid = [Signal(name=f"valid_{name}") for name in ("read", "chosen", "shifted")]
@@ -161,7 +162,7 @@ class Accumulators(wiring.Component):
             ]
 
         done = Signal()
-        token = Signal(5, reset_less=True)
+        token = Signal(isa.SEMAPHORE_BITS, reset_less=True)
         m.d.sync += [done.eq(valid[2]), token.eq(stage[2].token)]
         m.d.comb += [self.acc_signal.valid.eq(done), self.acc_signal.id.eq(token)]
         return m

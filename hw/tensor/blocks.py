@@ -34,7 +34,7 @@ class ActivationBlocks(wiring.Component):
         A row in this cycle.
     words : In(ArrayLayout(8 * word_bytes, sparse_panels))
         The row in each panel of the tile.
-    format : In(3)
+    format : In(isa.WEIGHT_FORMAT_BITS)
         `isa.WeightFormat` of the tile.
     panels : In
         Panels that it has; what is in the other words counts as zero.
@@ -47,8 +47,8 @@ class ActivationBlocks(wiring.Component):
     def __init__(self, config):
         self.config = config
         super().__init__({
-            "valid": In(1), "words": In(data.ArrayLayout(8 * config.word_bytes, config.sparse_panels)), "format": In(3),
-            "panels": In(range(config.sparse_panels + 1)), "is_unsigned": In(1),
+            "valid": In(1), "words": In(data.ArrayLayout(8 * config.word_bytes, config.sparse_panels)),
+            "format": In(isa.WEIGHT_FORMAT_BITS), "panels": In(range(config.sparse_panels + 1)), "is_unsigned": In(1),
             "operands": Out(operands_layout(config)),
         })
 

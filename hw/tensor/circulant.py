@@ -4,7 +4,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import isa
+
 __all__ = ["CirculantColumns", "circulant_members", "circulant_rows", "for_block"]
+
+_FIELDS = isa.INSTRUCTIONS["MATMUL_C"].fields
 
 
 def circulant_members(config):
@@ -17,7 +21,9 @@ def circulant_members(config):
     less_128
         Bytes are unsigned and count less 128.
     """
-    return {"block": 5, "single": 1, "column": 4, "less_128": 1} if config.circulant else {}
+    if not config.circulant:
+        return {}
+    return {"block": _FIELDS["block"].width, "single": 1, "column": _FIELDS["w_column"].width, "less_128": 1}
 
 
 def for_block(config, block, value_of):

@@ -17,7 +17,8 @@ __all__ = ["RowIssuer", "destination_layout"]
 def destination_layout(config):
     """Where a row's result goes: `ResultPort` without the sums."""
     return data.StructLayout({
-        "address": (config.accumulator_words - 1).bit_length(), "accumulate": 1, "rescale": 1, "distance": 6, "token": 5,
+        "address": (config.accumulator_words - 1).bit_length(), "accumulate": 1, "rescale": 1, "distance": 6,
+        "token": isa.SEMAPHORE_BITS,
     })
 
 
@@ -109,10 +110,11 @@ class RowIssuer(wiring.Component):
         # First cycle: the word, and where its result goes.
         chosen = Signal(data.StructLayout({
             "word": len(words), "k_sub": sub_shape(config), "is_unsigned": 1, "state": len(self.rescale.row),
-            "destination": destination_layout(config), **({"format": 3, "panels": len(tile.panels)} if config.sparsity else {}),
+            "destination": destination_layout(config),
+            **({"format": isa.WEIGHT_FORMAT_BITS, "panels": len(tile.panels)} if config.sparsity else {}),
         }), reset_less=True)
         chosen_valid, swap, signal = Signal(), Signal(), Signal()
-        token = Signal(5, reset_less=True)
+        token = Signal(isa.SEMAPHORE_BITS, reset_less=True)
         m.d.sync += [chosen_valid.eq(fire), swap.eq(self.take), signal.eq(fire & last), token.eq(tile.a_token)]
         with m.If(fire):
             m.d.sync += [

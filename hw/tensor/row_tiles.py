@@ -59,12 +59,12 @@ def row_tile_layout(config):
     """
     sparse = {}
     if config.sparsity:
-        sparse = {"format": 3, "panels": range(config.sparse_panels + 1), "odds": config.sparse_panels}
+        sparse = {"format": isa.WEIGHT_FORMAT_BITS, "panels": range(config.sparse_panels + 1), "odds": config.sparse_panels}
     return data.StructLayout({
         "rows": _FIELDS["rows"].width, "odd": 1, "k_sub": sub_shape(config), "is_unsigned": 1,
         "address": _FIELDS["acc_base"].width, "accumulate": 1, "rescale": 1,
-        "state": _FIELDS["state_base"].width, "overlaps": 1, "repeats": 1, "a_token": 5, "acc_token": 5,
-        **sparse,
+        "state": _FIELDS["state_base"].width, "overlaps": 1, "repeats": 1, "a_token": isa.SEMAPHORE_BITS,
+        "acc_token": isa.SEMAPHORE_BITS, **sparse,
     })
 
 
@@ -92,7 +92,7 @@ class RowTiles(wiring.Component):
     sync_signal : Out(TokenSignal())
     waiting : Out(1)
         For a token of ``semaphore``.
-    semaphore : Out(5)
+    semaphore : Out(isa.SEMAPHORE_BITS)
     busy : Out(1)
         Has an instruction.
     pc : Out(PC_BITS)
@@ -105,7 +105,7 @@ class RowTiles(wiring.Component):
             "runs": Out(stream.Signature(row_runs_layout(config))),
             "tiles": Out(stream.Signature(row_tile_layout(config))),
             "drained": In(1), "at_sync": In(1), "synced": Out(1), "sync_signal": Out(TokenSignal()),
-            "waiting": Out(1), "semaphore": Out(5), "busy": Out(1), "pc": Out(PC_BITS),
+            "waiting": Out(1), "semaphore": Out(isa.SEMAPHORE_BITS), "busy": Out(1), "pc": Out(PC_BITS),
         })
 
     def elaborate(self, platform):
@@ -115,8 +115,8 @@ class RowTiles(wiring.Component):
         matmul = Signal(instruction_layout("MATMUL"), reset_less=True)
         sync = data.View(instruction_layout("TENSOR_SYNC"), matmul.as_value())
         pc = Signal(PC_BITS, reset_less=True)
-        waits = Signal(8, reset_less=True)
-        signals = Signal(8, reset_less=True)
+        waits = Signal(isa.TOKEN_BITS, reset_less=True)
+        signals = Signal(isa.TOKEN_BITS, reset_less=True)
         row_word = Signal(len(matmul.a_base), reset_less=True)
         acc_word = Signal(len(matmul.acc_base), reset_less=True)
         first, last, a_needed, acc_needed, granted = Signal(), Signal(), Signal(), Signal(), Signal()

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import isa
 from ..interfaces import TokenSignal
 from .array import WeightLoad
 from .circulant import CirculantColumns, circulant_members, for_block
@@ -165,7 +166,7 @@ class WeightShifter(wiring.Component):
             m.d.comb += self.load.column[r].eq(Mux(r < chosen.features, column[r], 0))
 
         done = Signal()
-        token = Signal(5, reset_less=True)
+        token = Signal(isa.SEMAPHORE_BITS, reset_less=True)
         m.d.sync += [done.eq(fire & last), token.eq(tile.token)]
         m.d.comb += [self.w_signal.valid.eq(done), self.w_signal.id.eq(token)]
         return m

@@ -4,7 +4,11 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import isa
+
 __all__ = ["TileWalker"]
+
+_COUNT_BITS = isa.INSTRUCTIONS["MATMUL"].fields["k_tiles"].width
 
 
 class TileWalker(wiring.Component):
@@ -18,7 +22,7 @@ class TileWalker(wiring.Component):
 
     Members
     -------
-    k_tiles, n_tiles : In(12)
+    k_tiles, n_tiles : In
         Counts, at least 1, constant over the walk.
     k_outer : In(1)
     next : In(1)
@@ -38,7 +42,7 @@ class TileWalker(wiring.Component):
     def __init__(self, config):
         self.k_per_panel = config.k_tiles_per_panel
         self.n_per_panel = config.tiles_per_panel
-        members = {"k_tiles": In(12), "n_tiles": In(12), "k_outer": In(1), "next": In(1)}
+        members = {"k_tiles": In(_COUNT_BITS), "n_tiles": In(_COUNT_BITS), "k_outer": In(1), "next": In(1)}
         for axis, per_panel in ("k", self.k_per_panel), ("n", self.n_per_panel):
             members |= {f"{axis}_{flag}": Out(1) for flag in ("first", "last", "step", "panel", "wrap")}
             members[f"{axis}_sub"] = Out(range(max(2, per_panel)))
@@ -51,8 +55,8 @@ class TileWalker(wiring.Component):
             def member(name, axis=axis):
                 return getattr(self, f"{axis}_{name}")
 
-            index = Signal(12, name=f"{axis}_index")
-            following = Signal(12, name=f"{axis}_following", init=1)
+            index = Signal(_COUNT_BITS, name=f"{axis}_index")
+            following = Signal(_COUNT_BITS, name=f"{axis}_following", init=1)
             sub = Signal(range(max(2, per_panel)), name=f"{axis}_in_panel")
             m.d.comb += [
                 member("first").eq(index == 0),

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import isa
 from ..streams import StreamBuffer
 from .circulant import circulant_rows
 from .reader import run_layout
@@ -33,7 +34,7 @@ def weight_tile_layout(config):
         As in `located_layout`, and so are `format_members`.
     """
     return data.StructLayout({
-        "kind": TileKind, "zeros": 7, "odd": 1, "features": 7, "sub": sub_shape(config), "token": 5,
+        "kind": TileKind, "zeros": 7, "odd": 1, "features": 7, "sub": sub_shape(config), "token": isa.SEMAPHORE_BITS,
         **format_members(config),
     })
 

@@ -15,7 +15,8 @@ from .walker import TileWalker
 __all__ = ["WeightTiles", "TileKind", "located_layout", "features_of", "format_members", "is_sparse", "sub_shape"]
 
 _OPCODE = {name: isa.INSTRUCTIONS[name].opcode for name in ("TENSOR_SYNC", "MATMUL_KT", "MATMUL_V", "MATMUL_C")}
-_WORD_BITS = isa.INSTRUCTIONS["MATMUL"].fields["w_base"].width
+_FIELDS, _KV_FIELDS = isa.INSTRUCTIONS["MATMUL"].fields, isa.INSTRUCTIONS["MATMUL_KT"].fields
+_WORD_BITS = _FIELDS["w_base"].width
 
 
 class TileKind(enum.Enum, shape=2):
@@ -79,8 +80,8 @@ def located_layout(config):
     Besides, `format_members`.
     """
     return data.StructLayout({
-        "kind": TileKind, "word": _WORD_BITS, "key": _WORD_BITS, "limit": 16, "features": 7,
-        "sub": sub_shape(config), "token": 5, **format_members(config),
+        "kind": TileKind, "word": _WORD_BITS, "key": _WORD_BITS, "limit": _KV_FIELDS["w_limit"].width, "features": 7,
+        "sub": sub_shape(config), "token": isa.SEMAPHORE_BITS, **format_members(config),
     })
 
 
@@ -131,8 +132,8 @@ class WeightTiles(wiring.Component):
         word = Signal(_WORD_BITS, reset_less=True)
         key = Signal(_WORD_BITS, reset_less=True)
         chunk_words = Signal(_WORD_BITS, reset_less=True)
-        tile_in_chunk = Signal(12)
-        slot = Signal(6, reset_less=True)
+        tile_in_chunk = Signal(_FIELDS["chunk_tiles"].width)
+        slot = Signal(_FIELDS["ring_slots"].width, reset_less=True)
         first, last, last_in_chunk, needs_token = Signal(), Signal(), Signal(), Signal()
         tile = self.tiles.payload
         m.d.comb += [
@@ -164,7 +165,7 @@ class WeightTiles(wiring.Component):
         with m.FSM(name="state") as fsm:
             with m.State("IDLE"):
                 with m.If(self.instructions.valid):
-                    opcode = offered.word[:8]
+                    opcode = offered.word[:isa.OPCODE_BITS]
                     with m.If(opcode == _OPCODE["TENSOR_SYNC"]):
                         m.d.comb += [
                             self.at_sync.eq(1), self.instructions.ready.eq(self.synced), self.pc.eq(offered.pc),

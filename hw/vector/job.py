@@ -64,9 +64,9 @@ def job_layout(config):
         "residual": 1, "multiply": 1, "row_scale": 1, "table": 1, "slot": 1, "state_base": state,
         "features": 15, "rms": 1, "eps": 60,
         "key_start": 16, "key_limit": 16, "causal": 1, "query_start": 16, "mask": 1, "first": 1, "last": 1,
-        "src_wait": 5, "src_waits": 12, "src_wait_each": 1,
-        "src_signal": 5, "src_signals": 12, "src_signal_each": 1,
-        "dst_wait": 5, "dst_wait_each": 1, "dst_signal": 5, "dst_signal_each": 1,
+        "src_wait": isa.SEMAPHORE_BITS, "src_waits": 12, "src_wait_each": 1,
+        "src_signal": isa.SEMAPHORE_BITS, "src_signals": 12, "src_signal_each": 1,
+        "dst_wait": isa.SEMAPHORE_BITS, "dst_wait_each": 1, "dst_signal": isa.SEMAPHORE_BITS, "dst_signal_each": 1,
     })
 
 

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import isa
 from ..interfaces import READ_LATENCY, ScratchpadRead, TokenWait
 from .job import Kind, ParameterRecord, job_layout
 from .loops import GroupCounter
@@ -36,7 +37,7 @@ class Preparer(wiring.Component):
         Nothing is left to prepare (nor was given away, for the last group).
     waiting : Out(1)
         A token is missing: of the counter that ``semaphore`` names.
-    semaphore : Out(5)
+    semaphore : Out(isa.SEMAPHORE_BITS)
     records : Out(ArrayLayout(ParameterRecord, vector_lanes))
         Of the prepared group.
     division_mult, division_shift : Out
@@ -51,7 +52,7 @@ class Preparer(wiring.Component):
         self.config = config
         super().__init__({
             "job": In(job_layout(config)), "start": In(1), "prepared": Out(1), "take": In(1), "release": In(1),
-            "finished": Out(1), "waiting": Out(1), "semaphore": Out(5),
+            "finished": Out(1), "waiting": Out(1), "semaphore": Out(isa.SEMAPHORE_BITS),
             "records": Out(data.ArrayLayout(ParameterRecord, config.vector_lanes)),
             "division_mult": Out(18), "division_shift": Out(6),
             "table_write": Out(1), "table_word": Out(6), "table_data": Out(32),
