@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .config import Config
+from .errors import InputError
 
 __all__ = ["Buffer", "Image"]
 
@@ -53,3 +54,31 @@ class Image:
     def code(self):
         """The instructions, uint8[32 * instructions]."""
         return self.constant[self.code_offset:self.code_offset + 32 * self.instructions]
+
+    def source(self, number):
+        """The layer that an instruction came from, in parentheses after a space, where it is known; else ""."""
+        return f" ({self.sources[number]})" if number < len(self.sources) and self.sources[number] else ""
+
+    def host_data(self, inputs):
+        """``{buffer: uint8[bytes]}``, what a host writes before the start: ``inputs``, and zeros for states that these leave out.
+
+        Raises InputError for inputs that are missing, too many or of another shape.
+        """
+        wanted = {b.name for b in self.buffers if b.kind == "input"}
+        states = {b.name for b in self.buffers if b.kind == "state"}
+        if wanted != set(inputs) - states:
+            raise InputError(f"the program's inputs are {sorted(wanted)}, not {sorted(set(inputs) - states)}")
+        data = {}
+        for buffer in self.buffers:
+            if buffer.kind in ("input", "state"):
+                value = np.asarray(inputs.get(buffer.name, np.zeros(buffer.bytes, np.uint8)))
+                if value.shape != (buffer.bytes,) or value.dtype != np.uint8:
+                    raise InputError(f"input {buffer.name!r} must be uint8[{buffer.bytes}], not {value.dtype}{list(value.shape)}")
+                data[buffer.name] = value
+        return data
+
+    def check_configuration(self, fingerprint, machine):
+        """Raises InputError where ``machine`` (words for it) is of a configuration with another fingerprint."""
+        if self.config.fingerprint != fingerprint:
+            raise InputError(f"the program is for configuration {self.config.name} (0x{self.config.fingerprint:08x}), {machine} "
+                             f"has one with fingerprint 0x{fingerprint:08x}")

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from weft.hw.control import host
 from weft.hw.control.register_map import BY_NAME, MAGIC, THREADS
-from weft.hw.control.report import run_figures, thread_states
 from weft.hw.errors import InputError, RunError
-from weft.hw.isa import ErrorCause
 from weft.hw.memory.wrapper import COLLISION_NOISE
 
 from . import recording
@@ -80,9 +79,7 @@ class RtlMachine:
         Raises RunError when the accelerator stops with an error (cause and instruction), breaks a rule of AXI, writes
         where it may not, or comes to rest (which thread waits for what).
         """
-        if image.config.fingerprint != self.config.fingerprint:
-            raise InputError(f"the program is for configuration {image.config.name} "
-                             f"(0x{image.config.fingerprint:08x}), not for {self.config.name}")
+        image.check_configuration(self.config.fingerprint, f"the RTL of {self.config.name}")
         if memory not in ("reference", "stress"):
             raise InputError(f"memory must be 'reference' or 'stress', not {memory!r}")
         run = _Run(self.library, image, inputs, memory == "stress", seed)
@@ -91,7 +88,7 @@ class RtlMachine:
                 recording.attach(run.call)
             if errors is not None:
                 run.call("errors", *errors)
-            return run.execute(image.registers if registers is None else registers, progress, limit_cycles)
+            return run.execute(registers, progress, limit_cycles)
         finally:
             run.close()
 
@@ -111,18 +108,10 @@ class _Run:
     def _fill(image, inputs):
         data = np.full(-(-image.memory_bytes // 4096) * 4096, _FILL, np.uint8)
         data[:image.constant.size] = image.constant
-        wanted = {b.name for b in image.buffers if b.kind == "input"}
-        states = {b.name for b in image.buffers if b.kind == "state"}
-        if wanted != set(inputs) - states:
-            raise InputError(f"the program's inputs are {sorted(wanted)}, not {sorted(set(inputs) - states)}")
+        given = image.host_data(inputs)
         for buffer in image.buffers:
-            if buffer.kind == "constant":
-                continue
-            value = inputs.get(buffer.name, 0)
-            if buffer.name in inputs and (np.shape(value) != (buffer.bytes,) or np.asarray(value).dtype != np.uint8):
-                raise InputError(f"input {buffer.name!r} must be uint8[{buffer.bytes}], not "
-                                 f"{np.asarray(value).dtype}{list(np.shape(value))}")
-            data[buffer.offset:buffer.offset + buffer.bytes] = value
+            if buffer.kind != "constant":
+                data[buffer.offset:buffer.offset + buffer.bytes] = given.get(buffer.name, 0)
         return data
 
     def call(self, name, *arguments):
@@ -160,19 +149,13 @@ class _Run:
         if self.read("ID") != MAGIC or self.read("FINGERPRINT") != image.config.fingerprint:
             raise RunError(f"The RTL is not that of configuration {image.config.name}: ID 0x{self.read('ID'):08x}, "
                            f"fingerprint 0x{self.read('FINGERPRINT'):08x}, not 0x{image.config.fingerprint:08x}")
-        for name, value in (("BASE", BASE), ("PROGRAM", image.code_offset)):
-            self.write(name + "_LO", value)
-            self.write(name + "_HI", value >> 32)
-        for number, value in registers.items():
-            self.write(f"R{number}", int(value))
+        host.set_up(self.write, image, BASE, registers)
         started, begin, cpu_begin = self.call("cycle"), time.perf_counter(), time.thread_time()
         self.write("CONTROL", BY_NAME["CONTROL"].mask("start") | BY_NAME["CONTROL"].mask("irq_enable"))
         self._until_interrupt(progress, limit, started)
         seconds, cpu_seconds = time.perf_counter() - begin, time.thread_time() - cpu_begin
         if not self.field("STATUS", "done"):
-            cause = ErrorCause(self.read("CAUSE"))
-            raise RunError(f"The accelerator stopped with {cause.name} at instruction {self.read('ERROR_PC')}"
-                           f"{self._source(self.read('ERROR_PC'))}")
+            raise host.stopped(self.read, image)
         self._check_guards()
         stats = self._stats(seconds, cpu_seconds, self.call("cycle") - started)
         buffers = {b.name: self.data[b.offset:b.offset + b.bytes].copy() for b in image.buffers if b.kind != "constant"}
@@ -180,10 +163,6 @@ class _Run:
                    if hasattr(self.library, "profile_interval") else None)
         return RtlResult({b.name: buffers[b.name] for b in image.buffers if b.kind == "output"}, buffers, self._log(), stats,
                          profile)
-
-    def _source(self, pc):
-        sources = self.image.sources
-        return f" ({sources[pc]})" if pc < len(sources) and sources[pc] else ""
 
     def _until_interrupt(self, progress, limit, started):
         before = None
@@ -200,16 +179,20 @@ class _Run:
             if self.call("idle") > _IDLE:
                 moved = [self.read(f"{t.upper()}_{s}") for t in THREADS for s in ("BUSY", "DRAIN")]
                 if moved == before or self.call("idle") > _HUNG:
-                    raise RunError(f"The accelerator came to rest: {self._states()}")
+                    raise host.at_rest(self._peek, self.image)
                 before = moved
                 # The register reads above are no progress; look again after a while.
                 self.call("run", _IDLE, 1 << 62)
             else:
                 before = None
 
+    def _peek(self, name):
+        """Reads a register past the checks of `read`, which would ask for the threads' states again."""
+        return self.call("read", BY_NAME[name].offset)
+
     def _states(self):
-        """Which thread does what, read past `read`, whose checks would ask for it again."""
-        return thread_states(lambda name: self.call("read", BY_NAME[name].offset), self._source)
+        """Which thread does what."""
+        return host.thread_states(self._peek, self.image.source)
 
     def _check_guards(self):
         """Bytes outside of output and work buffers are as they were (the loop refuses to write them; this proves it)."""
@@ -224,7 +207,7 @@ class _Run:
             raise RunError("A constant was overwritten")
 
     def _stats(self, seconds, cpu_seconds, simulated):
-        return {**run_figures(self.read, self.image.config.data_bytes), "seconds": seconds, "cpu_seconds": cpu_seconds,
+        return {**host.run_figures(self.read, self.image.config.data_bytes), "seconds": seconds, "cpu_seconds": cpu_seconds,
                 "sim_khz": simulated / max(cpu_seconds, 1e-9) / 1000}
 
     def _log(self):

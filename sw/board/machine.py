@@ -9,10 +9,9 @@ from weft.board.link import BoardLink
 from weft.board.port import SerialPort
 from weft.hw import isa
 from weft.hw.boards.protocol import BAUD, MEMORY_BASE, Space
+from weft.hw.control import host
 from weft.hw.control.register_map import BY_NAME, MAGIC, REGISTER_MAP
-from weft.hw.control.report import run_figures, thread_states
 from weft.hw.errors import InputError, RunError
-from weft.hw.isa import ErrorCause
 
 __all__ = ["Board", "BoardResult"]
 
@@ -94,7 +93,7 @@ class Board:
         """
         self._check(image)
         try:
-            return self._run(image, inputs, image.registers if registers is None else registers, progress)
+            return self._run(image, inputs, registers, progress)
         except BaseException:
             self._loaded = None
             raise
@@ -102,9 +101,7 @@ class Board:
     def _check(self, image):
         if self.isa_version != isa.VERSION:
             raise InputError(f"the board on {self.name} has instruction set {self.isa_version}, this Weft has {isa.VERSION}")
-        if image.config.fingerprint != self.fingerprint:
-            raise InputError(f"the program is for configuration {image.config.name} (0x{image.config.fingerprint:08x}), the "
-                             f"board on {self.name} has one with fingerprint 0x{self.fingerprint:08x}")
+        image.check_configuration(self.fingerprint, f"the board on {self.name}")
         if image.memory_bytes > self.memory_bytes:
             raise InputError(f"the program takes {image.memory_bytes:,} bytes of memory, the board on {self.name} has "
                              f"{self.memory_bytes:,}")
@@ -113,27 +110,15 @@ class Board:
         began = time.perf_counter()
         self._settle()
         self._load(image)
-        wanted = {b.name for b in image.buffers if b.kind == "input"}
-        states = {b.name for b in image.buffers if b.kind == "state"}
-        if wanted != set(inputs) - states:
-            raise InputError(f"the program's inputs are {sorted(wanted)}, not {sorted(set(inputs) - states)}")
-        for buffer in image.buffers:
-            if buffer.kind in ("input", "state"):
-                value = np.asarray(inputs.get(buffer.name, np.zeros(buffer.bytes, np.uint8)))
-                if value.shape != (buffer.bytes,) or value.dtype != np.uint8:
-                    raise InputError(f"input {buffer.name!r} must be uint8[{buffer.bytes}], not {value.dtype}{list(value.shape)}")
-                self.link.write(Space.MEMORY, buffer.offset, value.tobytes())
-        for name, value in (("BASE", MEMORY_BASE), ("PROGRAM", image.code_offset)):
-            self.write(f"{name}_LO", value)
-            self.write(f"{name}_HI", value >> 32)
-        for number, value in registers.items():
-            self.write(f"R{number}", int(value))
+        for name, value in image.host_data(inputs).items():
+            self.link.write(Space.MEMORY, image.buffer(name).offset, value.tobytes())
+        host.set_up(self.write, image, MEMORY_BASE, registers)
         self.write("CONTROL", BY_NAME["CONTROL"].mask("start"))
         self._wait(image, progress)
         buffers = {b.name: np.frombuffer(self.link.read(Space.MEMORY, b.offset, b.bytes), np.uint8)
                    for b in image.buffers if b.kind in ("output", "state")}
         values = self._registers()
-        stats = {**run_figures(values.__getitem__, image.config.data_bytes), "seconds": time.perf_counter() - began,
+        stats = {**host.run_figures(values.__getitem__, image.config.data_bytes), "seconds": time.perf_counter() - began,
                  "cpu_seconds": None}
         return BoardResult({b.name: buffers[b.name] for b in image.buffers if b.kind == "output"}, buffers, stats)
 
@@ -169,9 +154,7 @@ class Board:
             if values["STATUS"] & status.mask("done"):
                 return
             if values["STATUS"] & status.mask("error"):
-                number = values["ERROR_PC"]
-                raise RunError(f"The accelerator stopped with {ErrorCause(values['CAUSE']).name} at instruction {number}"
-                               f"{_source(image, number)}")
+                raise host.stopped(values.__getitem__, image)
             if not values["STATUS"] & status.mask("busy"):
                 raise RunError(f"the board on {self.name} was reset during the run")
             if progress is not None:
@@ -181,10 +164,4 @@ class Board:
                 before, looked = moved, self._port.now()
             elif self._port.now() - looked > _HUNG_SECONDS:
                 self.write("CONTROL", BY_NAME["CONTROL"].mask("abort"))
-                raise RunError("The accelerator came to rest: "
-                               f"{thread_states(values.__getitem__, lambda number: _source(image, number))}")
-
-
-def _source(image, number):
-    """The layer that an instruction came from, in parentheses, where it is known."""
-    return f" ({image.sources[number]})" if number < len(image.sources) and image.sources[number] else ""
+                raise host.at_rest(values.__getitem__, image)

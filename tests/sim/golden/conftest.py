@@ -1,6 +1,6 @@
 """Small programs written by hand."""
 
-import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,15 @@ from weft.hw.image import Buffer, Image
 from weft.hw.isa import encode_program
 from weft.sim.golden import GoldenMachine
 
+sys.path.append(str(Path(__file__).parent))
+
 
 @pytest.fixture(scope="session")
 def reference():
     """The slow second implementation, ``reference(image, inputs, seed)``."""
-    spec = importlib.util.spec_from_file_location("golden_reference", Path(__file__).with_name("reference.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Reference
+    from reference import Reference
+
+    return Reference
 
 
 @pytest.fixture

@@ -1,9 +1,35 @@
-"""What a host makes of the registers: which thread does what, and the figures of a run."""
+"""The host's side of a run: what it writes to the registers, and what it makes of them."""
 
+from ..errors import RunError
 from ..interfaces import ThreadState
+from ..isa import ErrorCause
 from .register_map import THREADS
 
-__all__ = ["thread_states", "run_figures"]
+__all__ = ["set_up", "stopped", "at_rest", "thread_states", "run_figures"]
+
+
+def set_up(write, image, base, registers=None):
+    """Writes all that a program needs before its start; its memory begins at ``base``.
+
+    ``write(name, value)``: writes a register; ``registers``: values of scalar registers by number, instead of the image's.
+    """
+    for name, value in (("BASE", base), ("PROGRAM", image.code_offset)):
+        write(f"{name}_LO", value)
+        write(f"{name}_HI", value >> 32)
+    for number, value in (image.registers if registers is None else registers).items():
+        write(f"R{number}", int(value))
+
+
+def stopped(read, image):
+    """The RunError of a program that ended with an error; ``read(name)``: value of a register."""
+    number = read("ERROR_PC")
+    return RunError(f"The accelerator stopped with {ErrorCause(read('CAUSE')).name} at instruction {number}"
+                    f"{image.source(number)}")
+
+
+def at_rest(read, image):
+    """The RunError of a program in which nothing moves any more; ``read(name)``: value of a register."""
+    return RunError(f"The accelerator came to rest: {thread_states(read, image.source)}")
 
 
 def thread_states(read, source):
