@@ -215,7 +215,7 @@ _LIST = (
         *_token("src_wait", "scores complete", "a token for each tile, all before the first row"),
         *_token("src_signal", "scores no longer needed", "a token for each tile, all at the end"),
         *_token("dst_wait", "destination free"),
-        *_token("dst_signal", "probabilities written and state valid", "a token for each panel, all at the end"))),
+        *_token("dst_signal", "probabilities and rescale written", "a token for each panel, all at the end"))),
     Instruction("TABLE", 0x35, "loads a 256-entry table from the scratchpad", (
         Field("src_base", 20, "word of entry 0; entry of byte b at byte b"),
         Field("slot", 1, "table slot"),

@@ -228,6 +228,13 @@ class VectorEngine(wiring.Component):
         m.d.comb += complete.eq(
             preparer.finished & ~issue.running & ~operands.busy & ~requantizer.busy & ~row_sums.busy & row_unit.idle
             & (~is_softmax | ((softmax.rows_done == job.rows) & (~job.last | (divided_rows == job.rows)))))
+        # A SOFTMAX gives its destination's tokens before its divisions are done: only this engine reads those.
+        given = Signal()
+        with m.If(loaded):
+            m.d.sync += given.eq(0)
+        with m.Elif(is_softmax & (softmax.rows_done == job.rows) & ~idle & ~given):
+            m.d.sync += given.eq(1)
+            m.d.comb += add_dst.eq(Mux(job.dst_signal_each, writer.panels, 1))
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += idle.eq(1)
@@ -237,8 +244,6 @@ class VectorEngine(wiring.Component):
                 with m.If(complete & ~loaded):
                     with m.If(~loops):
                         m.d.comb += add_src.eq(job.src_signals)
-                    with m.If(is_softmax):
-                        m.d.comb += add_dst.eq(Mux(job.dst_signal_each, writer.panels, 1))
                     m.next = "TOKENS"
             with m.State("TOKENS"):
                 with m.If((src_due <= 1) & (dst_due <= 1)):

@@ -101,29 +101,29 @@ class VectorEngine:
         groups = f["tiles"] * self.config.groups_per_tile
         ready += self._lines() + 1 + (2 if f["last"] else 0)
         exponentials, units = groups * self._exponentials, self.config.division_units
-        # Cycles from the first row's end to the last one's, with as many divisions in nine cycles as there are dividers.
-        rows = (f["rows"] - 1) * exponentials
-        if f["last"]:
-            rows = max(rows, (f["rows"] - 1) * DIVISION_CYCLES // units)
-        # Items of eight rows and two blocks are on their way, so issue runs ahead of exponentials and division.
+        # Items of eight rows and two blocks are on their way, so issue runs ahead of exponentials.
         items = f["rows"] * groups
         base, stride = f["acc_base"], f["acc_stride"]
         last = ready + items - 1
-        result = ready + _THROUGH + _SOFTMAX + exponentials + rows + (_DIVISION if f["last"] else 0)
-        result = max(result, last + _THROUGH + _SOFTMAX)
+        begun = ready + _THROUGH + _SOFTMAX + exponentials
+        result = max(begun + (f["rows"] - 1) * exponentials, last + _THROUGH + _SOFTMAX)
         if self._exponentials > 1:
             ahead = min(self._ring, _ROWS * groups)
             last = max(last, ready + groups + _THROUGH + (items - ahead) * self._exponentials)
             result += groups        # the first row's scores, which otherwise hide in the pipeline
+            begun += groups
+        # As many divisions in nine cycles as there are dividers, behind the sums.
+        divided = max(result, begun + (f["rows"] - 1) * DIVISION_CYCLES // units)
         if self.banks.busy(ready, last, base, base + (f["tiles"] - 1) * stride + f["rows"] - 1):
-            last, end = self._rows_of_scores(f, ready, groups)
-            result = max(result, end + _THROUGH + _SOFTMAX + (_DIVISION if f["last"] else 0))
+            last, end, quotients = self._rows_of_scores(f, ready, groups)
+            result = max(result, end + _THROUGH + _SOFTMAX)
+            divided = max(divided, quotients + _THROUGH + _SOFTMAX)
         self.tokens.signal(f["src_signal"], last + _LAUNCH + 1, f["tiles"] if f["src_signal_each"] else 1)
         self.tokens.signal(f["dst_signal"], result)
-        self.free = result + _NEXT
+        self.free = (divided + _DIVISION if f["last"] else result) + _NEXT
 
     def _rows_of_scores(self, f, ready, groups):
-        """Cycles of the last item's issue and of the last row's exponentials or, but for its latency, division, of rows whose
+        """Cycles of the last item's issue, of the last exponential and of the last division without its latency, of rows whose
         reads wait for banks."""
         exponentials, units = groups * self._exponentials, self.config.division_units
         waiting = exponentials if self._exponentials > 1 else 0
@@ -137,4 +137,4 @@ class VectorEngine:
             end = max(end + exponentials if row else end, behind + waiting)
             ends.append(end)
             divided = max(divided + DIVISION_CYCLES, end * units)
-        return behind - 1, -(-divided // units) if f["last"] else end
+        return behind - 1, end, -(-divided // units)
