@@ -71,19 +71,19 @@ class Context:
 
     # Strips of tensors.
 
-    def temporary(self, tensor, row0, row1, panel0, panel1):
-        """A view in fresh scratchpad words; `OutOfScratchpad` if there are none."""
+    def temporary(self, tensor, row0, row1, panel0, panel1, alloc=None):
+        """A view in fresh scratchpad words, from the heap or from ``alloc`` (words); `OutOfScratchpad` if there are none."""
         words = (row1 - row0) * (panel1 - panel0) * tensor.line
-        base = self.heap.alloc(words, align=2)
+        base = (alloc or self.heap.alloc)(words)
         if base is None:
             raise OutOfScratchpad(tensor.name)
         return tensor.view(base, row0, row1, panel0, panel1)
 
-    def open(self, tensor, row0, row1, panel0=0, panel1=None):
-        """The resident tensor, or an empty temporary for these rows and panels."""
+    def open(self, tensor, row0, row1, panel0=0, panel1=None, alloc=None):
+        """The resident tensor, or an empty `temporary` for these rows and panels."""
         if tensor.resident is not None:
             return tensor.whole()
-        return self.temporary(tensor, row0, row1, panel0, tensor.panels if panel1 is None else panel1)
+        return self.temporary(tensor, row0, row1, panel0, tensor.panels if panel1 is None else panel1, alloc)
 
     def fetch(self, tensor, view, row0, row1, panel0, panel1):
         """Loads rows and panels of a tensor in memory into ``view``; nothing to do for a resident one."""

@@ -4,7 +4,7 @@ import itertools
 
 from .layout import ceil_div, round_up
 
-__all__ = ["growing", "shrinking", "split", "split_rows"]
+__all__ = ["by_turns", "growing", "shrinking", "split", "split_rows"]
 
 
 def split(total, size):
@@ -23,7 +23,7 @@ def shrinking(rows, last, granule):
     """``rows`` cut so that the last piece has ``last`` and each one before it a third more, in whole granules: so
     that the vector engine is done with one when the array is with the next."""
     stops, size = [rows], max(last, granule)
-    while stops[0] > 2 * size:
+    while stops[0] >= 2 * size:
         stops.insert(0, stops[0] - size)
         size = round_up(size * 4 // 3 + 1, granule)
     return list(itertools.pairwise([0, *stops]))
@@ -33,6 +33,18 @@ def growing(rows, first):
     """``rows`` cut into a piece of ``first`` and others twice as long, but none shorter at the end."""
     stops = [0, *range(first, rows - 2 * first + 1, 2 * first)]
     return list(itertools.pairwise([*stops, rows]))
+
+
+def by_turns(rows, columns):
+    """Blocks ``(row0, row1, column0, column1)`` that cover pieces of rows times pieces of columns when these come by turns,
+    columns first: a new piece with all that came of the other ones."""
+    result = []
+    for step in range(max(len(rows), len(columns))):
+        if step < len(columns):
+            result.append((0, rows[max(0, min(step, len(rows)) - 1)][1], *columns[step]))
+        if 0 < step < len(rows):
+            result.append((*rows[step], 0, columns[min(step, len(columns) - 1)][1]))
+    return result
 
 
 def blocks(ctx, tensors, rows, panels, limit=None, whole_panels=False):

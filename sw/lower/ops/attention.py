@@ -4,6 +4,7 @@ A *job* is one head of a strip of query rows; its key blocks follow each other i
 while one job's block is in the vector engine, the array works on the other's.
 """
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from weft.hw.isa import Element
 from ..context import OutOfScratchpad
 from ..layout import ceil_div, mask_row_words, pack_records, round_up
 from ..plan import placement_cost
-from ..split import growing, shrinking, split, split_rows
+from ..split import by_turns, shrinking, split, split_rows
 from ..tensors import View
 from .attention_strips import JOBS, Strips
 
@@ -41,7 +42,7 @@ class _Job:
     shared: list = None
     #: Behind the last row of the jobs that run beside this one on the same keys.
     reach: int = None
-    #: The first job of an attention, the last one.
+    #: One of the first jobs of an attention, which run side by side; the last one.
     begins: bool = False
     ends: bool = False
     #: Rows in the pieces in which the context is computed: ``(row0, row1, first accumulator word)``.
@@ -77,8 +78,8 @@ class AttentionLowering(Strips):
         #: Words of operands and results of the next pair of jobs; whether probabilities lie apart from them.
         self.coming = 2 * JOBS * self.block_panels * c.panel * (self.depth + self.panels)
         self.apart = self.keeps and 2 * self.coming <= ctx.heap.largest()
-        #: First word of the last probabilities, and their words.
-        self.written = None
+        #: First word of the last probabilities, and their words; those of the last results.
+        self.written, self.leaving = None, deque(maxlen=JOBS)
         #: Keys and values in the scratchpad, by ("k" or "v", block): which ones, and their view.
         self.held = {}
 
@@ -119,7 +120,9 @@ class AttentionLowering(Strips):
         if self.op.causal and self.keeps:
             # Behind the shortest one the vector engine would have more to do than the array.
             waiting[-JOBS:] = waiting[:-JOBS - 1:-1]
-        waiting[0].begins = waiting[-1].ends = True
+        for job in waiting[:JOBS]:
+            job.begins = True
+        waiting[-1].ends = True
         for pair in range(0, len(waiting), JOBS):
             jobs = waiting[pair:pair + JOBS]
             for job in jobs:
@@ -157,13 +160,12 @@ class AttentionLowering(Strips):
         """View of a block's keys or values; jobs that run side by side on the same ones read them from memory once, and
         so do those of one head if all of them fit. Not ``fetch``: if it is new, the caller does so."""
         ctx, op = self.ctx, self.op
+        view = self._held(name, job, number, panel)
+        if view is not None:
+            return view
         row = job.batch * op.k_len
         tensor, panels = (self.k, self.depth) if name == "k" else (self.v, self.panels)
-        first = row + self.blocks[number][0], panel
-        end = row + max(self.block_keys(job, number)[1], self.visible_end(job.reach, job, number))
-        there, until, view = self.held.get((name, number), (None, 0, None))
-        if there == first and until >= end:
-            return view
+        first, end = (row + self.blocks[number][0], panel), self._needed(job, number)
         for key in [key for key, (there, _, _) in self.held.items() if key[0] == name and not (
                 self.keeps and key[1] != number and there[1] == panel and there[0] - self.blocks[key[1]][0] == row)]:
             ctx.release(self.held.pop(key)[2])
@@ -181,6 +183,16 @@ class AttentionLowering(Strips):
             ctx.fetch(tensor, view, *wanted)
         self.held[name, number] = first, end, view
         return view
+
+    def _needed(self, job, number):
+        """Behind the last key of a block, a row of the tensor, that this job or one beside it needs."""
+        return job.batch * self.op.k_len + max(self.block_keys(job, number)[1], self.visible_end(job.reach, job, number))
+
+    def _held(self, name, job, number, panel):
+        """View of a block's keys or values if they have been read already, or None."""
+        there, until, view = self.held.get((name, number), (None, 0, None))
+        first = job.batch * self.op.k_len + self.blocks[number][0], panel
+        return view if there == first and until >= self._needed(job, number) else None
 
     def visible(self, job):
         """Key blocks that any query of the job may attend (at least one)."""
@@ -233,12 +245,12 @@ class AttentionLowering(Strips):
         panel = self._head_panel(job, self.q)
         key, keys, key_panels = self._keys(job, number)
         tiles = key_panels * c.tiles_per_panel
-        pieces = self._begins(job, number, tiles)
+        k_panel = self._head_panel(job, self.k)
+        pieces = [] if self._held("k", job, number, k_panel) else self._begins(job, number, tiles)
         if number == 0:
             job.q = (ctx.open if pieces else ctx.read)(self.q, job.row0, job.row1, panel, panel + self.depth)
         scores = ctx.accumulators.alloc(rows * tiles, align=1)
         row = job.batch * op.k_len + key
-        k_panel = self._head_panel(job, self.k)
         k = self._read("k", job, number, k_panel, fetch=not pieces)
         for m0, m1, t0, t1 in pieces or [(0, rows, 0, tiles)]:
             skipped = t0 * c.cols
@@ -257,7 +269,7 @@ class AttentionLowering(Strips):
         return scores
 
     def _begins(self, job, number, tiles):
-        """Where the array works on the first queries and keys while the host's come: ``(row0, row1, key tile 0, 1)``; else
+        """Where the array works on the first queries and keys while the host's come, by turns: ``(row0, row1, key tile 0, 1)``; else
         empty."""
         ctx, op, c, g = self.ctx, self.op, self.ctx.config, self.ctx.granule
         rows, row = job.row1 - job.row0, job.batch * op.k_len + self.blocks[number][0]
@@ -266,8 +278,7 @@ class AttentionLowering(Strips):
                 n % g for n in (job.row0, rows, row, c.cols)) or (tiles - 1) * c.cols >= self._keys(job, number)[1]:
             return []
         first = round_up(max(ctx.tuning.edge_rows, c.cols), g)
-        return [(m0, m1, t0, t1) for t0, t1 in split(tiles, ceil_div(first, c.cols))
-                for m0, m1 in (growing(rows, first) if t0 == 0 else [(0, rows)])]
+        return by_turns(split(rows, first), split(tiles, ceil_div(first, c.cols)))
 
     def _first(self, job, number):
         """Whether this is the first block of an attention, which is to begin in pieces."""
@@ -287,7 +298,7 @@ class AttentionLowering(Strips):
             # In slots of a strip, since two jobs that begin anywhere may leave no room for a third.
             job.state = ctx.states.alloc(rows, align=self.strip)
             job.mask = self._load_mask(job)
-        base = self._probabilities(rows * key_panels)
+        base = self._aside(rows * key_panels)
         if base is None:
             raise OutOfScratchpad(op.out)
         self.written = base, rows * key_panels
@@ -306,15 +317,28 @@ class AttentionLowering(Strips):
         ctx.accumulators.free(scores)
         return probabilities
 
-    def _probabilities(self, words):
-        """First of ``words`` words for probabilities, or None. Vector engine and array use their bank in nearly every cycle, and
-        loads would starve in it: where there is room, they lie in another one than what is loaded next, and than those before."""
+    def _aside(self, words):
+        """First of ``words`` words for what the vector engine writes, or None. It and the array use their bank in nearly every
+        cycle, and loads would starve in it: where there is room, it lies in another one than what is loaded next and than the last
+        probabilities, in the one that loads have left last, so that they come there late; and not where results still leave."""
         ctx, c = self.ctx, self.ctx.config
         if not self.apart:
             return ctx.heap.alloc(words)
-        cost = placement_cost(c, [(ctx.heap.next, self.coming), *([self.written] if self.written else [])])
+        overlap = placement_cost(c, [(ctx.heap.next, self.coming), *([self.written] if self.written else [])])(words)
         bank = c.scratchpad_words // c.scratchpad_banks
-        return ctx.heap.alloc(words, cost=cost(words), places=range(0, c.scratchpad_words, bank))
+
+        def cost(base):
+            leaving = any(base < first + count and first < base + words for first, count in self.leaving)
+            return overlap(base), leaving, (ctx.heap.next - base) % c.scratchpad_words
+
+        return ctx.heap.alloc(words, cost=cost, places=range(0, c.scratchpad_words, bank))
+
+    def _results(self, words):
+        """As `_aside`, of what is stored from there."""
+        base = self._aside(words)
+        if base is not None:
+            self.leaving.append((base, words))
+        return base
 
     def _load_mask(self, job):
         """Mask rows of the job in the scratchpad: ``(first word, row stride)``."""
@@ -344,7 +368,8 @@ class AttentionLowering(Strips):
                           for m0, m1 in cut]
         row = job.batch * op.k_len + key
         panel = self._head_panel(job, self.v)
-        begins, ends = self._first(job, number) and op.v in ctx.edges, number == len(self.visible(job)) - 1
+        begins = self._first(job, number) and op.v in ctx.edges and not self._held("v", job, number, panel)
+        ends = number == len(self.visible(job)) - 1
         v = self._read("v", job, number, panel, fetch=not begins)
         # The first values come panel by panel; the last results leave so where their rows are not cut.
         apart = begins or ends and self._last(job) and len(job.pieces) == 1
@@ -370,7 +395,8 @@ class AttentionLowering(Strips):
         """Emits division and requantization of rows ``m0..m1``, panels ``p0..p1`` of a head, from accumulator word ``sums``."""
         ctx, panel = self.ctx, self._head_panel(job, self.out)
         if job.shared[0] is None:
-            job.shared[0] = ctx.open(self.out, job.shared[2], job.shared[3], panel, panel + self.panels)
+            job.shared[0] = ctx.open(self.out, job.shared[2], job.shared[3], panel, panel + self.panels,
+                                     self._results)
         ctx.builder.requant(sums, 0, 0, job.shared[0], job.row0 + m0, panel + p0, m1 - m0, p1 - p0,
                             self.params + 2 * ctx.config.param_tile_words, hold=True, row_scale=True, state=job.state + m0)
         if self._last(job):

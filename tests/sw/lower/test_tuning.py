@@ -8,7 +8,7 @@ from lowering_graphs import GraphMaker, golden_outputs, random_inputs
 
 from weft.hw.config import Config
 from weft.lower import lowering
-from weft.lower.split import growing, shrinking
+from weft.lower.split import by_turns, growing, shrinking, split
 from weft.lower.tuning import Tuning, best
 
 TUNINGS = [Tuning(), Tuning(first_panels=1, product_cycles=64, edge_rows=8, end_rows=8),
@@ -85,3 +85,17 @@ def test_pieces_of_rows_cover_them(rows, last):
             assert [start for start, _ in pieces] + [rows] == [0] + [stop for _, stop in pieces]
             assert all(start < stop for start, stop in pieces)
         assert all((rows - start) % granule == 0 for start, _ in shrinking(rows, last, granule)[1:])
+
+
+@pytest.mark.parametrize("rows, row, columns, column", [(64, 16, 4, 1), (64, 16, 2, 1), (16, 16, 5, 2), (40, 16, 7, 3), (8, 8, 1, 1)])
+def test_pieces_that_come_by_turns_meet_once(rows, row, columns, column):
+    """Each row meets each column once, in a block of what has come by then, of which one piece is new."""
+    met, there = set(), (0, 0)
+    for m0, m1, t0, t1 in by_turns(split(rows, row), split(columns, column)):
+        block = {(m, t) for m in range(m0, m1) for t in range(t0, t1)}
+        assert block and not block & met
+        assert (m0 == 0 and t0 == there[1] and m1 == max(there[0], row if not met else 0)) or (
+            t0 == 0 and m0 == there[0] and t1 == there[1])
+        met |= block
+        there = max(there[0], m1), max(there[1], t1)
+    assert len(met) == rows * columns
