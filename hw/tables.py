@@ -36,7 +36,7 @@ def with_tables(text):
     measured = report.load()
     for name, table in (("registers", register_map.markdown_table()), ("instructions", instructions_table()),
                         ("cells", report.cells_table(measured["cells"])), ("ecp5", report.ecp5_table(measured["ecp5"])),
-                        ("lanes", report.lanes_table(measured["lanes"]))):
+                        ("lanes", report.lanes_table(measured["lanes"])), ("sizes", report.sizes_table(measured["sizes"]))):
         text, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m: m[1] + table.strip() + "\n" + m[2], text,
                               flags=re.S)
         if count != 1:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from .errors import InputError, RunError
 
-__all__ = ["TOOLS", "ToolRun", "find_tools", "run_tool"]
+__all__ = ["TOOLS", "ToolRun", "find_tools", "run_python", "run_tool"]
 
 #: By tool: package that brings it, and the command that installs packages.
 TOOLS = {
@@ -52,10 +52,18 @@ def run_tool(tool, arguments, folder, log=None):
     ``log``: a file in the folder that the tool writes by itself. Raises RunError, with the first error that the log or the
     output tells of, if the tool fails, and InputError if it is not installed.
     """
-    executable = find_tools(tool)[tool]
+    return _run(tool, [find_tools(tool)[tool], *map(str, arguments)], folder, log)
+
+
+def run_python(what, code, arguments, folder):
+    """Runs Python code, which is ``what`` in errors, as a process of its own in a folder, and as `run_tool` does."""
+    return _run(what, [sys.executable, "-c", code, *map(str, arguments)], folder, None)
+
+
+def _run(tool, command, folder, log):
     # What the tools in WebAssembly print to a pipe is cut at the end.
     with tempfile.TemporaryFile() as printed:
-        process = subprocess.Popen([executable, *map(str, arguments)], cwd=folder, stdin=subprocess.DEVNULL, stdout=printed,
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=printed,
                                    stderr=subprocess.STDOUT)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-__all__ = ["MEASURED", "cells_table", "ecp5_table", "lanes_table", "load", "merge"]
+__all__ = ["MEASURED", "cells_table", "ecp5_table", "lanes_table", "load", "merge", "sizes_table"]
 
 #: The results that the tables of ``hw/README.md`` show.
 MEASURED = Path(__file__).with_name("measured.json")
@@ -12,9 +12,9 @@ _LIBRARIES = {"nangate45_typ": "Nangate45", "sky130hd_tt": "SkyWater 130 hd"}
 
 
 def load(path=MEASURED):
-    """``{"cells": [...], "ecp5": [...], "lanes": [...]}`` of a file of results; each empty where there are none."""
+    """``{"cells": [...], "ecp5": [...], "lanes": [...], "sizes": [...]}`` of a file of results; each empty where there are none."""
     found = json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).is_file() else {}
-    return {kind: found.get(kind, []) for kind in ("cells", "ecp5", "lanes")}
+    return {kind: found.get(kind, []) for kind in ("cells", "ecp5", "lanes", "sizes")}
 
 
 def merge(path, kind, result, keys):
@@ -70,3 +70,14 @@ def lanes_table(results):
         [[", ".join(map(str, r["lanes"])) + (" (default)" if r["default"] else ""), *(f"{r['areas'][name]:,}" for name in (
             "array", "post-processing", "softmax", "norm", "vector engine")), *(f"{r['utilization'][w]:.1%}" for w in works)]
          for r in results])
+
+
+def sizes_table(results):
+    """One row for each configuration: processor time and memory of each step."""
+    if not results:
+        return "Not measured.\n"
+    steps = ("generate", "lint", "synthesis")
+    return _table(
+        ["configuration", "lines of Verilog", "`weft generate`", "Verilator's lint", "yosys `synth`"],
+        [[f"`{r['config']}`", f"{r['lines']:,}",
+          *(f"{r[step]['seconds']:.0f} s, {r[step]['mebibytes'] / 1024:.1f} GiB" for step in steps)] for r in results])

@@ -140,4 +140,7 @@ def test_tables(tmp_path):
     lanes = {"lanes": [16, 8, 16], "default": True, "utilization": {"attention": 0.98},
              "areas": {"array": 5, "post-processing": 4, "softmax": 3, "norm": 2, "vector engine": 1}}
     assert "| 16, 8, 16 (default) | 5 | 4 | 3 | 2 | 1 | 98.0% |" in report.lanes_table([lanes])
+    size = {"config": "large", "lines": 60000, "generate": {"seconds": 9.6, "mebibytes": 512},
+            "lint": {"seconds": 5.2, "mebibytes": 1024}, "synthesis": {"seconds": 120.4, "mebibytes": 2048}}
+    assert "| `large` | 60,000 | 10 s, 0.5 GiB | 5 s, 1.0 GiB | 120 s, 2.0 GiB |" in report.sizes_table([size])
     assert report.cells_table([]) == "Not measured.\n"
