@@ -42,8 +42,8 @@ class _Job:
     shared: list = None
     #: Behind the last row of the jobs that run beside this one on the same keys.
     reach: int = None
-    #: One of the first jobs of an attention, which run side by side; the last one.
-    begins: bool = False
+    #: Number, from 1, of one of the first jobs of an attention, which run side by side; the last one.
+    begins: int = 0
     ends: bool = False
     #: Rows in the pieces in which the context is computed: ``(row0, row1, first accumulator word)``.
     pieces: list = None
@@ -75,9 +75,9 @@ class AttentionLowering(Strips):
         #: Panels of keys and of values that come from memory.
         self.outside = sum(n for t, n in ((self.k, self.depth), (self.v, self.panels)) if t.resident is None)
         self.strip = self._strip_rows()
-        #: Words of operands and results of the next pair of jobs; whether probabilities lie apart from them.
+        #: Words of operands and results of the next pair of jobs; whether probabilities lie apart from them, and results.
         self.coming = 2 * JOBS * self.block_panels * c.panel * (self.depth + self.panels)
-        self.apart = self.keeps and 2 * self.coming <= ctx.heap.largest()
+        self.apart, self.results_apart = (self.keeps and times * self.coming <= ctx.heap.largest() for times in (2, 4))
         #: First word of the last probabilities, and their words; those of the last results.
         self.written, self.leaving = None, deque(maxlen=JOBS)
         #: Keys and values in the scratchpad, by ("k" or "v", block): which ones, and their view.
@@ -120,8 +120,8 @@ class AttentionLowering(Strips):
         if self.op.causal and self.keeps:
             # Behind the shortest one the vector engine would have more to do than the array.
             waiting[-JOBS:] = waiting[:-JOBS - 1:-1]
-        for job in waiting[:JOBS]:
-            job.begins = True
+        for number, job in enumerate(waiting[:JOBS], 1):
+            job.begins = number
         waiting[-1].ends = True
         for pair in range(0, len(waiting), JOBS):
             jobs = waiting[pair:pair + JOBS]
@@ -278,11 +278,13 @@ class AttentionLowering(Strips):
                 n % g for n in (job.row0, rows, row, c.cols)) or (tiles - 1) * c.cols >= self._keys(job, number)[1]:
             return []
         first = round_up(max(ctx.tuning.edge_rows, c.cols), g)
-        return by_turns(split(rows, first), split(tiles, ceil_div(first, c.cols)))
+        # Few queries take the array as long as a tile's columns. Behind the very first job they are there soon enough.
+        pieces = max(1, rows // first) if job.begins == 1 else 1
+        return by_turns(split_rows(rows, round_up(ceil_div(rows, pieces), g), g), split(tiles, ceil_div(first, c.cols)))
 
     def _first(self, job, number):
-        """Whether this is the first block of an attention, which is to begin in pieces."""
-        return job.begins and number == 0 and self.ctx.tuning.edge_rows > 0
+        """Whether this is the first block of one of the first jobs of an attention, which is to begin in pieces."""
+        return job.begins > 0 and number == 0 and self.ctx.tuning.edge_rows > 0
 
     def _last(self, job):
         """Whether this is the last job of an attention, whose result leaves for the host in pieces."""
@@ -298,10 +300,11 @@ class AttentionLowering(Strips):
             # In slots of a strip, since two jobs that begin anywhere may leave no room for a third.
             job.state = ctx.states.alloc(rows, align=self.strip)
             job.mask = self._load_mask(job)
-        base = self._aside(rows * key_panels)
+        words = rows * key_panels
+        base = self._aside(words) if self.apart else ctx.heap.alloc(words)
         if base is None:
             raise OutOfScratchpad(op.out)
-        self.written = base, rows * key_panels
+        self.written = base, words
         probabilities = View(base, 1, rows, Element.UINT8, key_panels, 0, 0, True)
         mask = None
         if job.mask is not None:
@@ -319,11 +322,9 @@ class AttentionLowering(Strips):
 
     def _aside(self, words):
         """First of ``words`` words for what the vector engine writes, or None. It and the array use their bank in nearly every
-        cycle, and loads would starve in it: where there is room, it lies in another one than what is loaded next and than the last
-        probabilities, in the one that loads have left last, so that they come there late; and not where results still leave."""
+        cycle, and loads would starve in it: so it lies in another one than what is loaded next and than the last probabilities, in
+        the one that loads have left last, so that they come there late; and not where results still leave."""
         ctx, c = self.ctx, self.ctx.config
-        if not self.apart:
-            return ctx.heap.alloc(words)
         overlap = placement_cost(c, [(ctx.heap.next, self.coming), *([self.written] if self.written else [])])(words)
         bank = c.scratchpad_words // c.scratchpad_banks
 
@@ -334,7 +335,9 @@ class AttentionLowering(Strips):
         return ctx.heap.alloc(words, cost=cost, places=range(0, c.scratchpad_words, bank))
 
     def _results(self, words):
-        """As `_aside`, of what is stored from there."""
+        """First of ``words`` words for results, or None. Where there is less room, loads need it in one piece."""
+        if not self.results_apart:
+            return self.ctx.heap.alloc(words)
         base = self._aside(words)
         if base is not None:
             self.leaving.append((base, words))
