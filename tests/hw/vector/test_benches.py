@@ -10,7 +10,7 @@ from weft.hw.verilog import convert
 from weft.sim.cocotb.vector_harness import VectorHarness, VectorPartsHarness
 from weft.sim.cocotb_runner import run_benches
 
-CONFIG = Config(rows=4, cols=8, vector_lanes=2, norm_lanes=1, scratchpad_kib=16, accumulator_kib=8)
+CONFIG = Config(rows=4, cols=8, vector_lanes=2, norm_lanes=1, division_units=2, scratchpad_kib=16, accumulator_kib=8)
 
 
 @pytest.mark.parametrize(("harness", "bench", "count"), [(VectorHarness, "bench_vector", 4),

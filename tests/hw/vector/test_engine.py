@@ -9,7 +9,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 
 from bench import Bench                                                         # noqa: E402
-from weft.hw.config import Config                                               # noqa: E402
+from weft.hw.config import DIVISION_CYCLES, Config                              # noqa: E402
 from weft.hw.isa import Element                                                 # noqa: E402
 from weft.hw.vector.exponential import MANTISSAS                                # noqa: E402
 from weft.hw.vector.reciprocal_root import ROOTS                                # noqa: E402
@@ -19,8 +19,8 @@ from weft.sim.cocotb.vector_program import DESTINATION_SIGNALS, SCRATCHPAD      
 SMALL = dict(scratchpad_kib=32, accumulator_kib=16, state_rows=64)
 CONFIGS = [
     Config(rows=4, cols=4, **SMALL),
-    Config(rows=8, cols=4, softmax_lanes=2, norm_lanes=4, **SMALL),                        # two tiles in a panel
-    Config(rows=8, cols=12, vector_lanes=3, softmax_lanes=1, norm_lanes=1, **SMALL),       # four groups in a tile
+    Config(rows=8, cols=4, softmax_lanes=2, norm_lanes=4, division_units=4, **SMALL),      # two tiles in a panel
+    Config(rows=8, cols=12, vector_lanes=3, softmax_lanes=1, norm_lanes=1, division_units=9, **SMALL),     # four groups in a tile
     pytest.param(Config(rows=5, cols=7, **SMALL), marks=pytest.mark.large),
     pytest.param(Config(rows=5, cols=8, softmax_lanes=8, norm_lanes=1, **SMALL), marks=pytest.mark.large),
 ]
@@ -158,11 +158,12 @@ def test_large_norm(config):
     bench.run()
 
 
-@pytest.mark.parametrize(("softmax_lanes", "norm_lanes"), [(1, 2), (4, 4)])
-def test_speed(softmax_lanes, norm_lanes):
-    """One group a cycle, exponentials and squares part by part, and short gaps: bounds on the cycles of long instructions
-    with every read granted."""
-    config = Config(rows=4, cols=4, vector_lanes=4, softmax_lanes=softmax_lanes, norm_lanes=norm_lanes, **SMALL)
+@pytest.mark.parametrize(("softmax_lanes", "norm_lanes", "division_units"), [(1, 2, 1), (4, 4, DIVISION_CYCLES)])
+def test_speed(softmax_lanes, norm_lanes, division_units):
+    """One group a cycle, exponentials and squares part by part, divisions as dividers allow, and short gaps: bounds on the
+    cycles of long instructions with every read granted."""
+    config = Config(rows=4, cols=4, vector_lanes=4, softmax_lanes=softmax_lanes, norm_lanes=norm_lanes,
+                    division_units=division_units, **SMALL)
     rows, tiles = 32, 8
     bench = Bench(config, 1)
     params = bench.random_records(tiles, 20, 8)
@@ -174,6 +175,10 @@ def test_speed(softmax_lanes, norm_lanes):
     bench.add("SOFTMAX", acc_stride=rows, rows=rows, tiles=8, key_limit=1000, dst_base=destination,
               dst_panel_stride=rows, param_base=params, first=1)
     assert bench.run()[0] < 4 // softmax_lanes * rows * tiles + 70
+    bench.instructions.clear()
+    bench.add("SOFTMAX", acc_stride=rows, rows=rows, tiles=1, key_limit=1000, dst_base=destination,
+              dst_panel_stride=rows, param_base=params, first=1, last=1)
+    assert bench.run()[0] < max(4 // softmax_lanes, DIVISION_CYCLES // division_units) * rows + 90
     bench.instructions.clear()
     bench.add("STATS", src_base=destination, src_row_stride=2 * tiles, src_panel_stride=2, rows=8, tiles=tiles * 4,
               features=128)
