@@ -8,13 +8,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["CirculantWeights", "GroupedWeights", "Pattern", "SparseWeights", "circulant_block", "pattern_of"]
+__all__ = ["CirculantWeights", "GroupedWeights", "Pattern", "SPARSITIES", "SparseWeights", "circulant_block", "four_bit_group",
+           "pattern_of"]
 
 #: Block sizes that are looked for, the largest first.
 BLOCKS = (128, 64, 32, 16, 8, 4)
 
-#: Sparsity patterns that are looked for: name, weights kept, of how many neighbours along the inputs; the tightest first.
-SPARSITIES = (("1:4", 1, 4), ("2:4", 2, 4))
+#: Sparsity patterns: weights kept, of how many neighbours along the inputs.
+SPARSITIES = {"2:4": (2, 4), "1:4": (1, 4)}
+
+#: Inputs that one scale of 4-bit weights may be for.
+GROUPS = range(16, 129)
+
+
+def four_bit_group(name):
+    """Inputs with one scale, of the weight formats "w4g16" to "w4g128"; 0 for other names."""
+    digits = name.removeprefix("w4g")
+    return int(digits) if digits != name and digits.isdecimal() and int(digits) in GROUPS else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +128,7 @@ class Pattern:
     @property
     def kept(self):
         """How many of 4 neighbours along the inputs may be other than zero."""
-        return next((kept for name, kept, _ in SPARSITIES if name == self.name), 4)
+        return SPARSITIES.get(self.name, (4, 4))[0]
 
     def heads(self, head_dim, side="outputs"):
         """Numbers of the heads of ``head_dim`` neighbours that are zero throughout, among ``side``."""
@@ -140,7 +150,7 @@ def pattern_of(weight):
     """The `Pattern` of a matrix ``[outputs, inputs]`` (NumPy or torch), from its zeros alone."""
     nonzero = _matrix(weight) != 0
     most = int(_fours(nonzero).sum(2).max(initial=0))
-    name = next((name for name, kept, _ in SPARSITIES if most <= kept), "dense")
+    name = min((kept, name) for name, (kept, _) in [*SPARSITIES.items(), ("dense", (4, 4))] if most <= kept)[1]
     return Pattern(name, np.flatnonzero(~nonzero.any(1)), np.flatnonzero(~nonzero.any(0)))
 
 

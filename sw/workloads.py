@@ -5,97 +5,37 @@ from dataclasses import replace
 import numpy as np
 
 from weft import qgraph
-from weft.hw.config import NAMED
 from weft.hw.errors import InputError
 from weft.hw.isa import CIRCULANT_BLOCKS
 from weft.lower import lower
-from weft.lower.layout import Channels
-from weft.lower.weights import four_bit_fits
 from weft.program import Program
 from weft.quantize.host import HostProgram
-from weft.weights import CirculantWeights, GroupedWeights
+from weft.weights import GROUPS, SPARSITIES, CirculantWeights, GroupedWeights, four_bit_group
 
-__all__ = ["PATTERNS", "attention", "gemm", "mha", "with_blocks", "with_choices", "with_option", "with_sparsity"]
-
-#: Weights that are not zero among four neighbours along K, of sparse weights.
-PATTERNS = {"2:4": 2, "1:4": 1}
+__all__ = ["attention", "gemm", "mha", "weights_kind"]
 
 #: Spread of uniform int8 values and of 4-bit ones times uniform scales, and the one that results have: most of the range,
 #: so that a wrong product shows.
 _UNIFORM, _FOUR_BIT, _SPREAD = 74, 42, 40
 
 
-def _group(weights):
-    """Inputs with one scale of 4-bit weights "w4g16" to "w4g128"; 0: other weights. Raises InputError for an unknown name."""
-    if weights == "dense" or weights in PATTERNS:
-        return 0
-    digits = weights.removeprefix("w4g")
-    if digits == weights or not digits.isdecimal() or not 16 <= int(digits) <= 128:
-        raise InputError(f"weights must be dense, {', '.join(PATTERNS)}, w4g16 to w4g128, or "
-                         f"{', '.join(f'circulant:{b}' for b in CIRCULANT_BLOCKS)}, not {weights!r}")
-    return int(digits)
+def weights_kind(weights):
+    """``(kind, number)`` of a bench's weights by their name: ("dense", 0), ("sparse", weights that are not zero among 4),
+    ("four_bit", inputs with one scale) or ("circulant", size of the blocks).
 
-
-def _block(weights):
-    """Size of the blocks of "circulant:4" to "circulant:16", 0 of other weights."""
-    return next((b for b in CIRCULANT_BLOCKS if weights == f"circulant:{b}"), 0)
-
-
-def with_option(config, weights, k, n):
-    """The configuration, if it is a named one with the option that ``weights`` (as in `gemm`) of ``k`` inputs and ``n`` outputs
-    need.
-
-    Raises InputError where the configuration does not take them.
+    Raises InputError for an unknown name.
     """
-    block = _block(weights)
-    if block:
-        return with_blocks(config, block, k=k, n=n)
-    group = _group(weights)
-    if weights in PATTERNS:
-        return with_sparsity(config, weights)
-    if not group:
-        return config
-    if not config.four_bit:
-        if config.name not in NAMED:
-            raise InputError(f"{weights} weights need a configuration with four_bit, {config.name} is without")
-        config = replace(config, four_bit=True)
-    if not four_bit_fits(config, group, Channels(k, k, config.panel)):
-        raise InputError(f"{weights} weights: half of a tile of {config.rows} rows has inputs of two groups of {group}")
-    return config
-
-
-def with_blocks(config, block, **sizes):
-    """The configuration, if it is a named one with the option for circulant blocks of that size, which must divide ``sizes``.
-
-    Raises InputError where it does not take them.
-    """
-    for name, size in {**sizes, "rows": config.rows, "cols": config.cols}.items():
-        if size % block:
-            raise InputError(f"circulant:{block} weights: blocks of {block} do not divide {name} ({size})")
-    if block not in config.circulant:
-        if config.name not in NAMED:
-            taken = ", ".join(map(str, config.circulant)) or "none"
-            raise InputError(f"circulant:{block} weights: the configuration {config.name} takes blocks of {taken}")
-        config = replace(config, circulant=(block,))
-    return config
-
-def with_sparsity(config, pattern):
-    """The configuration, if it is a named one with the sparsity that ``pattern`` needs."""
-    if config.sparsity in (pattern, "1:4"):
-        return config
-    if config.name not in NAMED:
-        raise InputError(f"{pattern} weights need a configuration with sparsity={pattern}, {config.name} is without")
-    return replace(config, sparsity=pattern)
-
-
-def with_choices(config, quantization):
-    """The configuration, if it is a named one with the option that weight formats in ``quantization`` (as in `weft.compile`)
-    need."""
-    from weft.quantize import QuantOptions
-
-    if config.name in NAMED and QuantOptions.of(quantization).four_bit:
-        return replace(config, four_bit=True)
-    return config
+    if weights == "dense":
+        return "dense", 0
+    if weights in SPARSITIES:
+        return "sparse", SPARSITIES[weights][0]
+    if four_bit_group(weights):
+        return "four_bit", four_bit_group(weights)
+    blocks = {f"circulant:{b}": b for b in CIRCULANT_BLOCKS}
+    if weights in blocks:
+        return "circulant", blocks[weights]
+    raise InputError(f"weights must be dense, {', '.join(SPARSITIES)}, w4g{GROUPS[0]} to w4g{GROUPS[-1]}, or "
+                     f"{', '.join(blocks)}, not {weights!r}")
 
 
 def gemm(m, k, n, config, seed=0, weights="dense", zero_tiles=0.0):
@@ -139,19 +79,18 @@ def mha(heads, seq, embed, head_dim, config, seed=0):
 
 def _weights(n, k, rng, name):
     """Random weights int8[n, k], and their form if they are compressed."""
-    block = _block(name)
-    if block:
-        form = CirculantWeights(rng.integers(-127, 128, (n // block, k // block, block)).astype(np.int8))
+    kind, number = weights_kind(name)
+    if kind == "circulant":
+        form = CirculantWeights(rng.integers(-127, 128, (n // number, k // number, number)).astype(np.int8))
         return form.expand(), form
-    group = _group(name)
-    if name in PATTERNS:
-        chosen = rng.random((n, -(-k // 4), 4)).argsort(-1).argsort(-1) < PATTERNS[name]
+    if kind == "sparse":
+        chosen = rng.random((n, -(-k // 4), 4)).argsort(-1).argsort(-1) < number
         values = rng.integers(1, 128, (n, k)) * rng.choice([-1, 1], (n, k))
         return (values * chosen.reshape(n, -1)[:, :k]).astype(np.int8), None
-    if not group:
+    if kind == "dense":
         return rng.integers(-127, 128, (n, k)).astype(np.int8), None
     form = GroupedWeights(rng.integers(-8, 8, (n, k)).astype(np.int8),
-                          rng.integers(1, 16, (n, -(-k // group))).astype(np.uint8), group)
+                          rng.integers(1, 16, (n, -(-k // number))).astype(np.uint8), number)
     return form.expand(), form
 
 
@@ -169,7 +108,8 @@ def _zeroed(layer, share, config, rng):
 
 def _linear(x, out, m, k, n, spread, rng, name, weights="dense"):
     """A layer of random weights whose results spread over int8 where its operand's values spread over ``spread``."""
-    own = _FOUR_BIT if weights.startswith("w4g") else _UNIFORM * np.sqrt(PATTERNS.get(weights, 4) / 4)
+    kind, number = weights_kind(weights)
+    own = _FOUR_BIT if kind == "four_bit" else _UNIFORM * np.sqrt(number / 4 if kind == "sparse" else 1)
     mult = np.round(2.0 ** 24 * _SPREAD / (own * spread * np.sqrt(k)) * rng.uniform(0.7, 1.3, n)).astype(np.int32)
     rescale = qgraph.Rescale(rng.integers(-1000, 1000, n).astype(np.int32), np.minimum(mult, 131071),
                              np.full(n, 24, np.int32), "int8")

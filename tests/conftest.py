@@ -16,6 +16,16 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(skip)
 
 
+@pytest.fixture(scope="session")
+def rtl_machine():
+    """``rtl_machine(config)``: its RTL, built once, with noise where memories promise nothing."""
+    from functools import cache
+
+    from weft.sim.rtl import RtlMachine
+
+    return cache(lambda config: RtlMachine(config, optimize="build", noise=True))
+
+
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "boat", "crosses", "the", "bay"]
 
 

@@ -13,7 +13,7 @@ from ..verilog import TOP, to_verilog
 from .liberty import Library
 from .netlist import FANOUT, Netlist
 
-__all__ = ["BLOCKS", "blocks", "map_component", "measure"]
+__all__ = ["BLOCKS", "block_area", "blocks", "map_component", "measure"]
 
 #: Modules are kept, so that each is mapped once; memories are black boxes. Cells that are no logic are not used.
 #: Multipliers are Booth's: a tenth smaller than yosys' own in the array, an eighth in a lane of requantization.
@@ -96,12 +96,20 @@ def map_component(text, top, liberty, folder, picoseconds):
     return netlist, (used.seconds, used.mebibytes)
 
 
+def block_area(netlist, name, top=TOP, instance=""):
+    """Area of a block of `BLOCKS` in a netlist whose module ``top`` is the accelerator, or its ``instance`` (path with a slash at
+    the end)."""
+    parts, without = BLOCKS[name]
+
+    def total(paths):
+        return sum(netlist.area(netlist.child(top, path.removeprefix(instance))) for path in paths)
+
+    return total(parts) - total(without)
+
+
 def blocks(netlist, top=TOP):
     """``{block: area}`` of `BLOCKS`, and the rest."""
-    areas = {}
-    for name, (parts, without) in BLOCKS.items():
-        areas[name] = sum(netlist.area(netlist.child(top, path)) for path in parts) - sum(
-            netlist.area(netlist.child(top, path)) for path in without)
+    areas = {name: block_area(netlist, name, top) for name in BLOCKS}
     areas["rest"] = netlist.area(top) - sum(areas.values())
     return areas
 

@@ -11,7 +11,6 @@ from collections import deque
 import numpy as np
 
 from weft.hw import isa
-from weft.hw.errors import ProgramError
 
 __all__ = ["Component", "THREADS", "Clocks", "Space", "Counters"]
 

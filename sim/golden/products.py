@@ -8,8 +8,6 @@ from hashlib import blake2b
 
 import numpy as np
 
-from weft.hw.isa import SPARSE_PANELS, WeightFormat
-
 from . import layout
 
 __all__ = ["ConstantWeights", "Product", "StageTiles", "StageKeys", "exact_product"]

@@ -45,14 +45,9 @@ def areas(config, liberty, folder, period):
     """Areas of the vector engine, and of its parts as in `weft.hw.silicon.cells.BLOCKS`."""
     netlist, _ = cells.map_component(convert(VectorEngine(config), "vector") + wrapper.VERILOG, "vector", liberty, folder,
                                      round(1000 * period))
-
-    def part(block):
-        inside, without = ([path.removeprefix("vector/") for path in paths] for paths in cells.BLOCKS[block])
-        return sum(netlist.area(netlist.child("vector", path)) for path in inside) - sum(
-            netlist.area(netlist.child("vector", path)) for path in without)
-
     return {"vector engine": round(netlist.area("vector")),
-            **{block: round(part(block)) for block in ("softmax", "norm", "post-processing")}}
+            **{block: round(cells.block_area(netlist, block, "vector", "vector/"))
+               for block in ("softmax", "norm", "post-processing")}}
 
 
 def measure(config, lanes, array, liberty, folder, period):

@@ -9,8 +9,9 @@ import numpy as np
 
 from weft.bench import zoo
 from weft.bench.figures import decode_figures, no_words, prefill_figures, program_figures
+from weft.bench.options import with_choices, with_weights
 from weft.hw.errors import InputError
-from weft.workloads import PATTERNS, with_blocks, with_choices, with_sparsity
+from weft.weights import SPARSITIES
 
 __all__ = ["MODELS", "Named", "bench_model"]
 
@@ -48,10 +49,10 @@ def bench_model(name, seq=None, *, config, quantization=None, weights="dense", t
     """
     known, options = MODELS.get(name), {}
     if weights != "dense":
-        if known is None or not known.prunes or weights not in PATTERNS:
+        if known is None or not known.prunes or weights not in SPARSITIES:
             raise InputError(f"model {name} with {weights} weights: {', '.join(n for n, m in MODELS.items() if m.prunes)} can be "
-                             f"measured with {' or '.join(PATTERNS)} weights")
-        config, options = with_sparsity(config, weights), {"weights": weights}
+                             f"measured with {' or '.join(SPARSITIES)} weights")
+        config, options = with_weights(config, weights), {"weights": weights}
     if known is None and not Path(name).is_dir():
         raise InputError(f"no model {name!r}: there are {', '.join(MODELS)}, and local Hugging Face folders")
     if known is None and seq is None:
@@ -165,7 +166,7 @@ def _gpt2_decode(seq, config, tell, quantization=None, **sizes):
 
 def _gpt2_circulant_decode(seq, config, tell, quantization=None, block=8, **sizes):
     """The same with circulant blocks in all layers but the vocabulary projection."""
-    return _gpt2_decode(seq, with_blocks(config, block), tell, quantization, block=block, **sizes)
+    return _gpt2_decode(seq, with_weights(config, f"circulant:{block}"), tell, quantization, block=block, **sizes)
 
 
 #: By name; all but minilm and shakespeare-decode have random weights (`weft.bench.zoo`).

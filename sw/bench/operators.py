@@ -2,6 +2,7 @@
 
 from weft import workloads
 from weft.bench.figures import no_words, program_figures
+from weft.bench.options import with_weights
 
 __all__ = ["bench_attention", "bench_gemm", "bench_mha"]
 
@@ -15,7 +16,7 @@ def bench_gemm(m, k, n, config, weights="dense", zero_tiles=0.0, tell=no_words):
     configuration does not take such weights. Among the figures are ``weight_bytes``, of values, indices and scales as they are
     stored, padding left out, and ``weight_share``, of what int8 takes.
     """
-    config = workloads.with_option(config, weights, k, n)
+    config = with_weights(config, weights, k=k, n=n)
     program, args, kwargs = workloads.gemm(m, k, n, config, weights=weights, zero_tiles=zero_tiles)
     return {"workload": "gemm", "m": m, "k": k, "n": n, "weights": weights, "zero_tiles": zero_tiles,
             "weight_bytes": program.weight_bytes, "weight_share": round(program.weight_bytes / (k * n), 4),

@@ -58,18 +58,12 @@ def _affine(name, operands, kwargs):
 def _compose(node, name, args, kwargs, act, origin):
     """Expression of ``act``'s elements for a pointwise operator whose other operands are scalars."""
     exprs = [a.expr or _X if isinstance(a, Act) else (scalar(a) if isinstance(a, Const) else a) for a in args]
-    target = node.target
+    # Tensor overloads want a tensor where the exported graph had a scalar tensor.
+    target, constants = node.target, [isinstance(a, Const) for a in args]
 
     def function(x):
-        return target(*[e.function(x) if isinstance(e, Expr) else e for e in exprs], **kwargs)
-
-    # Tensor overloads want a tensor where the exported graph had a scalar tensor.
-    if any(isinstance(a, Const) for a in args):
-        constants = [isinstance(a, Const) for a in args]
-
-        def function(x):
-            return target(*[e.function(x) if isinstance(e, Expr) else torch.tensor(e) if constant else e
-                            for e, constant in zip(exprs, constants)], **kwargs)
+        return target(*[e.function(x) if isinstance(e, Expr) else torch.tensor(e) if constant else e
+                        for e, constant in zip(exprs, constants)], **kwargs)
 
     operands = [e.affine if isinstance(e, Expr) else e for e in exprs if isinstance(e, (Expr, int, float))]
     affine = None if any(o is None for o in operands) else _affine(name, operands, kwargs)

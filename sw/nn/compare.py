@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
-from weft.nn.pruning import PATTERNS, SALIENCIES, sparsify
+from weft.nn.pruning import SALIENCIES, sparsify
+from weft.weights import SPARSITIES
 
 __all__ = ["compare", "main"]
 
 
-def compare(data, patterns=tuple(PATTERNS), saliencies=SALIENCIES, every=1):
+def compare(data, patterns=tuple(SPARSITIES), saliencies=SALIENCIES, every=1):
     """Yields ``(pattern, saliency, Spearman correlation)`` of the float model's cosines with the scores in file ``data``.
 
     The first is the dense model, ``("dense", "", correlation)``. All linear layers are pruned, with the sentences that ship

@@ -8,11 +8,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from weft.compensation import compensate
 from weft.hw.errors import CompileError
 from weft.nn.layers import linear_layers, matrix, own_linear_layers, set_matrix, working_copy
+from weft.weights import SPARSITIES
 
-__all__ = ["PATTERNS", "SALIENCIES", "keep_zeros", "sparsify"]
-
-PATTERNS = {"2:4": (2, 4), "1:4": (1, 4)}
-"""Weights kept, of how many neighbours along the inputs."""
+__all__ = ["SALIENCIES", "keep_zeros", "sparsify"]
 
 SALIENCIES = ("hessian", "activation", "magnitude")
 
@@ -135,8 +133,8 @@ def keep_zeros(model, modules=None):
 
 
 def _checked(model, modules, pattern, saliency, calibration):
-    if pattern not in PATTERNS:
-        raise CompileError(f"the sparsity pattern must be {' or '.join(PATTERNS)}, not {pattern!r}")
+    if pattern not in SPARSITIES:
+        raise CompileError(f"the sparsity pattern must be {' or '.join(SPARSITIES)}, not {pattern!r}")
     if saliency not in SALIENCIES:
         raise CompileError(f"the saliency must be one of {', '.join(SALIENCIES)}, not {saliency!r}")
     layers = own_linear_layers(model) if modules is None else linear_layers(model, modules)
@@ -144,9 +142,9 @@ def _checked(model, modules, pattern, saliency, calibration):
         raise CompileError(f"{type(model).__name__} has no linear layer to prune")
     for path, layer in layers.items():
         inputs = matrix(layer).shape[1]
-        if inputs % PATTERNS[pattern][1]:
+        if inputs % SPARSITIES[pattern][1]:
             raise CompileError(f"layer {path} has {inputs} inputs, which {pattern} sparsity cannot divide into groups of "
-                               f"{PATTERNS[pattern][1]}; name the layers to prune by `modules`")
+                               f"{SPARSITIES[pattern][1]}; name the layers to prune by `modules`")
     batches = list(calibration or [])
     if not batches and saliency != "magnitude":
         raise CompileError("sparsify needs at least one batch of (args, kwargs) for calibration")
@@ -174,7 +172,7 @@ def sparsify(model, pattern, *, calibration=None, modules=None, saliency="hessia
     """
     model = working_copy(model, inplace)
     layers, batches = _checked(model, modules, pattern, saliency, calibration)
-    _prune(model, layers, *PATTERNS[pattern], batches, saliency)
+    _prune(model, layers, *SPARSITIES[pattern], batches, saliency)
     if finetune is not None:
         if not callable(finetune):
             raise CompileError(f"finetune must be a function of the model, not {type(finetune).__name__}")

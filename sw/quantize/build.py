@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from weft import qgraph as qg
-from weft.frontend import graph as fg
 from weft.hw.errors import CompileError
 from weft.quantize import integers
 from weft.quantize.formats import layer_weights

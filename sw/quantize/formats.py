@@ -4,7 +4,7 @@ import numpy as np
 
 from weft.quantize import integers
 from weft.quantize.four_bit import quantize_four_bit
-from weft.weights import CirculantWeights, circulant_block
+from weft.weights import CirculantWeights, circulant_block, four_bit_group
 
 __all__ = ["layer_weights"]
 
@@ -17,8 +17,8 @@ def layer_weights(weight, bias, seen, name, circulant=0):
     circulant blocks that the weight consists of, 0 where it does not. A row of blocks has one step, and generators are
     int8 whatever the format.
     """
-    if name.startswith("w4g") and not circulant:
-        group = int(name.removeprefix("w4g"))
+    group = four_bit_group(name)
+    if group and not circulant:
         form, step = quantize_four_bit(weight, bias, seen, group)
         return form.expand(), step, form
     energy = (seen**2).mean(0) + 1e-6

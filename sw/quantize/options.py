@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 
 from weft.hw.errors import CompileError, InputError
+from weft.weights import GROUPS, four_bit_group
 
 __all__ = ["CALIBRATIONS", "LayerOptions", "QuantOptions", "WEIGHT_FORMATS", "read_options"]
 
@@ -16,7 +17,7 @@ CALIBRATIONS = ("minmax", "percentile", "mse")
 
 #: Names of weight formats. "w8": int8, one scale for each output channel. "w4gN": 4 bits, and 4 bits more for each group
 #: of N inputs, 16 to 128.
-WEIGHT_FORMATS = ("w8", *(f"w4g{group}" for group in range(16, 129)))
+WEIGHT_FORMATS = ("w8", *(f"w4g{group}" for group in GROUPS))
 
 
 def _is_number(value, least, most):
@@ -138,7 +139,7 @@ class QuantOptions(LayerOptions):
         """Whether any layer may get 4-bit weights."""
         chosen = [self.weights, *(choices if isinstance(choices, str) else choices.get("weights", "")
                                   for choices in self.layers.values())]
-        return any(name.startswith("w4") for name in chosen)
+        return any(four_bit_group(name) for name in chosen)
 
     @property
     def _defaults(self):

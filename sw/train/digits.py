@@ -11,6 +11,7 @@ import numpy as np
 from weft.entry import run
 from weft.hw.errors import InputError
 from weft.train.command import out_option, output_folder, parameters, save, seed_option
+from weft.train.steps import descend
 
 __all__ = ["accuracy", "configuration", "load_images", "main", "train"]
 
@@ -81,11 +82,7 @@ def train(model, images, labels, epochs, seed):
             for chosen in torch.randperm(len(labels), generator=generator).split(BATCH):
                 logits = model(pixel_values=_moved(images[chosen], generator)).logits
                 error = torch.nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=LABEL_SMOOTHING)
-                error.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                schedule.step()
+                descend(error, model, optimizer, schedule)
             bar.set_postfix(loss=f"{error.item():.3f}", refresh=False)
     model.eval()
 

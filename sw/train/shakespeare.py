@@ -12,6 +12,7 @@ import click
 from weft.entry import run
 from weft.hw.errors import InputError
 from weft.train.command import out_option, output_folder, parameters, read_text, save, seed_option
+from weft.train.steps import descend
 
 __all__ = ["CONTEXT", "configuration", "loss", "main", "split", "train", "with_circulant_layers"]
 
@@ -91,11 +92,7 @@ def train(model, ids, steps, seed):
             starts = torch.randint(len(ids) - CONTEXT + 1, (BATCH,), generator=generator)
             batch = torch.stack([ids[start:start + CONTEXT] for start in starts.tolist()])
             error = model(input_ids=batch, labels=batch).loss
-            error.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            schedule.step()
+            descend(error, model, optimizer, schedule)
             recent = error.item() if recent is None else 0.98 * recent + 0.02 * error.item()
             if step % 50 == 49:
                 bar.set_postfix(loss=f"{recent:.3f}", refresh=False)

@@ -14,6 +14,7 @@ import numpy as np
 from weft.entry import run
 from weft.hw.errors import CompileError, InputError
 from weft.train.command import out_option, output_folder, parameters, save, seed_option
+from weft.train.steps import descend
 
 __all__ = ["accuracy", "batches", "load_classifier", "main", "read_sentences", "train"]
 
@@ -118,11 +119,7 @@ def train(model, tokenizer, sentences, labels, epochs, seed, steps=None):
     with tqdm(range(total), desc="training", unit="step", mininterval=1) as bar:
         for _, (chosen, inputs) in zip(bar, stream, strict=False):
             error = model(**inputs, labels=torch.as_tensor(labels[chosen])).loss
-            error.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            schedule.step()
+            descend(error, model, optimizer, schedule)
             bar.set_postfix(loss=f"{error.item():.3f}", refresh=False)
     model.eval()
 

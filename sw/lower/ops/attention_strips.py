@@ -1,7 +1,7 @@
 """How many queries one job of an attention takes."""
 
 from ..context import OutOfScratchpad
-from ..layout import ceil_div, mask_row_words, round_up
+from ..layout import mask_row_words, round_up
 from ..split import split_rows
 
 __all__ = ["JOBS", "Strips"]

@@ -8,7 +8,6 @@ from weft.hw.config import Config
 from weft.hw.image import Buffer, Image
 from weft.hw.isa import Element, encode_program
 from weft.sim.compare import run_both
-from weft.sim.rtl import RtlMachine
 
 CONFIG = Config.named("tiny")
 WORD = CONFIG.word_bytes
@@ -16,9 +15,9 @@ INPUT, OUTPUT = 1 << 16, 1 << 17
 RECORDS, WEIGHTS = 2048, 2100
 
 
-@pytest.fixture(scope="module")
-def machine():
-    return RtlMachine(CONFIG, optimize="build", noise=True)
+@pytest.fixture
+def machine(rtl_machine):
+    return rtl_machine(CONFIG)
 
 
 def run(machine, code, output_words):

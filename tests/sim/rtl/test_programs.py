@@ -20,17 +20,10 @@ CONFIGS = {"tiny": Config.named("tiny"), "8x12": Config(rows=8, cols=12, four_bi
 LIMIT = 1_000_000
 
 
-@pytest.fixture(scope="module")
-def machines():
-    """``machines(name)``: the RTL of a configuration, built once, with noise where memories promise nothing."""
-    made = {}
-
-    def machine(name):
-        if name not in made:
-            made[name] = RtlMachine(CONFIGS[name], optimize="build", noise=True)
-        return made[name]
-
-    return machine
+@pytest.fixture
+def machines(rtl_machine):
+    """``machines(name)``: the RTL of a configuration."""
+    return lambda name: rtl_machine(CONFIGS[name])
 
 
 @pytest.mark.parametrize("first", range(0, 100, 10))

@@ -14,14 +14,13 @@ from weft.performance import predict
 from weft.sim.compare import run_both
 from weft.sim.fuzz import random_image
 from weft.sim.golden import GoldenMachine
-from weft.sim.rtl import RtlMachine
 
 CONFIG = replace(Config.named("tiny"), sparsity="1:4")
 
 
-@pytest.fixture(scope="module")
-def machine():
-    return RtlMachine(CONFIG, optimize="build", noise=True)
+@pytest.fixture
+def machine(rtl_machine):
+    return rtl_machine(CONFIG)
 
 
 @pytest.mark.parametrize("first", range(0, 60, 10))

@@ -10,7 +10,6 @@ from spoiled_lines import Spoiled, unlucky
 
 import weft
 from weft.board.link import BoardLink
-from weft.cli import main
 from weft.hw.boards import protocol
 from weft.hw.boards.protocol import Space, Status
 from weft.hw.config import Config

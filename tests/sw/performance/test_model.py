@@ -10,23 +10,10 @@ from weft.hw.image import Image
 from weft.hw.isa import encode_program
 from weft.lower import lower
 from weft.performance import predict, predict_instructions
-from weft.sim.rtl import RtlMachine
 
 CONFIGS = {"tiny": Config.named("tiny"), "8x12": Config(rows=8, cols=12, four_bit=True, circulant=(4,))}
 #: How far a prediction may be from the RTL, and cycles that count for nothing in a short program.
 TOLERANCE, SLACK = 0.03, 20
-
-
-@pytest.fixture(scope="module")
-def machines():
-    made = {}
-
-    def machine(name):
-        if name not in made:
-            made[name] = RtlMachine(CONFIGS[name], optimize="build", noise=True)
-        return made[name]
-
-    return machine
 
 
 def layer(rows, features, hidden, seed=0):
@@ -77,10 +64,10 @@ CASES = list(images())
 
 
 @pytest.mark.parametrize("case", range(len(CASES)), ids=[case[0].replace(" ", "-") for case in CASES])
-def test_prediction_is_close_to_the_rtl(machines, case):
+def test_prediction_is_close_to_the_rtl(rtl_machine, case):
     _, name, image = CASES[case]
     inputs = {b.name: np.zeros(b.bytes, np.uint8) for b in image.buffers if b.kind == "input"}
-    stats = machines(name).run(image, inputs).stats
+    stats = rtl_machine(CONFIGS[name]).run(image, inputs).stats
     found = predict(image)
     assert abs(found.cycles - stats["cycles"]) <= TOLERANCE * stats["cycles"] + SLACK, (found.cycles, stats["cycles"])
     size = image.config.data_bytes

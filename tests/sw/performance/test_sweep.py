@@ -7,15 +7,13 @@ short the products are.
 """
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from weft import qgraph, workloads
+from weft import workloads
 from weft.bench.table import ROWS
 from weft.hw.config import Config
-from weft.lower import lower
 from weft.performance import predict
 from weft.sim.rtl import RtlMachine
 
