@@ -1,4 +1,4 @@
-"""The accelerator's configuration: the parameters a user chooses and everything derived from them.
+"""The accelerator's configuration: the parameters a user chooses, with everything derived from them (`derived.py`).
 
 Every other part (hardware, compiler, golden model, documentation) reads these values and derives none itself.
 """
@@ -9,21 +9,18 @@ import json
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
-from math import ceil, gcd
 from pathlib import Path
 
+from .derived import DIVISION_CYCLES, SPARSITIES, DerivedSizes, power_of_two_at_least
 from .errors import ConfigError
-from .isa import CIRCULANT_BLOCKS, SPARSE_PANELS, WeightFormat
+from .isa import CIRCULANT_BLOCKS, INSTRUCTIONS
 
 __all__ = ["Config", "DIVISION_CYCLES", "NAMED", "SPARSITIES"]
 
-#: Cycles that one divider takes for the sum of a softmax row.
-DIVISION_CYCLES = 9
-
-
-def _power_of_two_at_least(n):
-    return 1 << (n - 1).bit_length()
+#: Widths of addresses and counts in instructions.
+_SCRATCHPAD_BITS = INSTRUCTIONS["LOAD"].fields["spm_addr"].width
+_ACCUMULATOR_BITS = INSTRUCTIONS["SOFTMAX"].fields["acc_base"].width
+_KEY_TILES = (1 << INSTRUCTIONS["SOFTMAX"].fields["tiles"].width) - 1
 
 
 def _divisor_at_least(n, least):
@@ -32,7 +29,7 @@ def _divisor_at_least(n, least):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(DerivedSizes):
     """One accelerator. Sizes are in elements, KiB or bytes as the names say.
 
     Parameters left at ``None`` take the default that the property of the same meaning documents.
@@ -103,11 +100,11 @@ class Config:
                 raise ConfigError(f"{name} must be from 4 to 64, not {getattr(self, name)}")
         self._check_circulant()
         defaults = {
-            "scratchpad_kib": _power_of_two_at_least(max(16, min(512, self.rows * self.cols))),
+            "scratchpad_kib": power_of_two_at_least(max(16, min(512, self.rows * self.cols))),
             "accumulator_kib": None,
-            "data_bytes": max(4, _power_of_two_at_least(self.cols)),
+            "data_bytes": max(4, power_of_two_at_least(self.cols)),
             "vector_lanes": self.cols,
-            "state_rows": max(64, min(1024, _power_of_two_at_least(16 * self.rows))),
+            "state_rows": max(64, min(1024, power_of_two_at_least(16 * self.rows))),
             "key_block": 8 * self.panel,
         }
         for name, value in defaults.items():
@@ -158,250 +155,24 @@ class Config:
                 raise ConfigError(f"{name} must divide vector_lanes ({self.vector_lanes}), not {getattr(self, name)}")
         if not 1 <= self.division_units <= DIVISION_CYCLES:
             raise ConfigError(f"division_units must be from 1 to {DIVISION_CYCLES}, not {self.division_units}")
-        # SOFTMAX counts a block's tiles in 8 bits.
-        limit = min(1024, 255 * self.cols) // self.panel * self.panel
+        limit = min(1024, _KEY_TILES * self.cols) // self.panel * self.panel
         if self.key_block % self.panel or not self.panel <= self.key_block <= limit:
             raise ConfigError(f"key_block must be a multiple of {self.panel} up to {limit}, not {self.key_block}")
         if self.sparsity and (self.rows % 2 or self.rows % self.cols):
             raise ConfigError(f"sparsity={self.sparsity} needs an even number of rows that is a multiple of cols, so that K tiles "
                               f"are whole panels, not rows={self.rows}, cols={self.cols}")
-        if self.scratchpad_words > 1 << 20:
+        if self.scratchpad_words > 1 << _SCRATCHPAD_BITS:
             raise ConfigError(f"scratchpad_kib={self.scratchpad_kib} is {self.scratchpad_words} words of "
-                              f"{self.word_bytes} bytes, the instruction set addresses {1 << 20}")
+                              f"{self.word_bytes} bytes, the instruction set addresses {1 << _SCRATCHPAD_BITS}")
         if self.scratchpad_words < 256:
             raise ConfigError(f"scratchpad_kib={self.scratchpad_kib} holds {self.scratchpad_words} words of "
-                              f"{self.word_bytes} bytes, a {self.rows}x{self.cols} array needs "
-                              f"{256}")
-        if self.accumulator_words > 1 << 14:
+                              f"{self.word_bytes} bytes, a {self.rows}x{self.cols} array needs 256")
+        if self.accumulator_words > 1 << _ACCUMULATOR_BITS:
             raise ConfigError(f"accumulator_kib={self.accumulator_kib} is {self.accumulator_words} words of "
-                              f"{self.accumulator_word_bytes} bytes, the instruction set addresses {1 << 14}")
+                              f"{self.accumulator_word_bytes} bytes, the instruction set addresses {1 << _ACCUMULATOR_BITS}")
         if self.accumulator_words < 2 * self.rows * self.tiles_per_panel:
             raise ConfigError(f"accumulator_kib={self.accumulator_kib} holds {self.accumulator_words} rows of one "
                               f"tile, two panels of {self.rows} rows need {2 * self.rows * self.tiles_per_panel}")
-
-    # Layout of activations: features are split into panels; a word holds one row's elements of one panel.
-
-    @cached_property
-    def panel(self):
-        """Features in one panel: the smallest multiple of ``cols`` that is at least ``rows``."""
-        return self.cols * ceil(self.rows / self.cols)
-
-    @cached_property
-    def word_bytes(self):
-        """Bytes of one scratchpad word: one int8 panel of one row, rounded up to a power of two (W)."""
-        return _power_of_two_at_least(self.panel)
-
-    @cached_property
-    def line_bytes(self):
-        """Bytes of one scratchpad line, two words: one int16 panel of one row, and the width of every port."""
-        return 2 * self.word_bytes
-
-    @cached_property
-    def lane_bytes(self):
-        """Bytes of a scratchpad line that are always written together: lanes of the vector engine, beats of the bus."""
-        return gcd(self.vector_lanes, self.data_bytes, self.word_bytes)
-
-    @cached_property
-    def k_tiles_per_panel(self):
-        """K tiles (``rows`` features each, the last one perhaps fewer) in a panel."""
-        return ceil(self.panel / self.rows)
-
-    @cached_property
-    def tiles_per_panel(self):
-        """N tiles (``cols`` features each, always full) in a panel."""
-        return self.panel // self.cols
-
-    # Layout of streamed weights: the tile's rows, each in a slot of a power of two. Upper and lower half of the array
-    # load at the same time, so their rows take turns.
-
-    @cached_property
-    def weight_slot_bytes(self):
-        """Bytes of one row of a weight tile in memory: ``cols`` rounded up to a power of two."""
-        return _power_of_two_at_least(self.cols)
-
-    @cached_property
-    def weight_rows_per_word(self):
-        return self.word_bytes // self.weight_slot_bytes
-
-    @cached_property
-    def weight_tile_words(self):
-        """Scratchpad words of one streamed weight tile."""
-        return ceil(self.rows / self.weight_rows_per_word)
-
-    @cached_property
-    def weight_steps(self):
-        """Cycles in which a streamed weight tile loads, two rows in each (of an odd number the last one alone)."""
-        return ceil(self.rows / 2)
-
-    @cached_property
-    def weight_row_order(self):
-        """The row of a streamed weight tile in each slot: of the upper half (``weight_steps`` rows) and of the lower half in
-        turns, each from its last row up."""
-        upper = range(self.weight_steps - 1, -1, -1)
-        lower = range(self.rows - 1, self.weight_steps - 1, -1)
-        return tuple(row for pair in zip_longest(upper, lower) for row in pair if row is not None)
-
-    # Compressed weights.
-
-    @cached_property
-    def weight_formats(self):
-        """Formats of streamed weights it takes: tuple of `isa.WeightFormat`, int8 among them."""
-        return (WeightFormat.INT8, *((WeightFormat.FOUR_BIT,) if self.four_bit else ()), *SPARSITIES.get(self.sparsity, ()))
-
-    @cached_property
-    def compressed_weights(self):
-        """Whether it takes other streamed weights than int8."""
-        return len(self.weight_formats) > 1
-
-    # Layout of 4-bit weights: two rows, one of each half of the array, share a slot; a row of scales takes half a slot.
-
-    @cached_property
-    def four_bit_tile_words(self):
-        """Scratchpad words of one streamed tile of 4-bit weights, without scales."""
-        return ceil(self.weight_steps / self.weight_rows_per_word)
-
-    @cached_property
-    def scale_rows_per_word(self):
-        """Rows of ``cols`` scales of 4-bit weights in one word."""
-        return 2 * self.weight_rows_per_word
-
-    # Layout of sparse weights: an even number of lines, each of indices serving up to four of values behind it.
-
-    @cached_property
-    def sparse_panels(self):
-        """Panels of K that a tile of sparse weights covers at most; 1 without `sparsity`."""
-        return max(SPARSE_PANELS.get(number, 1) for number in self.weight_formats)
-
-    @cached_property
-    def activation_lanes(self):
-        """Activations that come to each pair of the array's rows, with `sparsity`: a block for both, or one for each; else 0."""
-        return {None: 0, "2:4": 4, "1:4": 8}[self.sparsity]
-
-    @cached_property
-    def sparse_index_steps(self):
-        """Steps of a tile, of two rows each, that a line of indices serves."""
-        return 4 * self.weight_rows_per_word
-
-    @cached_property
-    def sparse_index_lines(self):
-        """Lines of indices in a tile of sparse weights."""
-        return ceil(self.weight_steps / self.sparse_index_steps)
-
-    def load_steps(self, w_format):
-        """Cycles in which a streamed tile of a `WeightFormat` loads; of 4-bit weights scales come besides."""
-        return self.weight_steps + (self.sparse_index_lines if w_format in SPARSE_PANELS else 0)
-
-    def product_steps(self, mnemonic, w_format=WeightFormat.INT8):
-        """Cycles in which the stationary tile of a product loads: MATMUL (as `load_steps`), MATMUL_KT, MATMUL_V or MATMUL_C."""
-        return self.load_steps(w_format) if mnemonic == "MATMUL" else self.rows if mnemonic == "MATMUL_V" else self.cols
-
-    @cached_property
-    def sparse_tile_words(self):
-        """Scratchpad words of one streamed tile of sparse weights, values and indices."""
-        return 2 * (ceil(self.weight_tile_words / 2) + self.sparse_index_lines)
-
-    # Memories.
-
-    @cached_property
-    def scratchpad_words(self):
-        return self.scratchpad_kib * 1024 // self.word_bytes
-
-    @cached_property
-    def accumulator_word_bytes(self):
-        """Bytes of storage of one accumulator word (``cols`` int32 lanes, the slot a power of two)."""
-        return 4 * _power_of_two_at_least(self.cols)
-
-    @cached_property
-    def accumulator_words(self):
-        return self.accumulator_kib * 1024 // self.accumulator_word_bytes
-
-    # Vector engine.
-
-    @property
-    def softmax_lanes_needed(self):
-        """Exponentials per cycle that hide behind the array, twice over, in attention with heads of 32 features.
-
-        A score is 2 * 32 products, rows * cols of them a cycle.
-        """
-        return ceil(2 * self.rows * self.cols / (2 * 32))
-
-    @property
-    def norm_lanes_needed(self):
-        """First products per cycle with which statistics cost at most 0.3 % of a layer more than with ``vector_lanes``.
-
-        A layer of D features computes 12 * D * D products and two norms for each row, and nothing hides statistics: they wait
-        for the last product before, and the next one for them. D = 384.
-        """
-        per_row = 0.003 * 12 * 384 * 384 / (self.rows * self.cols) / 2      # cycles that a norm may lose
-        return ceil(1 / (1 / self.vector_lanes + per_row / 384))
-
-    @property
-    def division_units_needed(self):
-        """Dividers that hide behind the array in attention over 64 keys with heads of 32 features, the shortest rows in view.
-
-        Scores and context of a row are products with so many tiles, a cycle each. Of these the row's result takes the vector
-        engine some for its requantization, and one more its start-up for two instructions of 64 rows; the division of the next rows
-        has what is left, or as long as exponentials take where that is more.
-        """
-        keys, features = 64, 32
-        products = ceil(keys / self.cols) * ceil(features / self.rows) + ceil(keys / self.rows) * ceil(features / self.cols)
-        left = products - ceil(features / self.cols) * self.groups_per_tile - 1
-        return ceil(DIVISION_CYCLES / max(left, keys // self.softmax_lanes, 1))
-
-    @cached_property
-    def groups_per_tile(self):
-        """Groups of ``vector_lanes`` channels in an N tile."""
-        return self.cols // self.vector_lanes
-
-    @cached_property
-    def product_parts(self):
-        """Cycles of a group's products before requantization."""
-        return self.vector_lanes // self.norm_lanes
-
-    @cached_property
-    def exponential_parts(self):
-        """Cycles of a group's exponentials."""
-        return self.vector_lanes // self.softmax_lanes
-
-    @cached_property
-    def softmax_ring(self):
-        """Groups of scores that wait for their exponentials at most: two blocks, and what is between issue and the first one."""
-        return 1 << (2 * (self.key_block // self.vector_lanes) + 15).bit_length()
-
-    @cached_property
-    def param_group_words(self):
-        """Words of the parameter records (8 bytes each) of one group of lanes, rounded up to whole lines."""
-        return 2 * ceil(8 * self.vector_lanes / self.line_bytes)
-
-    @cached_property
-    def param_tile_words(self):
-        """Words of the parameter records of one N tile."""
-        return self.param_group_words * self.groups_per_tile
-
-    @cached_property
-    def mask_slot_bits(self):
-        """Bits of a mask row that one tile of ``cols`` keys takes (a power of two)."""
-        return _power_of_two_at_least(self.cols)
-
-    @cached_property
-    def mask_tiles_per_word(self):
-        return 8 * self.word_bytes // self.mask_slot_bits
-
-    # Memory traffic.
-
-    @cached_property
-    def dma_bytes(self):
-        """Granule of every DMA run and address: the larger of a word and a beat."""
-        return max(self.word_bytes, self.data_bytes)
-
-    @cached_property
-    def dma_words(self):
-        return self.dma_bytes // self.word_bytes
-
-    @cached_property
-    def fetch_ahead_bytes(self):
-        """Bytes that instruction fetch reads ahead of the instruction at hand: 32 instructions, at least 16 beats."""
-        return max(1024, 16 * self.data_bytes)
 
     # Where configurations come from and go to.
 
@@ -466,9 +237,6 @@ class Config:
         text = json.dumps(self.to_dict(), sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
-
-#: Values of `Config.sparsity`, and the formats that come with them.
-SPARSITIES = {"2:4": (WeightFormat.SPARSE_2_4,), "1:4": (WeightFormat.SPARSE_2_4, WeightFormat.SPARSE_1_4)}
 
 #: Parameters of the named configurations.
 NAMED = {
