@@ -12,6 +12,7 @@ from . import recording
 __all__ = ["Library", "sources_of"]
 
 _LOOP = Path(__file__).with_name("loop.cpp")
+_SIMULATION = Path(__file__).with_name("simulation.hpp")
 _RECORDER = Path(__file__).with_name("profile.hpp")
 #: Name of the top module.
 TOP = "weft"
@@ -66,10 +67,10 @@ class Library:
 
     def __init__(self, config, verilog_dir=None, optimize="speed", flags=(), profile=False):
         self.config = config
-        sources, include = sources_of(config, verilog_dir), ()
+        sources, include = sources_of(config, verilog_dir), [_SIMULATION]
         if profile:
             sources = {**sources, "profile.vlt": recording.control_file(sources)}
-            flags, include = [*flags, *recording.FLAGS], [_RECORDER]
+            flags, include = [*flags, *recording.FLAGS], [*include, _RECORDER]
         self.path = build_library(sources, TOP, [_LOOP], flags, optimize, include)
         self._library = _load(self.path, profile)
         if self._library.weft_beat_bytes() != config.data_bytes:

@@ -99,10 +99,6 @@ class Allocator:
         """Words of the largest free range."""
         return max((b - a for a, b in self._gaps()), default=0)
 
-    def free_words(self):
-        """Free words in total."""
-        return sum(b - a for a, b in self._gaps())
-
     def alloc(self, words, align=2, cost=None, places=()):
         """First word of a free range, or None. With ``cost`` (a function of the first word) the cheapest place at the
         start of a gap, at its end, or at one of ``places``, instead of the next one."""
