@@ -72,7 +72,7 @@ def compile_command(model_dir, seq, decoder, max_length, config_name, calibrate_
 def run(program_file, texts, prompt, max_new_tokens, backend, board_port, baud, out_file, json_output):
     """Run a program on texts; prints its outputs' shapes and, for the RTL and boards, cycles and where they went. A decoder
     continues a prompt; its tokens are printed as they come."""
-    from weft.report import stats_dict, stats_lines
+    from weft.stats import stats_dict, stats_lines
 
     program = _load(program_file, texts, prompt)
     if prompt is not None:
@@ -115,7 +115,7 @@ def run(program_file, texts, prompt, max_new_tokens, backend, board_port, baud, 
 def verify(program_file, texts, prompt, max_new_tokens):
     """Run texts, or a decoder's prompt, on the RTL and on the golden model and compare every byte written; exit status
     2 on a difference."""
-    from weft.report import stats_lines
+    from weft.stats import stats_lines
 
     program = _load(program_file, texts, prompt)
     if prompt is not None:
@@ -249,7 +249,7 @@ def _machine(backend, port, baud):
 
 def _generate(program, prompt, max_new_tokens, backend, json_output=False):
     """Continues a prompt; prints it and every token as it comes, then what the last token cost, or one JSON object."""
-    from weft.report import stats_dict, stats_lines
+    from weft.stats import stats_dict, stats_lines
     from weft.text import encode_prompt, pieces
 
     session = program.session(backend)

@@ -56,7 +56,7 @@ def sentences(model_dir, seq, config_name, out, texts):
 
     _print_meaning(texts, results, load_folder(folder, head=False), seq)
     click.echo(f"\nFirst sentence on the {config.rows}x{config.cols} accelerator, reference memory:")
-    from weft.report import stats_lines
+    from weft.stats import stats_lines
 
     click.echo("\n".join(stats_lines(results[0].stats)))
 

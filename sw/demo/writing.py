@@ -17,8 +17,7 @@ PROMPT = "ROMEO:\n"
 def generate(prompt, max_new_tokens, config_name):
     """Text that the shipped Shakespeare model writes on the RTL, token by token, each step equal to the golden model."""
     from weft.models.programs import shakespeare_program
-    from weft.report import stats_lines
-    from weft.stats import Stats
+    from weft.stats import Stats, stats_lines
     from weft.text import encode_prompt, pieces
 
     config = load_config(config_name)

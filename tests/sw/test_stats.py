@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from weft.cli.options import as_json
-from weft.report import stats_dict, stats_lines
+from weft.stats import stats_dict, stats_lines
 
 STATS = SimpleNamespace(
     cycles=2000, macs=384000, utilization=0.75, roofline_cycles=1600, dram_read_bytes=5120, dram_write_bytes=256,
