@@ -39,8 +39,10 @@ class Netlist:
     def insert_buffers(self):
         """Puts buffers where mapping module by module cannot see that there is too much to drive: behind inputs of modules,
         and nets to several modules, of more than `_PORT_FANOUT` pins, and behind other nets of more than `FANOUT`. The clock's
-        nets stay as they are."""
+        nets, behind clock gates too, stay as they are."""
         kind, source, output = self.library.buffer
+        clock_pins = {(cell["type"], pin) for module in self.modules.values() for cell in module["cells"].values()
+                      for pin, bits in cell["connections"].items() if bits == module["ports"].get("clk", {}).get("bits")}
         for module in self.modules.values():
             inputs = {bit for name, port in module["ports"].items() if port["direction"] == "input" for bit in port["bits"]}
             clock = {bit for name, port in module["ports"].items() if name == "clk" for bit in port["bits"]}
@@ -55,7 +57,7 @@ class Netlist:
                     for index, bit in enumerate(bits):
                         if isinstance(bit, int):
                             highest = max(highest, bit)
-                            if pin not in outputs and bit not in clock:
+                            if pin not in outputs and bit not in clock and (cell["type"], pin) not in clock_pins:
                                 sinks[bit].append((bits, index))
             number = 0
             for bit, places in sinks.items():

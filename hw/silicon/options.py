@@ -13,15 +13,15 @@ from ..tensor.array import SystolicArray
 from ..tensor.loader import WeightLoader
 from ..tensor.streamer import RowStreamer
 from ..verilog import convert
-from .cells import map_component
+from .mapping import map_component
 
 __all__ = ["area", "measure", "variants"]
 
 
 def area(component, liberty, folder, period=1.6):
-    """Cell area of an Amaranth component, in the unit of the Liberty file (square micrometres, usually); ``period``: what mapping
-    aims at, in ns."""
-    netlist, _ = map_component(convert(component, "part"), "part", liberty, folder, round(1000 * period))
+    """Cell area of an Amaranth component, mapped as small as can be, in the unit of the Liberty file (square micrometres,
+    usually); ``period``: what sizing aims at, in ns."""
+    netlist, *_ = map_component(convert(component, "part"), "part", liberty, folder, round(1000 * period), ["small"])
     return netlist.area("part")
 
 

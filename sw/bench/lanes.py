@@ -10,6 +10,7 @@ from weft.hw.config import Config
 from weft.hw.errors import WeftError
 from weft.hw.memory import wrapper
 from weft.hw.silicon import cells, report
+from weft.hw.silicon.mapping import map_component
 from weft.hw.tensor.array import SystolicArray
 from weft.hw.vector.engine import VectorEngine
 from weft.hw.verilog import convert
@@ -43,7 +44,7 @@ def utilization(config):
 
 def areas(config, liberty, folder, period):
     """Areas of the vector engine, and of its parts as in `weft.hw.silicon.cells.BLOCKS`."""
-    netlist, _ = cells.map_component(convert(VectorEngine(config), "vector") + wrapper.VERILOG, "vector", liberty, folder,
+    netlist, *_ = map_component(convert(VectorEngine(config), "vector") + wrapper.VERILOG, "vector", liberty, folder,
                                      round(1000 * period))
     return {"vector engine": round(netlist.area("vector")),
             **{block: round(cells.block_area(netlist, block, "vector", "vector/"))
@@ -74,7 +75,7 @@ def _main(arguments=None):
     results = given.results or given.out / "results.json"
     try:
         config = Config.load(given.config)
-        netlist, _ = cells.map_component(convert(SystolicArray(config.rows, config.cols), "array"), "array", given.liberty,
+        netlist, *_ = map_component(convert(SystolicArray(config.rows, config.cols), "array"), "array", given.liberty,
                                          given.out / "array", round(1000 * given.period))
         array = round(netlist.area("array"))
         for lanes in _choices(config, given.lanes):

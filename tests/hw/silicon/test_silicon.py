@@ -5,7 +5,7 @@ import pytest
 from weft.hw.config import Config
 from weft.hw.errors import InputError
 from weft.hw.silicon import __main__ as command
-from weft.hw.silicon import cells, ecp5, report
+from weft.hw.silicon import cells, ecp5, mapping, report, timing
 from weft.hw.silicon.liberty import Library
 from weft.hw.silicon.netlist import Netlist
 
@@ -103,6 +103,54 @@ def test_verilog(netlist):
     assert "  pair one (.a({a[1], a[0]}), .y(y[0]));" in lines and "  assign y[1] = y[0];" in lines
     assert "  pair two (.a({1'b1, a[1]}), .y(n6));" in lines
     assert "  memory_top_2 storage (.read_data(n7));" in lines
+
+
+REPORT = """Endpoint  Delay
+b_7/D (DFF)    1.56    2.38   -0.83 (VIOLATED)
+y (output)     1.60    1.50    0.10
+
+Startpoint: one/a_1 (rising edge-triggered flip-flop clocked by clk)
+Endpoint: b_7
+  Delay    Time   Description
+   0.08    0.08 ^ one/a_1/Q (DFF)
+   0.30    0.38 v one/deep/g_2/Z (BUF_X1)
+   2.00    2.38 v b_7/D (DFF)
+          -0.83   slack (VIOLATED)
+
+Startpoint: two/c_0 (rising edge-triggered flip-flop clocked by clk)
+Endpoint: y (output port clocked by clk)
+   0.50    1.50 ^ two/g_1/Z (BUF_X1)
+           0.10   slack (MET)
+"""
+
+
+def test_timing_report():
+    found = timing.read_report(REPORT)
+    assert found.ends == {"b_7/D": -0.83, "y": 0.10} and found.slack == -0.83 and found.worst == "one/a_1 to b_7"
+    assert found.paths == [(-0.83, {"one": 0.08, "one/deep": 0.3, "": 2.0}), (0.10, {"two": 0.5})]
+    assert timing.read_report("no paths") is None
+
+
+def test_modules_on_slow_paths_become_faster(library):
+    """Those that a good part of a slow path lies in, a step at a time, until the period is met or nothing helps."""
+    def variant(gates):
+        pair = module({}, {f"g{n}": ("NAND", {}) for n in range(gates)})
+        top = module({}, {"one": ("pair", {}), "two": ("other", {})})
+        return {"pair": pair, "other": pair, "top": top}
+
+    variants = [variant(gates) for gates in (2, 4, 8)]
+
+    def analyze(needed):
+        def slack(netlist):
+            gates = len(netlist.modules["pair"]["cells"])
+            slack = 0.1 if gates >= needed else -1 / gates
+            return timing.Timing({}, [(slack, {"one": 1.0, "two": 0.1})], "")
+        return slack
+
+    for needed, gates in (2, 2), (4, 4), (8, 8), (9, 8):
+        netlist, found = mapping.choose(variants, library, "top", analyze(needed))
+        assert (len(netlist.modules["pair"]["cells"]), len(netlist.modules["other"]["cells"])) == (gates, 2)
+        assert found.slack == (0.1 if needed <= 8 else -1 / 8)
 
 
 def test_what_is_missing_is_named_with_its_installation(monkeypatch, capsys, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from weft import workloads
 from weft.bench import lanes
 from weft.hw.config import Config
-from weft.hw.silicon import cells
+
 
 
 class Netlist:
@@ -30,7 +30,7 @@ def test_choices_are_possible():
 
 
 def test_a_row(monkeypatch, tmp_path):
-    monkeypatch.setattr(cells, "map_component", lambda text, top, *_: (Netlist(), None))
+    monkeypatch.setattr(lanes, "map_component", lambda text, top, *_: (Netlist(), None, None))
     monkeypatch.setattr(lanes, "convert", lambda *_: "")
     monkeypatch.setattr(lanes, "WORKS", {"product": lambda config: workloads.gemm(8, 8, 8, config)[0]})
     config = Config.named("tiny")
