@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,7 +21,9 @@ class TokenCounters(wiring.Component):
     ``overflow``: a counter would have passed 255 (it stays there), ``overflow_pc``: the instruction that signalled.
 
     All ports are served in every cycle; signals to one counter add up. A token can be consumed from the second cycle
-    after its signal on, and what ``available`` says needs no adder.
+    after its signal on. One that is consumed leaves its counter a cycle later, and until then ``available`` looks for a second one: so
+    what it says needs no adder, and nothing is counted behind it in the same cycle. No counter is consumed through two ports in
+    one cycle.
     """
 
     def __init__(self, waits, signals):
@@ -52,7 +54,7 @@ class TokenCounters(wiring.Component):
                 m.d.sync += number.eq(port.id)
             signals.append((number, valid, thread))
 
-        added, taken = [], []
+        added, taking = [], []
         for number, valid, _ in signals:
             one_hot = Signal(count, name=f"{number.name}_added")
             with m.If(valid):
@@ -62,31 +64,32 @@ class TokenCounters(wiring.Component):
             one_hot = Signal(count, name=f"{name}_taken")
             with m.If(port.consume):
                 m.d.comb += one_hot.eq(1 << port.id)
-            taken.append(one_hot)
+            taking.append(one_hot)
 
+        taken = Signal(count)
+        m.d.sync += taken.eq(reduce(or_, taking))
         # Counters that something is added to or taken from, nearly always none: nothing else is computed for the others.
         touched = Signal(count)
-        m.d.comb += touched.eq(reduce(or_, added + taken))
+        m.d.comb += touched.eq(reduce(or_, added, taken))
 
-        held, exceeded = [Const(1, 1)], [Const(0, 1)]
+        held, held_twice, exceeded = [Const(1, 1)], [Const(1, 1)], [Const(0, 1)]
         for n in range(1, count):
             tokens = Signal(range(isa.SEMAPHORE_LIMIT + 1), name=f"tokens_{n}")
-            change = Signal(range(-len(taken), len(added) + 1), name=f"change_{n}")
-            total = Signal(len(tokens) + 2, name=f"total_{n}")
-            some, over = Signal(name=f"holds_{n}"), Signal(name=f"overflows_{n}")
-            m.d.comb += [
-                change.eq(sum((a[n] for a in added), 0) - sum((t[n] for t in taken), 0)),
-                over.eq(total > isa.SEMAPHORE_LIMIT),
-            ]
+            change = Signal(range(-1, len(added) + 1), name=f"change_{n}")
+            total = Signal(len(tokens) + 1, name=f"total_{n}")
+            some, several, over = Signal(name=f"holds_{n}"), Signal(name=f"holds_several_{n}"), Signal(name=f"overflows_{n}")
+            m.d.comb += [change.eq(sum((a[n] for a in added), 0) - taken[n]), over.eq(total > isa.SEMAPHORE_LIMIT)]
             with m.If(touched[n]):
                 m.d.comb += total.eq(tokens + change)
                 with m.If(~over):
-                    m.d.sync += [tokens.eq(total), some.eq(total[:len(tokens)] != 0)]
+                    m.d.sync += [tokens.eq(total), some.eq(total.any()), several.eq(total[1:].any())]
             held.append(some)
+            held_twice.append(several)
             exceeded.append(over)
-        holds, overflows = Cat(held), Cat(exceeded)
+        holds, holds_several, overflows = Cat(held), Cat(held_twice), Cat(exceeded)
+        ready = (taken & holds_several) | (~taken & holds)
         for port in waits:
-            m.d.comb += port.available.eq(holds.bit_select(port.id, 1))
+            m.d.comb += port.available.eq(ready.bit_select(port.id, 1))
 
         m.d.comb += self.overflow.eq(overflows.any())
         for number, valid, thread in reversed(signals):

@@ -75,7 +75,7 @@ class WeightLoader(wiring.Component):
             self.full.eq(shifter.full), shifter.swap.eq(self.swap),
             self.at_sync.eq(tiles.at_sync & ~shifting), tiles.synced.eq(self.synced),
             self.status.pc.eq(tiles.pc),
-            self.status.semaphore.eq(tiles.w_wait.id),
+            self.status.semaphore.eq(tiles.semaphore),
             self.status.idle.eq(~self.instructions.valid & ~tiles.busy & ~shifting & ~shifter.w_signal.valid),
         ]
         with m.If(shifter.starved):

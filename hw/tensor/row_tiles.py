@@ -123,7 +123,10 @@ class RowTiles(wiring.Component):
         accumulate = Signal()
         tile, run = self.tiles.payload, self.runs.payload
         panel_stride, takes_more = matmul.a_panel_stride, None
-        may_go = (~a_needed | self.a_wait.available) & (~acc_needed | self.acc_wait.available)
+        # Both tokens of one counter are taken one after the other, as a counter gives one a cycle.
+        a_wait, a_ahead, a_taken = Signal(isa.SEMAPHORE_BITS, reset_less=True), Signal(), Signal()
+        m.d.comb += a_ahead.eq(a_needed & acc_needed & (a_wait == matmul.acc_wait) & (a_wait != 0) & ~a_taken)
+        may_go = (~a_needed | a_taken | self.a_wait.available) & (~acc_needed | self.acc_wait.available) & ~a_ahead
         if self.config.sparsity:
             panel_stride, takes_more = self._panels(m, matmul, walker, row_word, a_needed)
             may_go = may_go & ~takes_more
@@ -135,7 +138,7 @@ class RowTiles(wiring.Component):
             a_needed.eq(first | (matmul.a_wait_each & walker.n_first & (walker.k_sub == 0))),
             acc_needed.eq(first | (matmul.acc_wait_each & walker.k_first)),
             granted.eq(may_go),
-            self.a_wait.id.eq(matmul.a_wait),
+            self.a_wait.id.eq(a_wait),
             self.acc_wait.id.eq(matmul.acc_wait),
             tile.rows.eq(matmul.rows),
             tile.odd.eq(row_word[0]),
@@ -172,32 +175,39 @@ class RowTiles(wiring.Component):
                     offered_matmul = data.View(instruction_layout("MATMUL"), offered.word)
                     offered_sync = data.View(instruction_layout("TENSOR_SYNC"), offered.word)
                     m.d.sync += [
-                        matmul.eq(offered.word), pc.eq(offered.pc),
+                        matmul.eq(offered.word), pc.eq(offered.pc), a_wait.eq(offered_matmul.a_wait),
                         row_word.eq(offered_matmul.a_base), acc_word.eq(offered_matmul.acc_base),
                         waits.eq(Mux(offered_sync.wait == 0, 0, offered_sync.wait_count)),
                         signals.eq(Mux(offered_sync.signal == 0, 0, offered_sync.signal_count)),
                     ]
                     with m.If(offered_sync.opcode == isa.INSTRUCTIONS["TENSOR_SYNC"].opcode):
+                        m.d.sync += a_wait.eq(offered_sync.wait)
                         m.next = "SYNC"
                     with m.Else():
                         m.next = "TILES"
             with m.State("TILES"):
                 m.d.comb += [
                     self.waiting.eq(~granted),
-                    self.semaphore.eq(Mux(a_needed & ~self.a_wait.available, matmul.a_wait, matmul.acc_wait)),
+                    self.semaphore.eq(Mux(a_needed & ~self.a_wait.available, a_wait, matmul.acc_wait)),
                     self.runs.valid.eq(granted & self.tiles.ready),
                     self.tiles.valid.eq(granted & self.runs.ready),
                     walker.next.eq(granted & self.runs.ready & self.tiles.ready),
-                    self.a_wait.consume.eq(walker.next & a_needed),
+                    self.a_wait.consume.eq(walker.next & a_needed & ~a_taken),
                     self.acc_wait.consume.eq(walker.next & acc_needed),
                 ]
+                ahead = a_ahead if takes_more is None else a_ahead & ~takes_more
+                with m.If(ahead & self.a_wait.available):
+                    m.d.comb += [self.a_wait.consume.eq(1), self.waiting.eq(0)]
+                    m.d.sync += a_taken.eq(1)
+                with m.If(walker.next):
+                    m.d.sync += a_taken.eq(0)
                 if takes_more is not None:
                     with m.If(takes_more & self.a_wait.available):
                         m.d.comb += [self.a_wait.consume.eq(1), self.waiting.eq(0)]
                 with m.If(walker.next & last):
                     m.next = "IDLE"
             with m.State("SYNC"):
-                m.d.comb += [self.a_wait.id.eq(sync.wait), self.semaphore.eq(sync.wait)]
+                m.d.comb += self.semaphore.eq(a_wait)
                 with m.If(self.drained & self.at_sync):
                     with m.If(waits != 0):
                         m.d.comb += [self.a_wait.consume.eq(self.a_wait.available),

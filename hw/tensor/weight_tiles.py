@@ -103,7 +103,9 @@ class WeightTiles(wiring.Component):
         Holds at a TENSOR_SYNC until ``synced``.
     synced : In(1)
     waiting : Out(1)
-        For a token of ``w_wait.id``.
+        For a token.
+    semaphore : Out(5)
+        Counter that it waits for; at a TENSOR_SYNC the one that the streamer waits for.
     busy : Out(1)
         Has an instruction.
     pc : Out(PC_BITS)
@@ -114,7 +116,7 @@ class WeightTiles(wiring.Component):
         super().__init__({
             "instructions": In(InstructionStream()), "w_wait": Out(TokenWait()),
             "tiles": Out(stream.Signature(located_layout(config))),
-            "at_sync": Out(1), "synced": In(1), "waiting": Out(1), "busy": Out(1), "pc": Out(PC_BITS),
+            "at_sync": Out(1), "synced": In(1), "waiting": Out(1), "semaphore": Out(isa.SEMAPHORE_BITS), "busy": Out(1), "pc": Out(PC_BITS),
         })
 
     def elaborate(self, platform):
@@ -127,6 +129,7 @@ class WeightTiles(wiring.Component):
         kv = data.View(instruction_layout("MATMUL_KT"), matmul.as_value())
         kind = Signal(TileKind, reset_less=True)
         pc = Signal(PC_BITS, reset_less=True)
+        w_wait = Signal(isa.SEMAPHORE_BITS, reset_less=True)
         streamed = kind == TileKind.STREAM
 
         word = Signal(_WORD_BITS, reset_less=True)
@@ -141,7 +144,7 @@ class WeightTiles(wiring.Component):
             last.eq(walker.k_last & walker.n_last),
             last_in_chunk.eq(tile_in_chunk + 1 == matmul.chunk_tiles),
             needs_token.eq(first | (streamed & (tile_in_chunk == 0))),
-            self.w_wait.id.eq(Mux(streamed, matmul.w_wait, kv.w_wait)),
+            self.w_wait.id.eq(w_wait), self.semaphore.eq(w_wait),
             tile.kind.eq(kind), tile.word.eq(word), tile.key.eq(key), tile.limit.eq(kv.w_limit),
             tile.features.eq(features_of(config, walker.k_sub)),
             tile.sub.eq(Mux(kind == TileKind.KEYS, walker.k_sub, walker.n_sub)),
@@ -169,7 +172,7 @@ class WeightTiles(wiring.Component):
                     with m.If(opcode == _OPCODE["TENSOR_SYNC"]):
                         m.d.comb += [
                             self.at_sync.eq(1), self.instructions.ready.eq(self.synced), self.pc.eq(offered.pc),
-                            self.w_wait.id.eq(data.View(instruction_layout("TENSOR_SYNC"), offered.word).wait),
+                            self.semaphore.eq(data.View(instruction_layout("TENSOR_SYNC"), offered.word).wait),
                         ]
                     with m.Else():
                         stream_view = data.View(instruction_layout("MATMUL"), offered.word)
@@ -177,17 +180,21 @@ class WeightTiles(wiring.Component):
                         m.d.sync += [
                             matmul.eq(offered.word), pc.eq(offered.pc), first.eq(1), key.eq(0),
                             tile_in_chunk.eq(0), slot.eq(stream_view.ring_start),
-                            kind.eq(TileKind.STREAM), word.eq(stream_view.w_base),
+                            kind.eq(TileKind.STREAM), word.eq(stream_view.w_base), w_wait.eq(stream_view.w_wait),
                         ]
                         m.next = "TILES"
                         from_rows = (opcode == _OPCODE["MATMUL_KT"]) | (opcode == _OPCODE["MATMUL_V"])
                         if config.circulant:
                             from_rows |= opcode == _OPCODE["MATMUL_C"]
+                        rows_view = data.View(instruction_layout("MATMUL_KT"), offered.word)
                         with m.If(from_rows):
                             m.d.sync += [
                                 kind.eq(Mux(opcode == _OPCODE["MATMUL_V"], TileKind.VALUES, TileKind.KEYS)),
-                                word.eq(data.View(instruction_layout("MATMUL_KT"), offered.word).w_base),
+                                word.eq(rows_view.w_base), w_wait.eq(rows_view.w_wait),
                             ]
+                            if config.circulant:
+                                with m.If(opcode == _OPCODE["MATMUL_C"]):
+                                    m.d.sync += w_wait.eq(data.View(instruction_layout("MATMUL_C"), offered.word).w_wait)
                         with m.Elif((stream_view.ring_slots != 0) & (stream_view.ring_start != 0)):
                             m.next = "CHUNK_WORDS"
             # The first chunk's place in the ring: one product a cycle.
@@ -237,7 +244,6 @@ class WeightTiles(wiring.Component):
         fields = data.View(instruction_layout("MATMUL_C"), matmul.as_value())
         with m.If(matmul.opcode == _OPCODE["MATMUL_C"]):
             m.d.comb += [
-                self.w_wait.id.eq(fields.w_wait),
                 tile.token.eq(Mux(last, fields.w_signal, 0)), tile.limit.eq(~0),
                 tile.block.eq(fields.block), tile.single.eq(fields.w_single), tile.column.eq(fields.w_column),
                 tile.less_128.eq(fields.w_unsigned),

@@ -1,4 +1,5 @@
-// Every counter is what was added less what was consumed, in [0, 255]; adding takes a cycle.
+// Every counter is what was added less what was consumed, in [0, 255]; adding takes a cycle. What is consumed leaves it a cycle
+// later, and is not available in between.
 `include "taps.svh"
 
 module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0] b_id, input b_valid, input [4:0] c_id,
@@ -38,22 +39,24 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
   // One counter, any one but number 0; with 10 bits nothing wraps.
   (* anyconst *) wire [4:0] n;
   always @* assume(n != 0);
-  reg [9:0] count = 0;
+  reg [9:0] count = 0, leaving = 0;
   wire [9:0] added = (a_given && a_last == n) + (b_given && b_last == n) + (c_given && c_last == n);
   wire [9:0] consumed = (w_consume && w_id == n) + (x_consume && x_id == n);
-  wire [9:0] next = count + added - consumed;
+  wire [9:0] next = count + added - leaving;
   wire too_many = next > 255;
-  always @(posedge clk)
+  always @(posedge clk) begin
+    leaving <= rst ? 0 : consumed;
     if (rst) count <= 0;
     else if (!too_many) count <= next;
+  end
 
   // Number 0 always holds a token and takes none.
-  wire [31:0] holds = {holding, 1'b1}, overflows = {overflowing, 1'b0};
+  wire [31:0] holds = {holding, 1'b1}, several = {holding_several, 1'b1}, overflows = {overflowing, 1'b0};
 
   always @* if (started) begin
-    assert(count <= 255 && consumed <= count);
-    if (w_id == n) assert(w_available == (count != 0));
-    if (x_id == n) assert(x_available == (count != 0));
+    assert(count <= 255 && leaving <= 1 && leaving + consumed <= count);
+    if (w_id == n) assert(w_available == (count != leaving));
+    if (x_id == n) assert(x_available == (count != leaving));
     if (w_id == 0) assert(w_available);
     if (x_id == 0) assert(x_available);
     // What overflows is flagged, nothing else is, and the instruction named signalled to such a counter.
@@ -63,7 +66,8 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     if ((a_given && overflows[a_last]) || (b_given && overflows[b_last])) assert(overflow_pc == p_last);
     else if (c_given && overflows[c_last]) assert(overflow_pc == q_last);
     // The registers behind the signal ports.
-    assert(counters[8 * n - 8 +: 8] == count && holds[n] == (count != 0));
+    assert(counters[8 * n - 8 +: 8] == count && holds[n] == (count != 0) && several[n] == (count > 1));
+    assert(taken[n] == leaving);
     assert(a_held == (a_given && a_last != 0));
     assert(b_held == (b_given && b_last != 0));
     assert(c_held == (c_given && c_last != 0));

@@ -133,6 +133,14 @@ def test_program_that_comes_to_rest(machines):
         machines("tiny").run(program(("LOAD_SYNC", dict(wait=9, wait_count=1))), {})
 
 
+def test_two_tokens_of_one_counter(machines):
+    """Operand and accumulators of a product may wait for the same counter, and take a token each."""
+    product = ("MATMUL", dict(rows=1, k_tiles=1, n_tiles=1, chunk_tiles=1, a_wait=9, acc_wait=9))
+    machines("tiny").run(program(("LOAD_SYNC", dict(signal=9, signal_count=2)), product), {})
+    with pytest.raises(RunError, match="came to rest: .*waits for semaphore 9"):
+        machines("tiny").run(program(("LOAD_SYNC", dict(signal=9, signal_count=1)), product), {})
+
+
 def test_program_that_never_ends(machines):
     with pytest.raises(RunError, match="did not end within 200000 cycles"):
         machines("tiny").run(program(("BRANCH", dict(offset=-1))), {}, limit_cycles=200_000)
