@@ -97,7 +97,7 @@ class Dispatch(wiring.Component):
     every engine idle (may be a cycle old); ``pc``: number of the instruction at hand; ``ended``: an END has been executed;
     ``illegal``, ``fetch_error``: the instruction ``pc`` cannot be executed, nothing follows.
 
-    Two cycles for an instruction, four for CALC and BRANCH; two more for each register field, unless all name R0.
+    Two cycles for an instruction, five for CALC and BRANCH; two more for each register field, unless all name R0.
     """
 
     def __init__(self, config):
@@ -155,7 +155,8 @@ class Dispatch(wiring.Component):
         calc = data.View(instruction_layout("CALC"), word)
         branch = data.View(instruction_layout("BRANCH"), word)
         number_of = {name: i.opcode for name, i in isa.INSTRUCTIONS.items()}
-        taken = Signal()
+        taken, jumps = Signal(), Signal()
+        m.d.sync += self.target.eq(self.pc + 1 + branch.offset)
         with m.Switch(branch.cond):
             for condition, test in ((isa.Condition.EQ, a[:32] == b), (isa.Condition.NE, a[:32] != b),
                                     (isa.Condition.LT, a[:32].as_signed() < b.as_signed()),
@@ -163,7 +164,6 @@ class Dispatch(wiring.Component):
                 with m.Case(condition.value):
                     m.d.comb += taken.eq(test)
         m.d.comb += [
-            self.target.eq(self.pc + 1 + branch.offset),
             self.rd.eq(calc.rd),
             self.result.eq(a[:32].as_signed() >> calc.right),
         ]
@@ -250,8 +250,14 @@ class Dispatch(wiring.Component):
                 m.d.comb += self.write.eq(1)
                 take()
             with m.State("Branch"):
-                m.next = "Fetch"
-                m.d.comb += self.jump.eq(taken & (branch.offset != 0))
+                m.d.sync += jumps.eq(taken & (branch.offset != 0))
+                m.next = "Jump"
+            with m.State("Jump"):
+                with m.If(jumps):
+                    m.d.comb += self.jump.eq(1)
+                    m.next = "Fetch"
+                with m.Else():
+                    take()
 
             # END and BARRIER: what was dispatched a cycle ago is visible from the second cycle on.
             with m.State("Drain"):

@@ -155,13 +155,14 @@ class RequantizeLane(wiring.Component):
         with m.If(control.enter[5]):
             m.d.sync += shifted.eq(saturate(coarsely, 28))
         finely = Signal(signed(28))
-        rounded = Signal(signed(28))
-        m.d.comb += [
-            finely.eq(shifted >> Mux(control.fine_by_row, control.row_fine, fine)),
-            rounded.eq(finely[1:].as_signed() + finely[0]),
-        ]
+        m.d.comb += finely.eq(shifted >> Mux(control.fine_by_row, control.row_fine, fine))
+        # Rounding overflows 20 bits only from the largest of them on, so the sum is of 19 and beside the look at the bits above.
+        kept, sign = finely[1:], finely[-1]
+        rounded = Signal(20)
+        m.d.comb += rounded.eq(kept[:19] + finely[0])
+        exceeds = ~(kept[19:].all() | ~kept[19:].any()) | (~sign & rounded[19])
         with m.If(control.enter[6]):
-            m.d.sync += moved.eq(saturate(rounded, 20))
+            m.d.sync += moved.eq(Mux(exceeds, Cat((~sign).replicate(19), sign), Cat(rounded[:19], sign & ~rounded[19])))
 
         # Stage 7: everything in units of the result.
         offset = Signal(signed(9))

@@ -133,8 +133,11 @@ class Requantizer(wiring.Component):
             with m.If(enter[k] & by_rows):
                 m.d.sync += row_shift[k].eq(row_shift[k - 1])
 
-        def by_row(k):
-            return job.row_scale | (norm & ~item[k].again)
+        # Whether the item in stage k takes the row's values, from a register too.
+        by_row = {k: Signal(name=f"by_row_{k}", reset_less=True) for k in (2, 4, 5)}
+        for k, register in by_row.items():
+            with m.If(enter[k]):
+                m.d.sync += register.eq(job.row_scale | (norm & ~(again if k == 2 else item[k - 1].again)))
 
         def takes_over(k):
             """An item that needs the new parameters is about to leave stage k."""
@@ -149,9 +152,9 @@ class Requantizer(wiring.Component):
             control.load_source.eq(self.load_source), control.load_second.eq(self.load_second),
             control.enter.eq(enter), control.multiply.eq(multiply),
             control.subtract.eq(norm), control.row_sum.eq(self.norm_read.value.row_sum), control.again.eq(again),
-            control.by_row.eq(by_row(2)), control.row_mult.eq(row_mult), control.add_bias.eq(norm & item[3].again),
-            control.coarse_by_row.eq(by_row(4)), control.row_coarse.eq(row_shift[4][3:]),
-            control.fine_by_row.eq(by_row(5)), control.row_fine.eq(row_shift[5][:3]),
+            control.by_row.eq(by_row[2]), control.row_mult.eq(row_mult), control.add_bias.eq(norm & item[3].again),
+            control.coarse_by_row.eq(by_row[4]), control.row_coarse.eq(row_shift[4][3:]),
+            control.fine_by_row.eq(by_row[5]), control.row_fine.eq(row_shift[5][:3]),
             control.add_zero.eq(~softmax), control.zero_unsigned.eq(job.dst_type == Element.UINT8),
             control.add_residual.eq(job.residual),
             control.result_type.eq(Mux(softmax, Element.INT16, Mux(job.table, Element.INT8, job.dst_type))),
