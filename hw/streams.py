@@ -18,15 +18,17 @@ class StreamBuffer(wiring.Component):
     """
 
     def __init__(self, shape):
+        self._shape = shape
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
+        payload = Signal(self._shape, reset_less=True)
+        m.d.comb += [self.i.ready.eq(~self.o.valid | self.o.ready), self.o.payload.eq(payload)]
         with m.If(self.i.ready):
             m.d.sync += self.o.valid.eq(self.i.valid)
             with m.If(self.i.valid):
-                m.d.sync += self.o.payload.eq(self.i.payload)
+                m.d.sync += payload.eq(self.i.payload)
         return m
 
 
@@ -42,15 +44,16 @@ class SkidBuffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        skid = Signal(self._shape)
+        skid = Signal(self._shape, reset_less=True)
+        payload = Signal(self._shape, reset_less=True)
         ready = Signal(init=1)      # the skid register is empty
-        m.d.comb += self.i.ready.eq(ready)
+        m.d.comb += [self.i.ready.eq(ready), self.o.payload.eq(payload)]
         with m.If(~self.o.valid | self.o.ready):
             m.d.sync += [self.o.valid.eq(self.i.valid | ~ready), ready.eq(1)]
             with m.If(~ready):
-                m.d.sync += self.o.payload.eq(skid)
+                m.d.sync += payload.eq(skid)
             with m.Elif(self.i.valid):
-                m.d.sync += self.o.payload.eq(self.i.payload)
+                m.d.sync += payload.eq(self.i.payload)
         with m.Elif(self.i.valid & ready):
             m.d.sync += [skid.eq(self.i.payload), ready.eq(0)]
         return m

@@ -4,12 +4,13 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import isa
 from ..dma.axi import BeatStream, BurstRequest
 from ..interfaces import InstructionStream, PC_BITS, ThreadStatus, TokenSignal, TokenWait
-from ..streams import Queue
 from .axi_lite import AXI4Lite
 from .dispatch import Dispatch, ScalarRegisters
 from .fetch import Fetch
+from .instruction_queue import InstructionQueue, read_bits
 from .register_map import THREADS
 from .registers import Registers
 from .run import RunControl
@@ -63,7 +64,7 @@ class ControlUnit(wiring.Component):
         statuses = {name: getattr(self, f"status_{name}") for name in THREADS}
         idle = [status.idle for status in statuses.values()]
         for name in ENGINES:
-            queue = Queue(getattr(self, name).payload.shape(), config.queue_depth)
+            queue = InstructionQueue(read_bits(config, isa.Engine[name.upper()]), config.queue_depth)
             m.submodules[f"{name}_queue"] = queue = until_start(queue)
             wiring.connect(m, getattr(dispatch, name), queue.i)
             wiring.connect(m, queue.o, wiring.flipped(getattr(self, name)))

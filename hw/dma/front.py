@@ -71,7 +71,7 @@ class DmaFrontEnd(wiring.Component):
         def beat_address(words):
             return _beats(config, words, address_bits)
 
-        word = Signal(isa.INSTRUCTION_BITS)
+        word = Signal(isa.INSTRUCTION_BITS, reset_less=True)
         move, sync = view(prefix, word), view(prefix + "_SYNC", word)
 
         def executes(mnemonic, word):
@@ -79,26 +79,27 @@ class DmaFrontEnd(wiring.Component):
 
         is_index = executes("INDEX", word) if gather else 0
         is_gather = executes("GATHER", word) if gather else 0
-        is_move = executes(prefix, word)
 
         # What the loops need, in the same registers for every instruction.
-        outer_address = Signal(RELATIVE_BITS)
-        run_address = Signal(RELATIVE_BITS)
-        run_words = Signal(_FIELDS["run_words"].width)
-        inner_count = Signal(_COUNT_BITS)
-        outer_left = Signal(_COUNT_BITS)
-        run_beats = Signal(BEATS_BITS)
-        segment_beats = Signal(BEATS_BITS)
+        outer_address = Signal(RELATIVE_BITS, reset_less=True)
+        run_address = Signal(RELATIVE_BITS, reset_less=True)
+        run_words = Signal(_FIELDS["run_words"].width, reset_less=True)
+        inner_count = Signal(_COUNT_BITS, reset_less=True)
+        outer_left = Signal(_COUNT_BITS, reset_less=True)
+        run_beats = Signal(BEATS_BITS, reset_less=True)
+        segment_beats = Signal(BEATS_BITS, reset_less=True)
         merged = Signal()
-        inner_left = Signal(_COUNT_BITS)
-        ring_offset = Signal(_FIELDS["spm_addr"].width + _FIELDS["ring_slots"].width)
-        tokens_left = Signal(isa.TOKEN_BITS)
-        semaphore = Signal(isa.SEMAPHORE_BITS)
+        inner_left = Signal(_COUNT_BITS, reset_less=True)
+        ring_offset = Signal(_FIELDS["spm_addr"].width + _FIELDS["ring_slots"].width, reset_less=True)
+        tokens_left = Signal(isa.TOKEN_BITS, reset_less=True)
+        semaphore = Signal(isa.SEMAPHORE_BITS, reset_less=True)
         first_wait = Signal()
+        wait = Signal(isa.SEMAPHORE_BITS, reset_less=True)       # counter waited for, straight from a register, and for each iteration
+        wait_each = Signal(reset_less=True)
 
         m.d.comb += [
             self.idle.eq(0),
-            self.wait.id.eq(move.wait),
+            self.wait.id.eq(wait),
             self.segments.payload.address.eq(run_address),
             self.segments.payload.beats.eq(segment_beats),
             self.segments.payload.count.eq(1),
@@ -126,7 +127,7 @@ class DmaFrontEnd(wiring.Component):
         needs_token = Signal()
         granted = Signal()
         m.d.comb += [
-            needs_token.eq((first_wait | (move.wait_each & is_move)) & (self.wait.id != 0)),
+            needs_token.eq((first_wait | wait_each) & (wait != 0)),
             granted.eq(~needs_token | self.wait.available),
         ]
 
@@ -139,11 +140,6 @@ class DmaFrontEnd(wiring.Component):
 
         def iterate():
             """An iteration begins, if it need not wait."""
-            if gather:
-                with m.If(is_gather):
-                    m.d.comb += self.wait.id.eq(row.wait)
-                with m.If(is_index):
-                    m.d.comb += self.wait.id.eq(index.wait)
             m.d.comb += [self.waiting.eq(~granted), self.wait.consume.eq(needs_token & granted),
                          self.released.eq(granted)]
             m.d.sync += [inner_left.eq(Mux(merged, 1, inner_count)), run_address.eq(outer_address)]
@@ -168,17 +164,20 @@ class DmaFrontEnd(wiring.Component):
                         outer_left.eq(first.outer_count),
                         semaphore.eq(first.signal),
                         merged.eq((first.inner_dram_stride == (first.run_words << word_shift)) | (first.inner_count == 1)),
-                        tokens_left.eq(first_sync.wait_count),
+                        tokens_left.eq(first_sync.wait_count), wait.eq(first.wait), wait_each.eq(first.wait_each),
                     ]
                     if gather:
                         first_row = view("GATHER", arriving)
                         with m.If(executes("GATHER", arriving)):
                             m.d.sync += [run_words.eq(first_row.run_words), inner_count.eq(first_row.count),
-                                         outer_left.eq(1), merged.eq(0), semaphore.eq(first_row.signal)]
+                                         outer_left.eq(1), merged.eq(0), semaphore.eq(first_row.signal),
+                                         wait.eq(first_row.wait), wait_each.eq(0)]
                         with m.If(executes("INDEX", arriving)):
-                            m.d.sync += [inner_count.eq(1), outer_left.eq(1), merged.eq(0), semaphore.eq(0)]
+                            m.d.sync += [inner_count.eq(1), outer_left.eq(1), merged.eq(0), semaphore.eq(0),
+                                         wait.eq(view("INDEX", arriving).wait), wait_each.eq(0)]
                     m.next = "Prepare"
                     with m.If(executes(prefix + "_SYNC", arriving)):
+                        m.d.sync += wait.eq(first_sync.wait)
                         m.next = "SyncWait"
             with m.State("Prepare"):
                 beats = _beats(config, run_words, BEATS_BITS)
@@ -226,8 +225,7 @@ class DmaFrontEnd(wiring.Component):
 
             # SYNC: tokens one a cycle, then the signal takes its place behind the data before it.
             with m.State("SyncWait"):
-                m.d.comb += self.wait.id.eq(sync.wait)
-                with m.If((tokens_left == 0) | (sync.wait == 0)):
+                with m.If((tokens_left == 0) | (wait == 0)):
                     m.next = "SyncSignal"
                 with m.Else():
                     m.d.comb += [self.waiting.eq(~self.wait.available), self.wait.consume.eq(self.wait.available)]
@@ -253,8 +251,8 @@ class DmaFrontEnd(wiring.Component):
 
             if gather:
                 # GATHER: entry, product and sum take a register each.
-                entry = Signal(len(self.index.entry))
-                product = Signal(RELATIVE_BITS)
+                entry = Signal(len(self.index.entry), reset_less=True)
+                product = Signal(RELATIVE_BITS, reset_less=True)
                 m.d.comb += self.index.entry.eq(entry)
                 with m.State("Entry"):
                     m.d.sync += entry.eq(row.first)

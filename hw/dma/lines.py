@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .. import isa
 from ..interfaces import PC_BITS
+from ..streams import SkidBuffer
 
 __all__ = ["JobKind", "job_layout", "line_layout", "beat_address_bits", "slot_bits", "run_beats_bits", "LineWalker"]
 
@@ -81,15 +82,15 @@ class LineWalker(wiring.Component):
         address = beat_address_bits(config)
 
         active = Signal()
-        job = Signal(job_layout(config))
-        here = Signal(address)                      # beat address of the line's first beat
-        left = Signal(run_beats_bits(config))       # beats of the run from here on
-        inner_left = Signal(14)
-        outer_left = Signal(14)
+        job = Signal(job_layout(config), reset_less=True)
+        here = Signal(address, reset_less=True)  # beat address of the line's first beat
+        left = Signal(run_beats_bits(config), reset_less=True)  # beats of the run from here on
+        inner_left = Signal(14, reset_less=True)
+        outer_left = Signal(14, reset_less=True)
         # where the next run, the next iteration start
-        next_inner = Signal(address)
-        next_outer = Signal(address)
-        next_slot = Signal(6)                       # ring slot of next_outer
+        next_inner = Signal(address, reset_less=True)
+        next_outer = Signal(address, reset_less=True)
+        next_slot = Signal(6, reset_less=True)  # ring slot of next_outer
 
         room = (1 << slots) - here[:slots]
         ends_run = Signal()
@@ -97,32 +98,32 @@ class LineWalker(wiring.Component):
         ends_job = Signal()
         step = Signal()
         load = Signal()
-        out = self.o.payload
+        # Whether a line can go out comes from a register: behind it are all counters and what the queue of jobs offers.
+        m.submodules.lines = lines = SkidBuffer(self.o.payload.shape())
+        wiring.connect(m, lines.o, wiring.flipped(self.o))
+        out = lines.i.payload
         m.d.comb += [
             ends_run.eq(left <= room),
             ends_iteration.eq(ends_run & (inner_left == 1)),
             ends_job.eq(ends_iteration & (outer_left == 1)),
-            step.eq(active & (~self.o.valid | self.o.ready)),
+            lines.i.valid.eq(active),
+            step.eq(active & lines.i.ready),
             self.i.ready.eq(~active | (step & ends_job)),
             load.eq(self.i.valid & self.i.ready),
             self.idle.eq(~active & ~self.o.valid),
         ]
 
-        with m.If(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
-        with m.If(step):
-            m.d.sync += [
-                self.o.valid.eq(1),
-                out.kind.eq(job.kind),
-                out.line.eq(here[slots:]),
-                out.first.eq(here[:slots]),
-                out.last.eq(Mux(ends_run, here[:slots] + left - 1, ~0)),
-                out.ends_iteration.eq(ends_iteration),
-                out.ends_job.eq(ends_job),
-                out.semaphore.eq(Mux(Mux(job.each, ends_iteration, ends_job), job.semaphore, 0)),
-                out.count.eq(job.count),
-                out.pc.eq(job.pc),
-            ]
+        m.d.comb += [
+            out.kind.eq(job.kind),
+            out.line.eq(here[slots:]),
+            out.first.eq(here[:slots]),
+            out.last.eq(Mux(ends_run, here[:slots] + left - 1, ~0)),
+            out.ends_iteration.eq(ends_iteration),
+            out.ends_job.eq(ends_job),
+            out.semaphore.eq(Mux(Mux(job.each, ends_iteration, ends_job), job.semaphore, 0)),
+            out.count.eq(job.count),
+            out.pc.eq(job.pc),
+        ]
 
         # One adder serves the next run, whether the iteration goes on, another one begins or another job.
         source = Signal(job_layout(config))

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from .. import isa
 from ..interfaces import (PC_BITS, InstructionStream, ScratchpadWrite, ThreadState, ThreadStatus, TokenSignal,
                           TokenWait)
+from ..memory.queue import MemoryQueue
 from ..memory.wrapper import OnChipMemory
-from ..streams import Queue
 from .axi import BeatStream, BurstRequest
 from .front import DmaFrontEnd
 from .lines import JobKind, LineWalker, beat_address_bits, job_layout, line_layout, slot_bits
@@ -158,7 +158,7 @@ class LoadEngine(wiring.Component):
         config = self.config
         m.submodules.front = front = DmaFrontEnd(config, gather=True)
         m.submodules.splitter = splitter = BurstSplitter(config)
-        m.submodules.jobs = jobs = Queue(job_layout(config), config.bursts_in_flight)
+        m.submodules.jobs = jobs = MemoryQueue(job_layout(config), config.bursts_in_flight)
         m.submodules.walker = walker = LineWalker(config)
         m.submodules.assembler = assembler = LineAssembler(config)
         m.submodules.index = index = IndexMemory(config)

@@ -42,7 +42,7 @@ class BurstSplitter(wiring.Component):
         page = (PAGE_BYTES // self.config.data_bytes).bit_length() - 1
 
         valid = Signal()
-        segment = Signal(SEGMENT)
+        segment = Signal(SEGMENT, reset_less=True)
         beat = segment.address[shift:]
         room = Signal(block + 1)
         beats = Signal(block + 1)

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .. import isa
 from ..interfaces import (PC_BITS, READ_LATENCY, InstructionStream, ScratchpadRead, ThreadState, ThreadStatus,
                           TokenSignal, TokenWait)
+from ..memory.queue import MemoryQueue
 from ..streams import Queue
 from .axi import BurstRequest
 from .front import DmaFrontEnd
@@ -39,7 +40,7 @@ class LineReader(wiring.Component):
         config, line, port = self.config, self.lines.payload, self.scratchpad
         slots = slot_bits(config)
         span = data.StructLayout({"first": slots, "last": slots})
-        m.submodules.queue = queue = Queue(
+        m.submodules.queue = queue = MemoryQueue(
             data.StructLayout({"data": 8 * config.line_bytes, "span": span}), _LINES_AHEAD)
 
         # A line is read when its iteration has been released and the queue will have room for it.

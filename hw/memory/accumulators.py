@@ -28,7 +28,7 @@ class ResultPort(Signature):
     rescale, distance
         With ``rescale`` the word is first shifted right by ``distance`` with rounding (0 from 32 on).
     sums
-        ``cols`` signed sums.
+        ``cols`` signed sums, `Accumulators.SUMS_AFTER` cycles after all else.
     token
         Counter to add to once the word can be read (0: none).
     """
@@ -50,7 +50,8 @@ class Accumulators(wiring.Component):
 
     Computes ``word = (accumulate ? rescaled(word) : 0) + sums`` with ``rescaled(x) = (x + (1 << (distance - 1))) >>
     distance``, one word a cycle: read, choice of the bank, shift, addition and write take four cycles, so the same
-    address may come again every fourth cycle, which the row issuer never undercuts.
+    address may come again every fourth cycle, which the row issuer never undercuts. The sums are needed for the addition only,
+    and come that much later than where they go, so that they need not wait here.
     The vector engine's read loses against the array's in the same bank.
 
     Parameters
@@ -67,6 +68,8 @@ class Accumulators(wiring.Component):
 
     #: Cycles from ``results.valid`` to the end of the write.
     LATENCY = 4
+    #: Cycles from ``results.valid`` to ``results.sums``.
+    SUMS_AFTER = 3
 
     def __init__(self, config):
         self.config = config
@@ -119,7 +122,6 @@ class Accumulators(wiring.Component):
         # What the array's stages carry along: read, chosen, shifted.
         carried = data.StructLayout({
             "address": unsigned(len(results.address)), "accumulate": 1, "rescale": 1, "distance": 6, "token": isa.SEMAPHORE_BITS,
-            "sums": results.sums.shape(),
         })
         valid = [Signal(name=f"valid_{name}") for name in ("read", "chosen", "shifted")]
         stage = [Signal(carried, name=f"stage_{name}", reset_less=True) for name in ("read", "chosen", "shifted")]
@@ -151,7 +153,7 @@ class Accumulators(wiring.Component):
         # Addition and write in one cycle; the rounding bit is the adder's carry.
         total = Signal(data.ArrayLayout(signed(32), cols))
         for lane in range(cols):
-            m.d.comb += total[lane].eq(shifted[lane] + stage[2].sums[lane] + rounding[lane])
+            m.d.comb += total[lane].eq(shifted[lane] + results.sums[lane] + rounding[lane])
         written = stage[2].address
         for number, memory in enumerate(memories):
             m.d.comb += [

@@ -4,9 +4,10 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import isa
+from ..control.instruction_queue import InstructionQueue, read_bits
 from ..interfaces import InstructionStream, RescaleRead, ScratchpadRead, ThreadStatus, TokenSignal, TokenWait
-from ..memory.accumulators import ResultPort
-from ..streams import Queue
+from ..memory.accumulators import Accumulators, ResultPort
 from .array import SystolicArray
 from .issuer import destination_layout
 from .loader import WeightLoader
@@ -15,6 +16,17 @@ from .skew import Delay
 from .streamer import RowStreamer
 
 __all__ = ["TensorEngine"]
+
+_BOTH_READ = {"k_tiles", "n_tiles", "k_outer", "wait"}
+
+
+def _loader_reads(field):
+    return field in _BOTH_READ | {"chunk_tiles", "ring_slots", "ring_start", "s_base", "block"} or field.startswith("w_")
+
+
+def _streamer_reads(field):
+    return field in _BOTH_READ | {"rows", "accumulate", "rescale", "state_base", "wait_count", "signal", "signal_count", "w_format",
+                                  "k_missing"} or field.startswith(("a_", "acc_"))
 
 
 class TensorEngine(wiring.Component):
@@ -63,12 +75,13 @@ class TensorEngine(wiring.Component):
         config = self.config
         m.submodules.array = array = SystolicArray(config.rows, config.cols, config.activation_lanes)
         m.submodules.loader = loader = WeightLoader(config)
-        m.submodules.streamer = streamer = RowStreamer(config, array.latency)
-        m.submodules.destinations = destinations = Delay(destination_layout(config), array.latency)
+        # Where sums go is known ahead of them.
+        ahead = array.latency - Accumulators.SUMS_AFTER
+        m.submodules.streamer = streamer = RowStreamer(config, ahead)
+        m.submodules.destinations = destinations = Delay(destination_layout(config), ahead)
 
-        payload = self.instructions.payload.shape()
-        m.submodules.loader_queue = loader_queue = Queue(payload, 2)
-        m.submodules.streamer_queue = streamer_queue = Queue(payload, 2)
+        m.submodules.loader_queue = loader_queue = InstructionQueue(read_bits(config, isa.Engine.TENSOR, _loader_reads), 2)
+        m.submodules.streamer_queue = streamer_queue = InstructionQueue(read_bits(config, isa.Engine.TENSOR, _streamer_reads), 2)
         m.d.comb += [
             self.instructions.ready.eq(loader_queue.i.ready & streamer_queue.i.ready),
             loader_queue.i.payload.eq(self.instructions.payload),

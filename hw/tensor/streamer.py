@@ -24,7 +24,7 @@ class RowStreamer(wiring.Component):
     ----------
     config : Config
     latency : int
-        Cycles from ``operands`` to the array's sums, for ``status``.
+        Cycles from ``operands`` to the accumulators' ``results.valid``, for ``status``.
 
     Members
     -------

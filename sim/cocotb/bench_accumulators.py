@@ -18,7 +18,7 @@ CONFIG = Config.from_dict(json.loads(os.environ.get("WEFT_CONFIG", '{"rows": 4, 
 SUM_BITS = 17 + (CONFIG.rows - 1).bit_length()
 WORDS = CONFIG.accumulator_words
 DEPTH = WORDS // CONFIG.accumulator_banks
-LATENCY = 4
+LATENCY, SUMS_AFTER = 4, 3
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -38,6 +38,7 @@ async def results_and_reads_at_random(dut):
     image = {}              # address: int64[cols], as it will be when everything is written
     written = {}            # address: first cycle in which it can be read
     reads, tokens = [], {}
+    coming = [0] * SUMS_AFTER       # sums of the results of the last cycles
     refused = compared = 0
     addresses = sorted({bank * DEPTH + row for bank in range(CONFIG.accumulator_banks) for row in (0, 1, 2, DEPTH - 1)})
     for cycle in range(2000):
@@ -53,7 +54,7 @@ async def results_and_reads_at_random(dut):
             sums = generator.integers(-limit, limit, CONFIG.cols)
             token = random.choice((0, random.randrange(32)))
             for name, value in dict(address=address, accumulate=int(accumulate), rescale=rescale, distance=distance,
-                                    sums=pack(sums, SUM_BITS), token=token).items():
+                                    token=token).items():
                 handles[name].value = value
             before = 0
             if accumulate:
@@ -62,6 +63,8 @@ async def results_and_reads_at_random(dut):
             image[address] = (before + sums + (1 << 31)) % (1 << 32) - (1 << 31)
             written[address] = cycle + LATENCY
             tokens[cycle + LATENCY] = token
+        coming.append(pack(sums, SUM_BITS) if valid else random.getrandbits(SUM_BITS * CONFIG.cols))
+        handles["sums"].value = coming.pop(0)
         # Only words that are not being changed may be read.
         readable = [a for a in image if written[a] <= cycle]
         dut.vector_valid.value = int(bool(readable))

@@ -17,7 +17,7 @@ _QUEUE = 2
 #: Cycles from a sum's reading to its writing, before it can be added to again.
 _SUMS_AGAIN = 4
 #: From a row's issue to its sums in the accumulators, beside the array's height (in pairs of rows, with `sparsity`) and width.
-_TO_SUMS = 7
+_TO_SUMS = 4
 #: From the cycle in which the accumulators are read to add a row to that of its token.
 _ADDED = 4
 
