@@ -43,7 +43,7 @@ class Timing:
 def read_report(text):
     """The `Timing` that the output of both reports tells, or None."""
     ends = {name: float(value) for name, value in
-            re.findall(r"^(\S+) \(\S+\)\s.*?(-?[\d.]+)(?: \(VIOLATED\))?$", text, re.M)}
+            re.findall(r"^(\S+) \(\S+\)\s.*?(-?[\d.]+)(?: \((?:VIOLATED|MET)\))?$", text, re.M)}
     paths, names = [], []
     for path in text.split("Startpoint: ")[1:]:
         slack = re.search(r"^\s+(-?[\d.]+)\s+slack", path, re.M)

@@ -107,7 +107,7 @@ def test_verilog(netlist):
 
 REPORT = """Endpoint  Delay
 b_7/D (DFF)    1.56    2.38   -0.83 (VIOLATED)
-y (output)     1.60    1.50    0.10
+y (output)     1.60    1.50    0.10 (MET)
 
 Startpoint: one/a_1 (rising edge-triggered flip-flop clocked by clk)
 Endpoint: b_7
