@@ -12,9 +12,9 @@ from .timing import analyze
 
 __all__ = ["VARIANTS", "choose", "map_component"]
 
-#: Modules are kept, so that each is mapped once; memories are black boxes. Multipliers are Booth's: a tenth smaller than
-#: yosys' own in the array, an eighth in a lane of requantization. Without -noabc yosys would make logic smaller before it is mapped, and
-#: ripples of the adders' carries, whose trees make a lane 1.5 times as fast.
+#: Modules are kept, so that equal ones are mapped once; memories are black boxes. Multipliers are Booth's: a tenth smaller than
+#: yosys' own in the array, an eighth in a lane of requantization. Without -noabc yosys would make logic smaller before it is
+#: mapped, and ripples of the adders' carries, whose trees make a lane 1.5 times as fast.
 _SCRIPT = """\
 read_verilog source.v
 blackbox weft_memory
