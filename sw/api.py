@@ -18,13 +18,13 @@ def compile(model, args=(), kwargs=None, *, config, calibration=None, quantizati
     quantization: choices for some layers, a mapping such as ``{"encoder.layer.*.intermediate": {"migration": 0.5}}`` from
         module path patterns to fields of `weft.quantize.LayerOptions`; the name of a weight format for all layers; or
         `weft.quantize.QuantOptions`, which has the choices for the whole model too.
-    progress: called with a line of text before each stage, and with one that begins with "note: " for each layer whose weights
-        are compressed but cannot stay so in this configuration.
+    progress: called with a line of text before each stage.
 
-    Returns a `weft.Program`. Raises CompileError for what is not supported, naming operator and module.
+    Returns a `weft.Program`. Raises CompileError for what is not supported, naming operator and module. Layers whose weights are
+    stored as int8 though they were chosen to be, or come, compressed are listed in a `weft.WeftWarning`.
     """
     from weft.frontend import import_model
-    from weft.lower import expanded_layers, lower
+    from weft.lower import lower
     from weft.program import Program
     from weft.quantize import QuantOptions, quantize
 
@@ -37,8 +37,6 @@ def compile(model, args=(), kwargs=None, *, config, calibration=None, quantizati
         raise CompileError("calibration holds no batch; at least one (args, kwargs) is needed")
     report(f"calibrating on {len(batches)} batches")
     quantized = quantize(graph, batches, options, key_block=config.key_block, wide_block=config.panel)
-    for line in expanded_layers(quantized, config):
-        report(f"note: {line}")
     report("scheduling")
     return Program.from_lowered(lower(quantized, config), quantized.host)
 

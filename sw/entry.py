@@ -6,6 +6,7 @@ import warnings
 import click
 
 from weft.hw.errors import WeftError, WeftWarning
+from weft.progress import say
 
 __all__ = ["run"]
 
@@ -21,7 +22,7 @@ def run(command, name, arguments=None):
 
     def show(message, category, *where, **options):
         if issubclass(category, WeftWarning):
-            click.echo(f"{short}: {message}", err=True)
+            say(f"{short}: {message}")
         else:
             shown(message, category, *where, **options)
 

@@ -5,7 +5,7 @@ import threading
 import time
 from contextlib import contextmanager
 
-__all__ = ["step"]
+__all__ = ["say", "step"]
 
 # Longer silences make people wonder; a log needs fewer lines than a terminal.
 _TERMINAL_SECONDS = 1.0
@@ -13,6 +13,11 @@ _LOG_SECONDS = 15.0
 
 # Erases the rest of a terminal's line.
 _CLEAR = "\x1b[K"
+
+
+def say(words):
+    """A line on stderr; a line that `step` keeps up to date there gives way, and comes again below."""
+    print(f"\r{_CLEAR}{words}" if sys.stderr.isatty() else words, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -148,7 +148,8 @@ class Linear(QOp):
 
     ``compressed``: another form of the same weights (`weft.weights.GroupedWeights` or `CirculantWeights`), whose
     ``expand()`` equals ``weight``; None where there is none. ``chosen``: the weight format that the user asked for; ``named``: of
-    this very layer, by its path. What zeros allow is asked of ``weight`` itself.
+    this very layer, by its path; ``misfit``: why its weights cannot have that format, "" where they can. What zeros allow is
+    asked of ``weight`` itself.
     """
 
     x: str
@@ -161,6 +162,7 @@ class Linear(QOp):
     compressed: object = None
     chosen: str = ""
     named: bool = False
+    misfit: str = ""
 
     @property
     def reads(self):

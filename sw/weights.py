@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["CirculantWeights", "GroupedWeights", "Pattern", "SPARSITIES", "SparseWeights", "circulant_block", "four_bit_group",
-           "pattern_of"]
+__all__ = ["BLOCKS", "CirculantWeights", "GroupedWeights", "KEPT", "Pattern", "SPARSITIES", "SparseWeights", "circulant_block",
+           "circulant_misfit", "four_bit_group", "kept_of", "pattern_of", "sparsity_misfit"]
 
 #: Block sizes that are looked for, the largest first.
 BLOCKS = (128, 64, 32, 16, 8, 4)
@@ -17,8 +17,14 @@ BLOCKS = (128, 64, 32, 16, 8, 4)
 #: Sparsity patterns: weights kept, of how many neighbours along the inputs.
 SPARSITIES = {"2:4": (2, 4), "1:4": (1, 4)}
 
+#: Of these the weights kept, the tightest pattern first.
+KEPT = {name: kept for name, (kept, _) in sorted(SPARSITIES.items(), key=lambda item: item[1])}
+
 #: Inputs that one scale of 4-bit weights may be for.
 GROUPS = range(16, 129)
+
+#: Outputs whose weights are looked at together: of a dense matrix hardly more are looked at.
+_ROWS = 64
 
 
 def four_bit_group(name):
@@ -128,7 +134,7 @@ class Pattern:
     @property
     def kept(self):
         """How many of 4 neighbours along the inputs may be other than zero."""
-        return SPARSITIES.get(self.name, (4, 4))[0]
+        return KEPT.get(self.name, 4)
 
     def heads(self, head_dim, side="outputs"):
         """Numbers of the heads of ``head_dim`` neighbours that are zero throughout, among ``side``."""
@@ -149,9 +155,35 @@ def _matrix(weight):
 def pattern_of(weight):
     """The `Pattern` of a matrix ``[outputs, inputs]`` (NumPy or torch), from its zeros alone."""
     nonzero = _matrix(weight) != 0
-    most = int(_fours(nonzero).sum(2).max(initial=0))
-    name = min((kept, name) for name, (kept, _) in [*SPARSITIES.items(), ("dense", (4, 4))] if most <= kept)[1]
+    most = kept_of(nonzero)
+    name = next((name for name, kept in KEPT.items() if most <= kept), "dense")
     return Pattern(name, np.flatnonzero(~nonzero.any(1)), np.flatnonzero(~nonzero.any(0)))
+
+
+def kept_of(weight):
+    """How many of four neighbours along the inputs of a matrix ``[outputs, inputs]`` are not zero, at most; 4 if that is more than
+    any of `SPARSITIES` keeps."""
+    most = 0
+    for row in range(0, len(weight), _ROWS):
+        most = max(most, int((_fours(weight[row:row + _ROWS]) != 0).sum(2).max(initial=0)))
+        if most > max(KEPT.values()):
+            return 4
+    return most
+
+
+def sparsity_misfit(weight, name, what="inputs"):
+    """Where a matrix ``[outputs, inputs]`` (NumPy or torch) does not have the sparsity ``name``, in words with both numbers; or None.
+
+    ``what``: what the columns are.
+    """
+    weight = _matrix(weight)
+    counts = (_fours(weight) != 0).sum(2)
+    wrong = np.argwhere(counts > KEPT[name])
+    if not len(wrong):
+        return None
+    output, four = (int(place) for place in wrong[0])
+    return (f"output {output}, {what} {4 * four} to {min(4 * four + 3, weight.shape[1] - 1)} hold {counts[output, four]} non-zero "
+            f"weights, {name} allows {KEPT[name]}")
 
 
 def circulant_block(weight, blocks=BLOCKS):
@@ -171,3 +203,24 @@ def circulant_block(weight, blocks=BLOCKS):
         if all(np.array_equal(np.roll(tiles[:, i - 1], 1, -1), tiles[:, i]) for i in range(1, b)):
             return b
     return 0
+
+
+def circulant_misfit(weight, block):
+    """Why a matrix ``[outputs, inputs]`` (NumPy or torch) does not consist of circulant blocks of that size, in words with both values;
+    or None."""
+    weight = _matrix(weight)
+    n, k = weight.shape
+    if n % block or k % block:
+        return f"its {k} inputs and {n} outputs cannot be cut into blocks of {block}"
+    if circulant_block(weight, (block,)):
+        return None
+    if not weight.any():
+        return "its weights are all zero"
+    found = circulant_block(weight)
+    if found:
+        return f"its weights are circulant blocks of {found}"
+    tiles = weight.reshape(n // block, block, k // block, block)
+    row, output, column, inner = (int(place[0]) for place in np.nonzero(np.roll(tiles, (1, 1), (1, 3)) != tiles))
+    return (f"its weights are not circulant: output {row * block + output} has {tiles[row, output, column, inner]:.9g} for input "
+            f"{column * block + inner}, where {tiles[row, output - 1, column, inner - 1]:.9g} of output "
+            f"{row * block + (output - 1) % block} for input {column * block + (inner - 1) % block} should be repeated")

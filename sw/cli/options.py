@@ -19,8 +19,9 @@ new_tokens_option = click.option("--max-new-tokens", default=32, show_default=Tr
 
 quantize_option = click.option(
     "--quantize", "quantization", multiple=True, metavar="PATTERN=CHOICES|FILE", callback=lambda *given: _choices(given[2]),
-    help="Choices for the layers in modules that match a pattern: a weight format, or NAME:VALUE,NAME:VALUE, such as "
-         "'encoder.*.dense=calibration:percentile,migration:0'; or a TOML file. May be given several times.")
+    help="Choices for the layers in modules that match a pattern: a weight format (w8, w4g16 to w4g128, 2:4, 1:4, circulant:4, "
+         "circulant:8, circulant:16), or NAME:VALUE,NAME:VALUE, such as 'encoder.*.dense=calibration:percentile,migration:0'; or a "
+         "TOML file. May be given several times.")
 
 
 def _choices(texts):

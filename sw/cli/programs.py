@@ -47,14 +47,11 @@ def compile_command(model_dir, seq, decoder, max_length, config_name, calibrate_
     _need_models()
     from weft.text import compile_decoder_folder, compile_folder
 
-    length, notes = (max_length or 256) if decoder else seq, []
+    length = (max_length or 256) if decoder else seq
     with step(f"compiling {model_dir} for {length} tokens on {config.rows}x{config.cols}") as tell:
         compile_it = compile_decoder_folder if decoder else compile_folder
-        program = compile_it(model_dir, length, config, calibrate_file, quantization=quantization,
-                             progress=lambda words: notes.append(words) if words.startswith("note: ") else tell(words))
+        program = compile_it(model_dir, length, config, calibrate_file, quantization=quantization, progress=tell)
         program.save(out_file)
-    for note in notes:
-        click.echo(note, err=True)
     click.echo(f"{out_file}  {out_file.stat().st_size:,} bytes")
 
 

@@ -17,7 +17,7 @@ _FEWEST_PANELS = 2
 def compile_decoder(model, *, config, max_length, calibration, quantization=None, progress=None):
     """See `weft.compile_decoder`; ``config`` is a `weft.Config`, ``quantization`` are
     `weft.quantize.QuantOptions`, ``progress`` is a function."""
-    from weft.lower import expanded_layers, lower_stepped, prepare
+    from weft.lower import lower_stepped, prepare
     from weft.quantize import quantize
 
     if max_length < 1:
@@ -31,8 +31,6 @@ def compile_decoder(model, *, config, max_length, calibration, quantization=None
     quantized = quantize(graph, [((ids,), kwargs) for ids in batches], quantization, key_block=config.key_block,
                          wide_block=config.panel, tokens=tokens)
     vocabulary, scale, zero = _ends(quantized, max_length)
-    for line in expanded_layers(quantized, config):
-        progress(f"note: {line}")
     progress("scheduling")
     unit = config.dma_words
     length = -(-max_length // unit) * unit

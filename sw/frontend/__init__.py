@@ -5,7 +5,6 @@ from weft.frontend.fuse import fuse
 from weft.frontend.graph import FLinear, FloatGraph
 from weft.frontend.translate import is_known, translate
 from weft.frontend.unused import remove_unused
-from weft.weights import circulant_block
 
 __all__ = ["FloatGraph", "import_model"]
 
@@ -19,5 +18,5 @@ def import_model(model, args=(), kwargs=None):
     graph = remove_unused(fuse(translate(export_model(model, args, kwargs, is_known))))
     for op in graph.ops:
         if isinstance(op, FLinear):
-            op.circulant = circulant_block(op.weight)
+            op.find_blocks()
     return graph

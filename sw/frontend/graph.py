@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from weft.qgraph import Origin
+from weft.weights import BLOCKS, circulant_block
 
 __all__ = ["FTensor", "Given", "FOp", "FInput", "FConst", "FEmbed", "FLinear", "FAdd", "FMultiply", "FAffine", "FUnary", "FNorm",
            "FRotary", "FAttention", "FSelect", "FConcat", "FOutput", "FloatGraph"]
@@ -89,7 +90,7 @@ class FLinear(FOp):
     ``given``: the form in which the model quantizes x before it. ``steps`` float64[N]: the weights of output n are
     integers in -127..127 times ``steps[n]``, which are to be kept.
     ``circulant``: size of the circulant blocks that the weight consists of (`weft.weights.CirculantWeights`), 0 where it
-    does not.
+    does not; until `find_blocks` looks, the one that the exported operator has.
     """
 
     x: str
@@ -99,6 +100,10 @@ class FLinear(FOp):
     steps: torch.Tensor | None = None
     circulant: int = 0
     _reads = ("x",)
+
+    def find_blocks(self):
+        """Sets ``circulant`` from the weight as it is now."""
+        self.circulant = circulant_block(self.weight, {*BLOCKS, self.circulant or BLOCKS[0]})
 
 
 @dataclass(eq=False, kw_only=True)

@@ -25,7 +25,7 @@ SUPPORTED = ("linear layers and matrix products with weights, convolutions, atte
              "activation, views, row selection, concatenation, static quantization to 8 bits, and integer or mask arithmetic on inputs")
 
 
-def _linear(builder, node, x, weight, bias=None):
+def _linear(builder, node, x, weight, bias=None, circulant=0):
     if not isinstance(weight, Const):
         return None
     x, steps = builder.activation(x), weight.steps
@@ -36,16 +36,16 @@ def _linear(builder, node, x, weight, bias=None):
     if columns is not None:  # the layer reads some features, or in another order: its weights can absorb that
         weight = torch.zeros(weight.shape[0], tensor.features).index_add_(1, columns, weight)
     out = builder.emit(fg.FLinear, tensor.rows, weight.shape[0], x=name, weight=weight,
-                       bias=bias.expand(weight.shape[0]).contiguous(), given=x.given, steps=steps,
+                       bias=bias.expand(weight.shape[0]).contiguous(), given=x.given, steps=steps, circulant=circulant,
                        macs=prod(x.shape) * weight.shape[0])
     return builder.result(out, (*x.shape[:-1], weight.shape[0]), rows)
 
 
 def _block_circulant(builder, node, x, generators, bias=None):
-    """`weft.nn.BlockCirculantLinear`, by its operator; what is circulant is found in the matrix, whoever made it."""
+    """`weft.nn.BlockCirculantLinear`, by its operator; usual blocks are found in any matrix, whoever made it."""
     if not isinstance(generators, Const):
         return None
-    return _linear(builder, node, x, Const(expand(generators.tensor), generators.name), bias)
+    return _linear(builder, node, x, Const(expand(generators.tensor), generators.name), bias, generators.shape[-1])
 
 
 def _addmm(builder, node, bias, x, weight, *, beta=1, alpha=1):

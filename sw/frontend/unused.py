@@ -11,7 +11,7 @@ from math import lcm
 import torch
 
 from weft.frontend import graph as fg
-from weft.weights import circulant_block, pattern_of
+from weft.weights import pattern_of
 
 __all__ = ["remove_unused"]
 
@@ -103,10 +103,10 @@ class _Kept:
         """Blocks of features of which all or none stay, where weights have a structure that removal must not break."""
         for op in self.graph.ops:
             if isinstance(op, fg.FLinear):
-                block = circulant_block(op.weight)
-                if block:
-                    self._coarsen(op.x, block)
-                    self._coarsen(op.out, block)
+                op.find_blocks()
+                if op.circulant:
+                    self._coarsen(op.x, op.circulant)
+                    self._coarsen(op.out, op.circulant)
                 else:
                     self._coarsen(op.x, _sparse_step(op.weight, ~self.fixed[op.x]))
 

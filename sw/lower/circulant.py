@@ -24,9 +24,10 @@ _LEAST_BEATS = 8
 
 def circulant_refusal(config, form, inputs, outputs):
     """Why circulant weights (`weft.weights.CirculantWeights`) cannot stay compressed, a sentence with the values, or None."""
+    if not config.circulant:
+        return "the configuration is without circulant"
     if form.block not in config.circulant:
-        return (f"circulant blocks of {form.block}, the configuration takes "
-                f"{', '.join(map(str, config.circulant)) or 'none'}")
+        return f"the configuration's circulant has blocks of {', '.join(map(str, config.circulant))}, not of {form.block}"
     for channels in (inputs, outputs):
         groups = channels.map.reshape(-1, form.block)
         aligned = (groups[:, 0] % form.block == 0) & (groups == groups[:, :1] + np.arange(form.block)).all(1)

@@ -8,7 +8,6 @@ import numpy as np
 from weft import qgraph
 from weft.hw.errors import CompileError
 from weft.hw.image import Image
-from weft.weights import GroupedWeights
 
 from .assemble import assemble
 from .builder import Item
@@ -17,7 +16,7 @@ from .context import Context, OutOfScratchpad, Regions
 from .events import Space
 from .layout import mask_row_words, pack_mask, pack_rows, round_up
 from .memory import MemoryMap
-from .modes import check_modes
+from .modes import with_streamed_forms
 from .ops import LOWER
 from .ops.embed import ids_chunk
 from .plan import choose_residents, lifetimes, placement_cost
@@ -26,10 +25,9 @@ from .schedule import schedule
 from .tensors import ELEMENTS, Tensor
 from .traffic import compulsory_bytes
 from .tuning import Tuning, best, predicted_cycles
-from .weights import keep_streamed, refusals
 from .zero_tiles import KeptTiles
 
-__all__ = ["Lowered", "HostTensor", "Lowering", "expanded_layers", "fit", "lower", "prepare"]
+__all__ = ["Lowered", "HostTensor", "Lowering", "fit", "lower", "prepare"]
 
 #: Rows of which a panel makes bursts too short to be worth its own run in memory.
 _FEW_ROWS = 8
@@ -287,26 +285,9 @@ def _fold_constants(graph):
 
 
 def prepare(graph, config):
-    """The graph as it is lowered: constants folded, layouts converted where attentions disagree, weights compressed only
-    where the configuration takes them so.
-
-    Raises CompileError for a weight format that was chosen for a layer by name and that it cannot have.
-    """
-    converted = _converted(graph, config)
-    check_modes(converted, config)
-    return keep_streamed(converted, config)
-
-
-def _converted(graph, config):
-    return insert_conversions(_fold_constants(graph), config.panel)
-
-
-def expanded_layers(graph, config):
-    """For each layer of a `weft.qgraph.QGraph` whose weights are compressed but are streamed as int8, a sentence that says why,
-    but for formats that the user chose (`check_modes`)."""
-    for op, reason in refusals(_converted(graph, config), config).items():
-        if not (op.chosen and isinstance(op.compressed, GroupedWeights)):
-            yield f"{op.layer}: {reason}; its weights take 8 bits"
+    """The graph as it is lowered: constants folded, layouts converted where attentions disagree, weights in the form in which they
+    are streamed. Errors and warnings are those of `weft.lower.modes.with_streamed_forms`."""
+    return with_streamed_forms(insert_conversions(_fold_constants(graph), config.panel), config)
 
 
 def fit(graph, config, memory, packed, **options):

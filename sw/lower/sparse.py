@@ -5,33 +5,72 @@ from dataclasses import dataclass
 import numpy as np
 
 from weft.hw.isa import SPARSE_PANELS
-from weft.weights import SparseWeights, pattern_of
+from weft.weights import KEPT, SparseWeights, kept_of, sparsity_misfit
 
 from .builder import Run
 from .layout import ceil_div, pack_sparse, tile_grid
 from .streamed import StreamedWeights
 
-__all__ = ["SparsePiece", "SparseTiles", "sparse_form"]
+__all__ = ["SparsePiece", "SparseTiles", "chosen_sparse_form", "sparse_form", "unused_sparsity"]
+
+_WITHOUT = "the configuration is without sparsity"
+
+
+def _saves(config, panels, weight, inputs, outputs):
+    """Whether sparse tiles that cover so many panels are fewer than dense ones, of which those of zeros cost nothing, and take no
+    more memory."""
+    tiles = ceil_div(inputs.panels, panels)
+    return (tiles < inputs.panels and tiles * config.sparse_tile_words <= inputs.panels * config.weight_tile_words
+            and np.count_nonzero(tile_grid(config, weight, inputs, outputs)) > outputs.panels * config.tiles_per_panel * tiles)
+
+
+def _form(config, spread, kept):
+    """`SparseWeights` of a matrix by channels, with inputs up to whole K tiles."""
+    return SparseWeights.of(np.pad(spread, ((0, 0), (0, -spread.shape[1] % (4 // kept * config.panel)))), kept)
 
 
 def sparse_form(config, weight, inputs, outputs):
     """The `SparseWeights` of a matrix int8[N, K] whose zeros allow them and that takes fewer tiles so, and no more memory; or None.
 
     ``inputs``, ``outputs``: `weft.lower.layout.Channels` of K and N. What counts are four neighbours in memory, where the inputs'
-    say that a feature lies; the form's inputs are these channels, up to whole K tiles. Dense tiles of zeros cost nothing.
+    say that a feature lies; the form's inputs are these channels, up to whole K tiles.
     """
     taken = [panels for number, panels in SPARSE_PANELS.items() if number in config.weight_formats]
     if not taken:
         return None
     spread = inputs.spread(weight, axis=1)
-    kept = pattern_of(spread).kept
+    kept = kept_of(spread)
     panels = max((panels for panels in taken if 4 // panels >= kept), default=1)
-    tiles = ceil_div(inputs.panels, panels)
-    if tiles * config.sparse_tile_words > inputs.panels * config.weight_tile_words or tiles == inputs.panels:
+    return _form(config, spread, 4 // panels) if _saves(config, panels, weight, inputs, outputs) else None
+
+
+def _among_channels(config, spread, name, inputs):
+    """Why a matrix by channels does not have sparsity ``name`` though the model's has, or None."""
+    where = sparsity_misfit(spread, name, "channels")
+    return where and f"heads of {inputs.block} inputs are padded to panels of {config.panel} channels, and of {where}"
+
+
+def chosen_sparse_form(config, weight, inputs, name):
+    """``(form, None)``: a matrix int8[N, K] in sparsity ``name`` ("2:4" or "1:4"), whatever it saves; ``(None, reason)`` where it
+    cannot be had."""
+    if not config.sparsity:
+        return None, _WITHOUT
+    if KEPT[name] < KEPT[config.sparsity]:
+        return None, f"the configuration's sparsity is {config.sparsity}"
+    spread = inputs.spread(weight, axis=1)
+    refusal = _among_channels(config, spread, name, inputs)
+    return (None, refusal) if refusal else (_form(config, spread, KEPT[name]), None)
+
+
+def unused_sparsity(config, weight, inputs, outputs):
+    """``(name, reason)`` of a matrix without `sparse_form` that has a sparsity which would save something; else None."""
+    kept = kept_of(weight)
+    name = next((name for name, most in KEPT.items() if kept <= most), None)
+    if name is None or not _saves(config, 4 // KEPT[name], weight, inputs, outputs):
         return None
-    if np.count_nonzero(tile_grid(config, weight, inputs, outputs)) <= outputs.panels * config.tiles_per_panel * tiles:
-        return None
-    return SparseWeights.of(np.pad(spread, ((0, 0), (0, tiles * panels * config.panel - spread.shape[1]))), 4 // panels)
+    loosest = max(KEPT, key=KEPT.get)
+    reason = _among_channels(config, inputs.spread(weight, axis=1), loosest, inputs) if config.sparsity else _WITHOUT
+    return reason and (name, reason)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,19 @@
 """Streamed weights of linear layers: their format in memory, and pieces of them, by panels of inputs and outputs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import lcm
 
 import numpy as np
 
-from weft.qgraph import Linear
 from weft.weights import CirculantWeights, GroupedWeights, SparseWeights
 
 from .builder import Run
-from .channels import choose_channels
-from .circulant import circulant_refusal, circulant_weights
+from .circulant import circulant_weights
 from .layout import ceil_div, pack_four_bit, pack_scales, pack_weights, round_up
-from .sparse import SparseTiles, sparse_form
+from .sparse import SparseTiles
 from .streamed import StreamedWeights
 
-__all__ = ["FourBitWeights", "Int8Weights", "Piece", "four_bit_fits", "keep_streamed", "refusals", "streamed_weights"]
+__all__ = ["FourBitWeights", "Int8Weights", "Piece", "four_bit_fits", "four_bit_refusal", "streamed_weights"]
 
 #: K tiles that can share a row of scales (``w_group``).
 _LARGEST_GROUP = 63
@@ -45,36 +43,13 @@ def four_bit_fits(config, group, inputs):
     return bool(_agree(*_groups_of_halves(config, group, inputs)).all())
 
 
-def _refusal(config, form, inputs, outputs):
-    """Why the configuration cannot stream a layer's weights in their compressed form, or not with these channels; or None."""
-    if isinstance(form, CirculantWeights):
-        return circulant_refusal(config, form, inputs, outputs)
+def four_bit_refusal(config, form, inputs):
+    """Why 4-bit weights (`weft.weights.GroupedWeights`) cannot stay compressed, a sentence with the values, or None."""
     if not config.four_bit:
         return "the configuration is without four_bit"
     if not four_bit_fits(config, form.group, inputs):
         return f"half of a tile of {config.rows} rows has inputs of two groups of {form.group}"
     return None
-
-
-def refusals(graph, config):
-    """``{layer: reason}`` of the layers of a graph whose compressed form the configuration cannot stream."""
-    channels = choose_channels(graph, config)
-    found = {op: _refusal(config, op.compressed, channels[op.x], channels[op.out]) for op in graph.ops
-             if getattr(op, "compressed", None) is not None}
-    return {op: reason for op, reason in found.items() if reason}
-
-
-def keep_streamed(graph, config):
-    """The graph without compressed forms that the configuration does not take, or not with these groups or blocks; all other
-    layers have their `sparse_form`, if the configuration takes one."""
-    refused, channels = refusals(graph, config), choose_channels(graph, config)
-
-    def kept(op):
-        if op in refused or getattr(op, "compressed", None) is None and config.sparsity and isinstance(op, Linear):
-            return replace(op, compressed=sparse_form(config, op.weight, channels[op.x], channels[op.out]))
-        return op
-
-    return replace(graph, ops=[kept(op) for op in graph.ops])
 
 
 def streamed_weights(config, op, rows, dtype):

@@ -6,7 +6,7 @@ import torch
 from weft import qgraph as qg
 from weft.hw.errors import CompileError
 from weft.quantize import integers
-from weft.quantize.formats import layer_weights
+from weft.quantize.formats import layer_weights, misfit
 
 __all__ = ["build"]
 
@@ -225,8 +225,9 @@ class _Build:
         scale = np.broadcast_to(source.scale, features)
         real = self.plan.observed[self.plan.root(op.x)].rows.astype(np.float64)
         seen = integers.quantize_array(real, scale, source.dtype, source.zero).astype(np.float64) - source.zero
+        chosen = self.plan.choices(op).weights
         if op.steps is None:
-            q, step, compressed = layer_weights(weight * scale, bias, seen, self.plan.choices(op).weights, op.circulant)
+            q, step, compressed = layer_weights(weight * scale, bias, seen, chosen, op.circulant)
         else:
             steps = op.steps.numpy()
             q, step = np.floor(weight / steps[:, None] + 0.5).astype(np.int8), steps * scale[0]
@@ -239,8 +240,9 @@ class _Build:
         rescale = integers.linear_rescale(step / target.scale, integer_bias, target.dtype, target.zero)
         name = self.new(out, form)
         self.out.ops.append(qg.Linear(out=name, origin=op.origin, x=self.form(op.x, self.plan.source(op)), weight=q,
-                                      rescale=rescale, compressed=compressed, chosen=self.plan.choices(op).weights,
-                                      named=self.plan.options.names(op.origin.module), **extra))
+                                      rescale=rescale, compressed=compressed, chosen=chosen,
+                                      named=self.plan.options.names(op.origin.module),
+                                      misfit=misfit(op.weight, chosen, op.circulant, op.steps is not None), **extra))
 
     def FAttention(self, op):
         roles = [(name, (role, op.out)) for role, name in zip("qkv", (op.q, op.k, op.v))]

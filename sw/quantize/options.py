@@ -1,5 +1,6 @@
 """What a user may choose about quantization, for a whole model or layer by layer; the defaults are what measured best."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -8,16 +9,21 @@ from math import isfinite
 from pathlib import Path
 
 from weft.hw.errors import CompileError, InputError
-from weft.weights import GROUPS, four_bit_group
+from weft.hw.isa import CIRCULANT_BLOCKS
+from weft.weights import GROUPS, SPARSITIES, four_bit_group
 
 __all__ = ["CALIBRATIONS", "LayerOptions", "QuantOptions", "WEIGHT_FORMATS", "read_options"]
 
 #: How the range of an 8-bit tensor follows from what calibration saw of it.
 CALIBRATIONS = ("minmax", "percentile", "mse")
 
-#: Names of weight formats. "w8": int8, one scale for each output channel. "w4gN": 4 bits, and 4 bits more for each group
-#: of N inputs, 16 to 128.
-WEIGHT_FORMATS = ("w8", *(f"w4g{group}" for group in GROUPS))
+#: Names of weight formats. "w8": int8, one scale for each output channel, stored as zeros and circulant blocks allow. "2:4", "1:4",
+#: "circulant:N": the same, and the weights must have that structure. "w4gN": 4 bits, and 4 bits more for each group of N
+#: inputs, 16 to 128.
+WEIGHT_FORMATS = ("w8", *SPARSITIES, *(f"circulant:{block}" for block in CIRCULANT_BLOCKS),
+                  *(f"w4g{group}" for group in GROUPS))
+_FORMATS_IN_WORDS = (", ".join(f"'{name}'" for name in WEIGHT_FORMATS if not name.startswith("w4g"))
+                     + f" or 'w4gN' with groups of N = {GROUPS[0]} to {GROUPS[-1]} inputs")
 
 
 def _is_number(value, least, most):
@@ -51,7 +57,7 @@ class LayerOptions:
 
     def __post_init__(self):
         if self.weights not in WEIGHT_FORMATS:
-            self._refuse("weights", "'w8' or 'w4gN' with groups of N = 16 to 128 inputs")
+            self._refuse("weights", _FORMATS_IN_WORDS)
         if self.calibration not in CALIBRATIONS:
             self._refuse("calibration", " or ".join(map(repr, CALIBRATIONS)))
         if not _is_number(self.percentile, 50, 100):
@@ -192,12 +198,16 @@ def _value(text):
         return text
 
 
+#: Weight formats with a colon, known or not.
+_FORMAT = re.compile(r"(\d+|circulant):\d+")
+
+
 def _assignment(text):
     """``(pattern, choices)`` of ``PATTERN=FORMAT`` or ``PATTERN=NAME:VALUE,NAME:VALUE``."""
     pattern, equals, choices = text.rpartition("=")
     if not equals or not pattern or not choices:
         raise InputError(f"--quantize takes PATTERN=CHOICES or a TOML file, not {text!r}")
-    if ":" not in choices:
+    if ":" not in choices or _FORMAT.fullmatch(choices):
         return pattern, choices
     named = {}
     for choice in choices.split(","):

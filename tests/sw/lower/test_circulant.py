@@ -9,10 +9,10 @@ from lowering_graphs import GraphMaker, check_graph
 
 from weft import qgraph as qg
 from weft.hw.config import Config
+from weft.hw.errors import WeftWarning
 from weft.hw.isa import disassemble
 from weft.lower.circulant import TurnedRows, TurnedWeights, circulant_refusal, circulant_weights
 from weft.lower.layout import Channels
-from weft.lower.lowering import expanded_layers
 from weft.weights import CirculantWeights
 
 #: Rows and columns of the array, blocks that it takes.
@@ -105,7 +105,7 @@ def test_blocks_that_channels_keep(block, inputs, fits):
     refusal = circulant_refusal(config_of("16x16"), form, *channels)
     assert refusal == (None if fits else f"circulant blocks of {block} reach across heads of {inputs[1]} features")
     refusal = circulant_refusal(Config(rows=16, cols=16), form, *channels)
-    assert refusal == f"circulant blocks of {block}, the configuration takes none"
+    assert refusal == "the configuration is without circulant"
 
 
 def test_layers_that_are_expanded_are_named():
@@ -114,8 +114,9 @@ def test_layers_that_are_expanded_are_named():
     q, k, v = m.linear(x, 24, block=4), m.linear(x, 24, block=8), m.linear(x, 24, block=12)
     graph = m.output(m.attention(q, k, v, 6, block=16))
     for number, op in enumerate(op for op in graph.ops if isinstance(op, qg.Linear)):
-        object.__setattr__(op, "origin", qg.Origin(node="linear", module=f"layers.{number}"))
-    assert list(expanded_layers(graph, config_of("16x16"))) == [
-        "layers.2: circulant blocks of 8 reach across heads of 4 features; its weights take 8 bits",
-        "layers.3: circulant blocks of 12, the configuration takes 4, 8, 16; its weights take 8 bits"]
-    check_graph(graph, config_of("16x16"))
+        object.__setattr__(op, "origin", qg.Origin(node="linear", module=f"layers.{number}", macs=1))
+    with pytest.warns(WeftWarning) as told:
+        check_graph(graph, config_of("16x16"))
+    assert [str(warning.message) for warning in told] == [
+        "circulant:8 weights in layers.2 are stored as int8: circulant blocks of 8 reach across heads of 4 features",
+        "circulant:12 weights in layers.3 are stored as int8: the configuration's circulant has blocks of 4, 8, 16, not of 12"]

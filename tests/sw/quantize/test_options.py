@@ -57,9 +57,9 @@ def scale(graph, module):
     ({"*": {"percentile": 1}}, "percentile must be a number from 50"),
     ({"*": {"correct_bias": 1}}, "correct_bias must be true or false"),
     ({"*": {"strength": 1}}, "no choice 'strength'; there are weights, calibration"),
-    ({"*": "w3"}, "weights must be 'w8' or 'w4gN'.*, not 'w3', for '\\*'"),
+    ({"*": "w3"}, "weights must be 'w8', '1:4', '2:4', 'circulant:4', .* or 'w4gN'.*, not 'w3', for '\\*'"),
     ({"*": 4}, "a mapping of fields or the name of a weight format, not 4"),
-    ("int8", "weights must be 'w8' or 'w4gN'.*, not 'int8'"),
+    ("int8", "weights must be 'w8', .* or 'w4gN'.*, not 'int8'"),
     (3, "must be a mapping from module path patterns .* not int"),
 ])
 def test_unknown_names_and_values_are_refused(value, message):
@@ -156,11 +156,14 @@ def test_command_line_choices(tmp_path):
     assert options.headroom == 4 and options.clips == (1.0, 0.5)
     assert options.layers == {"a.*": {"calibration": "minmax", "clips": (0.9, 0.8), "correct_bias": False},
                               "b": {"migration": "search"}}
+    assert read_options(["a=2:4", "b=circulant:8", "c=weights:1:4,migration:0"]).layers == {
+        "a": "2:4", "b": "circulant:8", "c": {"weights": "1:4", "migration": 0}}
     assert read_options([]) == QuantOptions()
 
 
 @pytest.mark.parametrize("text, message", [
     ("w8", "PATTERN=CHOICES or a TOML file, not 'w8'"), ("a=", "PATTERN=CHOICES"), ("a=migration:0,x", "'x' is not of the form"),
+    ("a=circulant:12", "weights must be .* not 'circulant:12', for 'a'"), ("a=3:4", "not '3:4', for 'a'"),
     ("none.toml", "cannot be read"), ("bad.toml", "not valid TOML"), ("odd.toml", "no choice 'headrooms'"),
 ])
 def test_wrong_command_line_choices_are_refused(tmp_path, monkeypatch, text, message):
