@@ -40,9 +40,9 @@ class DecoderProgram:
     ``steps``: `Step` by name: "prefill" takes many tokens, "decode" as few as the memory port allows, one unless
     it is wider than a scratchpad word. ``max_length``: positions; ``vocabulary``: token ids are below it;
     ``scale`` (float64[1] or [features]) and ``zero`` of the logits. ``macs_per_row``, ``macs_per_key``,
-    ``weight_bytes``, ``row_bytes``, ``cache_row_bytes``, ``layer_macs``: work and traffic, see `weft.decoder.Steps`, less what
-    tiles of zeros save; ``skipped_per_row``, ``skipped_per_key``: MACs of the model that are not computed.
-    ``stop``: token ids that end a text. ``assets``: named bytes that travel with the program, such as a tokenizer.
+    ``row_bytes``, ``cache_row_bytes``, ``layer_macs``: work and traffic, see `weft.decoder.Steps`, less what tiles of zeros save;
+    ``weight_bytes``: what every run must move, however many rows it has; ``skipped_per_row``, ``skipped_per_key``: MACs of the
+    model that are not computed. ``stop``: token ids that end a text. ``assets``: named bytes that travel with the program, such as a tokenizer.
     """
     steps: dict
     max_length: int

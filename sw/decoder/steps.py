@@ -101,14 +101,9 @@ class Steps:
         return sum(2 * op.heads * op.head_dim for op in self._graph.ops if isinstance(op, qgraph.Attention))
 
     @property
-    def weight_bytes(self):
-        """Bytes that every run must move, however many rows it has: each weight once."""
-        return compulsory_bytes(self.graph(0, 0))
-
-    @property
     def row_bytes(self):
         """Bytes that each row adds: its token id, embedding rows, logits."""
-        return compulsory_bytes(self.graph(1, 1)) - self.weight_bytes
+        return compulsory_bytes(self.graph(1, 1)) - compulsory_bytes(self.graph(0, 0))
 
     @property
     def layer_macs(self):

@@ -11,7 +11,7 @@ from .memory import Allocator, BankedAllocator, Ring
 from .tensors import View
 from .tuning import Tuning
 from .weights import streamed_weights
-from .zero_tiles import KeptTiles, without_zero_tiles
+from .zero_tiles import without_zero_tiles
 
 __all__ = ["Context", "OutOfScratchpad", "Regions"]
 
@@ -85,6 +85,18 @@ class Context:
             return tensor.whole()
         return self.temporary(tensor, row0, row1, panel0, tensor.panels if panel1 is None else panel1, alloc)
 
+    def outside(self, first, stop):
+        """For `open`: an ``alloc`` that takes words outside of all banks in which words ``first`` to before ``stop`` lie, where
+        there is room."""
+        bank = self.config.scratchpad_words // self.config.scratchpad_banks
+        away = first // bank * bank, round_up(stop, bank)
+
+        def alloc(words):
+            base = self.heap.alloc(words, away=away)
+            return self.heap.alloc(words) if base is None else base
+
+        return alloc
+
     def fetch(self, tensor, view, row0, row1, panel0, panel1):
         """Loads rows and panels of a tensor in memory into ``view``; nothing to do for a resident one."""
         if not view.temporary:
@@ -95,11 +107,11 @@ class Context:
         stride = view.row_stride if tensor.row_major else view.panel_stride
         self.builder.load(memory, view.address(row0, panel0), run, count, pitch, stride, tracked=not tensor.constant)
 
-    def read(self, tensor, row0, row1, panel0=0, panel1=None):
+    def read(self, tensor, row0, row1, panel0=0, panel1=None, alloc=None):
         """`open` and `fetch`; rows are widened to the DMA granule."""
         panel1 = tensor.panels if panel1 is None else panel1
         row0, row1 = row0 // self.granule * self.granule, round_up(row1, self.granule)
-        view = self.open(tensor, row0, row1, panel0, panel1)
+        view = self.open(tensor, row0, row1, panel0, panel1, alloc)
         self.fetch(tensor, view, row0, row1, panel0, panel1)
         return view
 
@@ -133,38 +145,6 @@ class Context:
         if (*key, rows) not in self._packed:
             self._packed[*key, rows] = without_zero_tiles(self._packed[key], rows)
         return self._packed[*key, rows]
-
-    def weights(self, weights, n0, n1, k0, k1):
-        """Loads the weights of N panels ``n0..n1`` and K panels ``k0..k1`` of `streamed` ones: a `weft.lower.weights.Piece`, or
-        what multiplies like one."""
-        if isinstance(weights, KeptTiles):
-            return weights.load(self, n0, n1, k0, k1)
-        c = self.config
-        first, run, count, pitch = weights.runs(n0, n1, k0, k1)
-        scale_words = weights.scale_words(k0, k1)
-        scales, values = (n1 - n0) * scale_words, run * count
-        base = self.weight_ring.take(round_up(scales, c.dma_words) + round_up(values, c.dma_words))
-        tiles = base + round_up(scales, c.dma_words)
-        piece, key = weights.piece(n0, n1, k0, k1, base), (weights.layout, id(weights.op))
-        if self.offsets is not None and not any(w % c.dma_words for w in (run, pitch, first, n0 * scale_words, scales)):
-            # Programs that cut the layer differently read the same copy of it.
-            if scales:
-                whole = self.memory.constant(lambda: weights.scales(0, weights.outputs.panels, k0, k1), ("scales", *key, k0, k1))
-                self.builder.load(whole + n0 * scale_words * c.word_bytes, base, scales, tracked=False)
-            whole = self.memory.constant(lambda: weights.shared.reshape(-1), ("weights", *key))
-            weights.load_shared(self.builder, whole, tiles, n0, n1, k0, k1)
-            return piece
-
-        def data():
-            parts = [weights.data(n0, n1, k0, k1)]
-            if scales:
-                first = weights.scales(n0, n1, k0, k1)
-                parts.insert(0, np.pad(first, (0, -first.size % c.dma_bytes)))
-            return np.concatenate(parts)
-
-        self.builder.load(self.memory.constant(data, ("weights", *key, n0, n1, k0, k1)), base,
-                          tiles - base + round_up(values, c.dma_words), tracked=False)
-        return piece
 
     def params(self, data, key):
         """Loads parameter words (uint8[n]); returns the first. Valid while little else is loaded, see `Ring`."""

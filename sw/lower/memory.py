@@ -86,12 +86,14 @@ class Allocator:
         self._next = start
         self._used = {}
 
-    def _gaps(self):
+    def _gaps(self, away=None):
+        """Free ranges; ``away``: without that one."""
+        used = {**self._used, away[0]: max(away[1] - away[0], self._used.get(away[0], 0))} if away else self._used
         position = self.start
-        for base in sorted(self._used):
+        for base in sorted(used):
             if base > position:
                 yield position, base
-            position = base + self._used[base]
+            position = max(position, base + used[base])
         if position < self.stop:
             yield position, self.stop
 
@@ -99,11 +101,12 @@ class Allocator:
         """Words of the largest free range."""
         return max((b - a for a, b in self._gaps()), default=0)
 
-    def alloc(self, words, align=2, cost=None, places=()):
+    def alloc(self, words, align=2, cost=None, places=(), away=None):
         """First word of a free range, or None. With ``cost`` (a function of the first word) the cheapest place at the
-        start of a gap, at its end, or at one of ``places``, instead of the next one."""
+        start of a gap, at its end, or at one of ``places``, instead of the next one. ``away``: a range of words outside
+        which it lies."""
         best = None
-        for a, b in self._gaps():
+        for a, b in self._gaps(away):
             for low in (max(a, self._next), a) if cost is None else (a, (b - words) // align * align, *places):
                 base = round_up(low, align)
                 if a <= base and base + words <= b:

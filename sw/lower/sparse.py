@@ -96,7 +96,7 @@ class SparsePiece:
 class SparseTiles(StreamedWeights):
     """Weights with two or three zeros among four neighbours, from `sparse_form`."""
 
-    layout = "sparse tiles"
+    layout, fills_banks = "sparse tiles", True
 
     def __init__(self, config, op, inputs, outputs):
         super().__init__(config, op, inputs, outputs)

@@ -148,7 +148,7 @@ class FourBitWeights(Int8Weights):
         super().__init__(config, op, inputs, outputs)
         self.tile_words = config.four_bit_tile_words
         self._first, self._last = _groups_of_halves(config, op.compressed.group, inputs)
-        self._group_of = {}
+        self._group_of, self._scale_rows = {}, {}
         self.panel_words = self.tiles(1, 1) * self.tile_words + max(self.scale_words(k, k + 1) for k in range(inputs.panels))
         k = config.k_tiles_per_panel
         self.period = lcm(max(1, self.group(0, inputs.panels)), k) // k
@@ -178,9 +178,11 @@ class FourBitWeights(Int8Weights):
 
     def scale_rows(self, k0, k1):
         """Rows of scales of K panels ``k0..k1`` for each N tile, uint8[n_tiles, bytes]."""
-        _, last = self._runs(k0, k1, self.group(k0, k1))
-        rows = np.where(last < 0, 0, self.op.compressed.scales[:, np.maximum(last, 0)])
-        return pack_scales(self.config, rows, self.outputs)
+        if (k0, k1) not in self._scale_rows:
+            _, last = self._runs(k0, k1, self.group(k0, k1))
+            rows = np.where(last < 0, 0, self.op.compressed.scales[:, np.maximum(last, 0)])
+            self._scale_rows[k0, k1] = pack_scales(self.config, rows, self.outputs)
+        return self._scale_rows[k0, k1]
 
     def scales(self, n0, n1, k0, k1):
         """Rows of scales of a piece as they lie in memory, uint8[bytes]."""

@@ -7,7 +7,6 @@ zeros in the same places, gets a product for every run of K panels that remain.
 import itertools
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from weft.hw.isa import INSTRUCTION_BYTES
 
 from .builder import Run
 from .layout import ceil_div, round_up, tile_grid
+from .streamed import StreamedWeights
 from .weights import FourBitWeights, Int8Weights
 
 __all__ = ["KeptTiles", "without_zero_tiles"]
@@ -91,21 +91,18 @@ def _runs(row):
     return edges.reshape(-1, 2).tolist()
 
 
-class KeptTiles:
-    """Streamed weights (`weft.lower.streamed.StreamedWeights`) without their tiles of zeros.
+class KeptTiles(StreamedWeights):
+    """Streamed weights of 8 or 4 bits without their tiles of zeros.
 
-    ``nonzero`` bool[n_tiles, k_tiles]; ``gap``: so many K panels of zeros between others are not worth another product.
-    ``zero_panels`` bool[N panels]: those without any tile, whose accumulators no product writes; an N tile of zeros in a panel
-    with others keeps one tile of zeros, as results are taken by panels.
+    ``nonzero`` bool[n_tiles, k_tiles]; ``gap``: so many K panels of zeros between others are not worth another product. An N tile
+    of zeros in a panel with others keeps one tile of zeros, as results are taken by panels.
     """
 
     def __init__(self, weights, nonzero, gap=0):
-        c = weights.config
-        self.weights, self.config = weights, c
+        super().__init__(weights.config, weights.op, weights.inputs, weights.outputs)
+        self.weights, c = weights, weights.config
         self.tile_words, self.panel_words, self.period = weights.tile_words, weights.panel_words, weights.period
-        self.granule = weights.granule
-        self.least_group, self.together, self.by_rows = weights.least_group, weights.together, weights.by_rows
-        self.cycles, self.pace, self.rescale = weights.cycles, weights.pace, weights.rescale
+        self.cycles, self.pace = weights.cycles, weights.pace
         panels = nonzero.reshape(len(nonzero), -1, c.k_tiles_per_panel).any(2)
         together = panels.reshape(-1, c.tiles_per_panel, panels.shape[1])
         self.zero_panels = ~together.any((1, 2))
@@ -136,8 +133,8 @@ class KeptTiles:
     @property
     def products(self):
         """Weights of the model that are multiplied, those of zeros that stay included."""
-        return sum(self._features(self.weights.outputs, block.n0 * self.config.cols, block.n1 * self.config.cols)
-                   * self._features(self.weights.inputs, *self._channels(block)) for block in self.blocks)
+        return sum(self._features(self.outputs, block.n0 * self.config.cols, block.n1 * self.config.cols)
+                   * self._features(self.inputs, *self._channels(block)) for block in self.blocks)
 
     @property
     def bytes(self):
@@ -153,8 +150,7 @@ class KeptTiles:
     def _features(channels, start, stop):
         return int((channels.map[start:stop] >= 0).sum())
 
-    @cached_property
-    def packed(self):
+    def pack(self):
         """All tiles that are stored, uint8[tiles, bytes]."""
         packed, per = self.weights.packed, self.config.k_tiles_per_panel
         return np.concatenate([packed[b.n0:b.n1, b.k0 * per:b.k0 * per + b.k_tiles].reshape(-1, packed.shape[-1])
@@ -184,7 +180,7 @@ class KeptTiles:
         if not words:
             return _Piece(n0 * c.tiles_per_panel, [])
         base = ctx.weight_ring.take(scale_words + words)
-        op = id(self.weights.op)
+        op = id(self.op)
         if ctx.offsets is not None and self.tile_words % c.dma_words == 0:
             # Programs that cut the layer differently read the same copy of its tiles.
             if scale_words:

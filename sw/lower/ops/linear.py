@@ -44,7 +44,7 @@ class _Linear:
         self.panel_words = self.weights.panel_words
         self.least_group = min(self.weights.least_group, self.out.panels)
         #: N panels without any weight, whose results are those of sums of zero.
-        self.zero = getattr(self.weights, "zero_panels", np.zeros(self.out.panels, bool))
+        self.zero = self.weights.zero_panels
         self.k_piece = max(1, min(self.x.panels, 4095 // c.k_tiles_per_panel,
                                   ctx.weight_ring.words // 8 // (self.least_group * self.panel_words)))
         granule = self.granule = self.weights.granule
@@ -230,7 +230,7 @@ class _Linear:
         held = None
         if len(sub_blocks) > 1 and (n1 - n0) * self.x.panels * self.panel_words <= ctx.weight_ring.words // 2:
             held = [self._load(n0, n1, k0, k1) for k0, k1 in pieces]
-        drain = _Drain(self, r0, r1, n0, n1)
+        drain = _Drain(self, r0, r1, n0, n1, self._outside(a, r1 - r0))
         tiles = (n1 - n0) * c.tiles_per_panel
         for s0, s1 in sub_blocks:
             s0, s1 = r0 + s0, r0 + s1
@@ -267,6 +267,14 @@ class _Linear:
         drain.finish()
         return fetched
 
+    def _outside(self, a, rows):
+        """How words outside the banks of operand ``a`` are taken, if others would wait there until the layer is over, or None; an
+        operand in many banks leaves each of them alone most of the time."""
+        if a is None or not self.weights.fills_banks:
+            return None
+        words = (rows if a.temporary else self.rows) * self.x.panels
+        return self.ctx.outside(a.base, a.base + words) if words <= self.ctx.config.scratchpad_words // 4 else None
+
     def _load(self, n0, n1, k0, k1):
         """The piece of weights with N panels ``n0..n1``, perhaps among others that were loaded with them."""
         ctx, stop = self.ctx, n1
@@ -274,7 +282,7 @@ class _Linear:
             return self.loaded[k0, k1][1]
         if ctx.offsets is not None and self.weights.together * self.x.panels * self.panel_words <= ctx.weight_ring.words // 4:
             stop = max(n1, min(n0 + self.weights.together, self.out.panels))
-        piece = ctx.weights(self.weights, n0, stop, k0, k1)
+        piece = self.weights.load(ctx, n0, stop, k0, k1)
         if stop > n1:
             self.loaded[k0, k1] = stop, piece
         return piece
@@ -327,10 +335,11 @@ class _Linear:
 
 
 class _Drain:
-    """Takes the results of rows ``r0..r1`` and N panels ``n0..n1`` from the accumulators to where they belong."""
+    """Takes the results of rows ``r0..r1`` and N panels ``n0..n1`` from the accumulators to where they belong; ``alloc``: as of
+    `weft.lower.context.Context.open`, None: the heap's."""
 
-    def __init__(self, linear, r0, r1, n0, n1):
-        self.linear, self.where = linear, (r0, r1, n0, n1)
+    def __init__(self, linear, r0, r1, n0, n1, alloc):
+        self.linear, self.where, self.alloc = linear, (r0, r1, n0, n1), alloc
         self.params = self.residual = self.view = self.zeros = None
         self.stored = False
 
@@ -343,8 +352,8 @@ class _Drain:
             # Behind the operand: these words are those of the group before, whose results come late.
             self.params = linear.params(n0, n1)
             if linear.residual is not None:
-                self.residual = ctx.read(linear.residual, r0, r1, n0, n1)
-            self.view = ctx.open(linear.out, r0, r1, n0, n1)
+                self.residual = ctx.read(linear.residual, r0, r1, n0, n1, self.alloc)
+            self.view = ctx.open(linear.out, r0, r1, n0, n1, self.alloc)
             if place is None:
                 self.zeros = ctx.zeros()
         stride, row_stride = (1, stride) if linear.weights.by_rows else (stride, 1)
