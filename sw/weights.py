@@ -172,10 +172,8 @@ def kept_of(weight):
 
 
 def sparsity_misfit(weight, name, what="inputs"):
-    """Where a matrix ``[outputs, inputs]`` (NumPy or torch) does not have the sparsity ``name``, in words with both numbers; or None.
-
-    ``what``: what the columns are.
-    """
+    """Where a matrix ``[outputs, inputs]`` (NumPy or torch) does not have the sparsity ``name``, in words with both numbers; or
+    None. ``what``: what the columns are."""
     weight = _matrix(weight)
     counts = (_fours(weight) != 0).sum(2)
     wrong = np.argwhere(counts > KEPT[name])
@@ -206,8 +204,8 @@ def circulant_block(weight, blocks=BLOCKS):
 
 
 def circulant_misfit(weight, block):
-    """Why a matrix ``[outputs, inputs]`` (NumPy or torch) does not consist of circulant blocks of that size, in words with both values;
-    or None."""
+    """Why a matrix ``[outputs, inputs]`` (NumPy or torch) does not consist of circulant blocks of that size, in words with both
+    values; or None."""
     weight = _matrix(weight)
     n, k = weight.shape
     if n % block or k % block:

@@ -42,7 +42,8 @@ class DecoderProgram:
     ``scale`` (float64[1] or [features]) and ``zero`` of the logits. ``macs_per_row``, ``macs_per_key``,
     ``row_bytes``, ``cache_row_bytes``, ``layer_macs``: work and traffic, see `weft.decoder.Steps`, less what tiles of zeros save;
     ``weight_bytes``: what every run must move, however many rows it has; ``skipped_per_row``, ``skipped_per_key``: MACs of the
-    model that are not computed. ``stop``: token ids that end a text. ``assets``: named bytes that travel with the program, such as a tokenizer.
+    model that are not computed. ``stop``: token ids that end a text. ``assets``: named bytes that travel with the program, such as
+    a tokenizer.
     """
     steps: dict
     max_length: int

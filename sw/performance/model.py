@@ -66,13 +66,12 @@ class _Control:
             isa.Engine.STORE: StoreEngine(config, tokens, latency, in_flight),
         }
         # The array never waits for the vector engine's reads, but they do for its own: they come when those are known, and
-        # so do stores, which wait for the results.
-        self.deferred = [DeferredQueue(self.engines[engine], config.queue_depth)
-                         for engine in (isa.Engine.LOAD, isa.Engine.VECTOR, isa.Engine.STORE)]
+        # so do stores, which wait for the results. Loads wait for the bus, where instructions that are fetched meanwhile pass.
+        deferred = {engine: DeferredQueue(self.engines[engine], config.queue_depth)
+                    for engine in (isa.Engine.LOAD, isa.Engine.VECTOR, isa.Engine.STORE)}
+        self.deferred = list(deferred.values())
         tokens.more = lambda counter: any(queue.signals(counter) for queue in self.deferred)
-        self.queues = {engine: Queue(self.engines[engine], config.queue_depth)
-                       for engine in (isa.Engine.TENSOR,)}
-        self.queues.update(zip((isa.Engine.LOAD, isa.Engine.VECTOR, isa.Engine.STORE), self.deferred))
+        self.queues = {isa.Engine.TENSOR: Queue(self.engines[isa.Engine.TENSOR], config.queue_depth), **deferred}
         self.burst = max(8, min(16, _BURST_BYTES // config.data_bytes))
         self.per_burst = self.burst * config.data_bytes // isa.INSTRUCTION_BYTES
         self.ahead = max(1, max(_AHEAD_BYTES, 16 * config.data_bytes) // isa.INSTRUCTION_BYTES // self.per_burst)

@@ -4,6 +4,8 @@ from collections import deque
 
 from weft.hw.isa import SPARSE_PANELS, WeightFormat
 
+from .panels import pass_cycles
+
 __all__ = ["TensorEngine"]
 
 #: From a weight token to the first step of the tile's shift, where nothing is in the way.
@@ -40,6 +42,12 @@ class TensorEngine:
         rows = -(-f["k_tiles"] // f["w_group"]) if f["w_group"] else 2 * f["k_tiles"]
         return -(-rows // self.config.scale_rows_per_word)
 
+    def _panels(self, f, covered):
+        """Where the rows of a sparse tile's panels begin, as `pass_cycles` takes them."""
+        bank = self.config.scratchpad_words // self.config.scratchpad_banks
+        words = [f["a_base"] + n * f["a_panel_stride"] for n in range(covered - (f["k_missing"] if f["k_tiles"] == 1 else 0))]
+        return tuple((word % 2, word // 2 % 2, word // bank) for word in words)
+
     def take(self, name, f, offered):
         """Executes an instruction that is in the queue from cycle ``offered`` on: cycle in which it leaves it."""
         taken = max(offered, self._popped[0] + 1)
@@ -71,7 +79,7 @@ class TensorEngine:
             if w_format in SPARSE_PANELS and 1 < rows < _SUMS_AGAIN:
                 pace = max(pace, rows + _SUMS_AGAIN - 1)
         if w_format in SPARSE_PANELS:
-            pace = max(pace, rows + rows % 2)       # a port brings two rows of each of its two panels in two cycles
+            pace = max(pace, pass_cycles(rows, self._panels(f, SPARSE_PANELS[w_format])))
         # A word of scales takes a cycle of the shift.
         scales = f["n_tiles"] * self._scale_words(f) if w_format == WeightFormat.FOUR_BIT and shift >= rows else 0
         swap += scales

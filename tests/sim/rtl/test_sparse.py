@@ -31,7 +31,7 @@ def test_random_programs_are_equal(machine, first):
 
 
 @pytest.mark.parametrize("weights", ["dense", "2:4", "1:4"])
-@pytest.mark.parametrize("shape", [(1, 96, 128), (3, 100, 40), (40, 70, 100), (130, 48, 40)])
+@pytest.mark.parametrize("shape", [(1, 96, 128), (3, 100, 40), (13, 128, 64), (24, 64, 48), (40, 70, 100), (130, 48, 40)])
 def test_products(machine, shape, weights):
     program, args, kwargs = workloads.gemm(*shape, CONFIG, weights=weights)
     cycles = program.verify(args, kwargs, machine=machine).stats.cycles
