@@ -11,6 +11,7 @@ from weft.hw.config import Config
 from weft.hw.isa import decode
 from weft.lower.layout import Channels, tile_grid
 from weft.lower.sparse import SparseTiles, sparse_form
+from weft.workloads import gemm
 
 SHAPES = {"4x4": (4, 4), "8x8": (8, 8), "16x16": (16, 16), "12x6": (12, 6), "16x4": (16, 4), "6x6": (6, 6)}
 
@@ -148,3 +149,15 @@ def test_tiles_of_zeros_cost_nothing():
     m.graph.ops[-1].weight[:, 16:] = 0
     lowered = check_graph(m.output(x), config)
     assert formats(lowered) == {0} and all(f["k_tiles"] <= 4 for f in products(lowered))
+
+
+@pytest.mark.parametrize("weights", ["1:4", "2:4"])
+def test_results_leave_through_other_banks_than_the_operands(weights):
+    """Nobody else reads a bank from which the rows of sparse tiles come in every cycle."""
+    config = replace(Config.named("tiny"), sparsity=weights)
+    bank, code = config.scratchpad_words // config.scratchpad_banks, bytes(gemm(24, 64, 48, config, weights=weights)[0].image.code)
+    decoded = [decode(code[at:at + 32]) for at in range(0, len(code), 32)]
+    rows = {(fields["a_base"] + panel * fields["a_panel_stride"]) // bank for instruction, fields in decoded
+            if instruction.mnemonic == "MATMUL" for panel in range(2 * fields["k_tiles"])}
+    stores = {fields["spm_addr"] // bank for instruction, fields in decoded if instruction.mnemonic == "STORE"}
+    assert stores and not rows & stores
