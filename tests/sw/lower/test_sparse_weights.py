@@ -155,7 +155,8 @@ def test_tiles_of_zeros_cost_nothing():
 def test_results_leave_through_other_banks_than_the_operands(weights):
     """Nobody else reads a bank from which the rows of sparse tiles come in every cycle."""
     config = replace(Config.named("tiny"), sparsity=weights)
-    bank, code = config.scratchpad_words // config.scratchpad_banks, bytes(gemm(24, 64, 48, config, weights=weights)[0].image.code)
+    bank = config.scratchpad_words // config.scratchpad_banks
+    code = bytes(gemm(24, 64, 48, config, weights=weights)[0].image.code)
     decoded = [decode(code[at:at + 32]) for at in range(0, len(code), 32)]
     rows = {(fields["a_base"] + panel * fields["a_panel_stride"]) // bank for instruction, fields in decoded
             if instruction.mnemonic == "MATMUL" for panel in range(2 * fields["k_tiles"])}
