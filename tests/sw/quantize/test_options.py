@@ -57,7 +57,7 @@ def scale(graph, module):
     ({"*": {"percentile": 1}}, "percentile must be a number from 50"),
     ({"*": {"correct_bias": 1}}, "correct_bias must be true or false"),
     ({"*": {"strength": 1}}, "no choice 'strength'; there are weights, calibration"),
-    ({"*": "w3"}, "weights must be 'w8', '1:4', '2:4', 'circulant:4', .* or 'w4gN'.*, not 'w3', for '\\*'"),
+    ({"*": "w3"}, "weights must be 'w8', '2:4', '1:4', 'circulant:4', .* or 'w4gN'.*, not 'w3', for '\\*'"),
     ({"*": 4}, "a mapping of fields or the name of a weight format, not 4"),
     ("int8", "weights must be 'w8', .* or 'w4gN'.*, not 'int8'"),
     (3, "must be a mapping from module path patterns .* not int"),
