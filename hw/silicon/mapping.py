@@ -23,23 +23,25 @@ synth -booth -noabc -top {top} -run coarse:
 opt_clean -purge
 clockgate -liberty cells.lib -min_net_size {gated}
 dfflibmap -liberty cells.lib
-design -save unmapped
+write_rtlil unmapped.il
 """
 #: Registers with the same enable that share a clock gate instead of a multiplexer each: this many bits, or more.
 _GATED = 4
-#: Cells that are no logic are not used.
+#: Cells that are no logic are not used. Each variant is a run of yosys of its own.
 _VARIANT = """\
-design -load unmapped
+read_rtlil unmapped.il
 abc -liberty cells.lib -dont_use *lpflow* -dont_use *probe* -D {picoseconds} -constr cells.sdc -script {name}.abc
 opt_clean -purge
 write_json {name}.json
 """
 #: How ABC maps, by variant, from the smallest to the fastest.
 VARIANTS = {"small": "amap", "middle": "map -B 0.9 -a", "fast": "map -B 0.9"}
+#: Mapping may leave gates out of order, and buffering then fails.
 _ABC = """\
 strash
 dch -f
 {map}
+topo
 buffer -c -N {fanout}
 topo
 upsize -D {picoseconds}
@@ -71,13 +73,16 @@ def map_component(text, top, liberty, folder, picoseconds, variants=tuple(VARIAN
     library = Library(library_file if liberty.is_file() else liberty)
     (folder / "source.v").write_text(text, encoding="utf-8")
     (folder / "cells.sdc").write_text(f"set_driving_cell {library.buffer[0]}\nset_load 10.0 [all_outputs]\n", encoding="utf-8")
-    script = _SCRIPT.format(top=top, gated=_GATED)
+    scripts = {"coarse": _SCRIPT.format(top=top, gated=_GATED)}
     for name in variants:
         (folder / f"{name}.abc").write_text(_ABC.format(map=VARIANTS[name], picoseconds=round(_SHARE * picoseconds), fanout=FANOUT),
                                             encoding="utf-8")
-        script += _VARIANT.format(name=name, picoseconds=picoseconds)
-    (folder / "map.ys").write_text(script, encoding="utf-8")
-    used = run_tool("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.log")
+        scripts[name] = _VARIANT.format(name=name, picoseconds=picoseconds)
+    runs = []
+    for name, script in scripts.items():
+        (folder / f"{name}.ys").write_text(script, encoding="utf-8")
+        runs.append(run_tool("yosys", ["-q", "-l", f"{name}.log", f"{name}.ys"], folder, f"{name}.log"))
+    used = round(sum(one.seconds for one in runs), 1), max(one.mebibytes for one in runs)
     mapped = []
     for name in variants:
         modules = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["modules"]
@@ -86,9 +91,9 @@ def map_component(text, top, liberty, folder, picoseconds, variants=tuple(VARIAN
         netlist.insert_buffers()
         mapped.append(netlist.modules)
     if len(mapped) == 1:
-        return netlist, (used.seconds, used.mebibytes), None
+        return netlist, used, None
     netlist, timing = choose(mapped, library, top, lambda netlist: analyze(netlist, top, folder, picoseconds / 1000))
-    return netlist, (used.seconds, used.mebibytes), timing
+    return netlist, used, timing
 
 
 def choose(variants, library, top, analyze):
