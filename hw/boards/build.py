@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import RunError
 from ..files import write_files
-from ..silicon.ecp5 import ROUTER, SOFT_SCRIPT, soft_modules
+from ..silicon.ecp5 import SOFT_SCRIPT, soft_modules
 from ..tools import find_tools, run_tool
 from .core import TOP as CORE
 from .design import design_files
@@ -49,7 +49,7 @@ def _overrides(design, seed):
         return {}
     soft = soft_modules(design.config, design.board.multipliers, CORE)
     return {"script_after_read": f"hierarchy -top {_TOP}\n{SOFT_SCRIPT.format(modules=' '.join(soft))}" if soft else "",
-            "nextpnr_opts": f"{' '.join(ROUTER)} --seed {seed} --timing-allow-fail --report {REPORTS['figures']}"}
+            "nextpnr_opts": f"--seed {seed} --timing-allow-fail --report {REPORTS['figures']}"}
 
 
 def build(design, out_dir, seed=1, progress=None):

@@ -8,13 +8,10 @@ from ..config import Config
 from ..tools import find_tools, run_tool
 from ..verilog import TOP, to_verilog
 
-__all__ = ["MULTIPLIERS", "ROUTER", "SOFT_SCRIPT", "clock", "hard_multipliers", "lane_multipliers", "measure", "shape", "soft_modules"]
+__all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "lane_multipliers", "measure", "shape", "soft_modules"]
 
 #: 18x18 multipliers of an LFE5U-85F.
 MULTIPLIERS = 156
-#: nextpnr's negotiating router: its default one rips up arc by arc, and is not through with the smallest accelerator in the
-#: time that this one takes three times.
-ROUTER = ("--router", "router2")
 _DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6")
 
 #: Modules are kept until all are mapped, so that each is mapped once.
@@ -71,7 +68,7 @@ def synthesize(config, folder):
 def clock(folder, seed, target_mhz=100):
     """Places and routes ``netlist.json`` of a folder; nextpnr's report as a dict. More ports than pins: no bitstream."""
     report, log = f"report-{seed}.json", f"nextpnr-{seed}.log"
-    run_tool("nextpnr-ecp5", [*_DEVICE, *ROUTER, "--out-of-context", "--json", "netlist.json", "--freq", target_mhz, "--seed", seed,
+    run_tool("nextpnr-ecp5", [*_DEVICE, "--out-of-context", "--json", "netlist.json", "--freq", target_mhz, "--seed", seed,
                               "--timing-allow-fail", "--report", report, "-q", "-l", log], folder, log)
     return json.loads((Path(folder) / report).read_text(encoding="utf-8"))
 
