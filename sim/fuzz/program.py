@@ -243,6 +243,8 @@ def assemble(config, nodes, memory, sizes, rng, registers):
         values = {n: place[v.buffer] + v.offset if isinstance(v, Address) else int(v) for n, v in fields.items()}
         words.append((mnemonic, values))
     pieces.append(isa.encode_program(words))
-    image = Image(config, np.concatenate(pieces), offset, code_offset, len(code), buffers, registers=dict(registers))
+    # Instruction fetch reads on behind END.
+    memory_bytes = max(offset, -(-(constant_bytes + config.fetch_ahead_bytes) // 4096) * 4096)
+    image = Image(config, np.concatenate(pieces), memory_bytes, code_offset, len(code), buffers, registers=dict(registers))
     inputs = {name: data for name, (kind, data) in memory.buffers.items() if kind == "input"}
     return image, inputs
