@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BLOCKS", "CirculantWeights", "GroupedWeights", "KEPT", "Pattern", "SPARSITIES", "SparseWeights", "circulant_block",
-           "circulant_misfit", "four_bit_group", "kept_of", "pattern_of", "sparsity_misfit"]
+__all__ = ["BLOCKS", "CirculantWeights", "GROUPS", "GroupedWeights", "KEPT", "Pattern", "SPARSITIES", "SparseWeights",
+           "circulant_block", "circulant_misfit", "four_bit_group", "kept_of", "pattern_of", "sparsity_misfit"]
 
 #: Block sizes that are looked for, the largest first.
 BLOCKS = (128, 64, 32, 16, 8, 4)

@@ -12,9 +12,12 @@ __all__ = ["InstructionQueue", "read_bits"]
 
 
 def read_bits(config, engine, reads=lambda field: True):
-    """Positions in the word of the opcode and of every field, of the engine's instructions, whose name ``reads`` accepts. Numbers of
-    scalar registers, which the dispatcher has added, and fields that mean nothing in the configuration are not among them."""
-    found = set(range(8))
+    """Positions in the word, ascending, of the opcode and of every field of the engine's instructions whose name ``reads`` accepts.
+
+    Numbers of scalar registers, which the dispatcher has added, and fields that mean nothing in the configuration are not among
+    them.
+    """
+    found = set(range(isa.OPCODE_BITS))
     for instruction in isa.BY_OPCODE.values():
         if instruction.engine == engine and instruction.available(config):
             for field in instruction.field_list:

@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,9 +21,9 @@ class TokenCounters(wiring.Component):
     ``overflow``: a counter would have passed 255 (it stays there), ``overflow_pc``: the instruction that signalled.
 
     All ports are served in every cycle; signals to one counter add up. A token can be consumed from the second cycle
-    after its signal on. One that is consumed leaves its counter a cycle later, and until then ``available`` looks for a second one: so
-    what it says needs no adder, and nothing is counted behind it in the same cycle. No counter is consumed through two ports in
-    one cycle.
+    after its signal on. One that is consumed leaves its counter a cycle later, and until then ``available`` looks for a second
+    one: so what it says needs no adder, and nothing is counted behind it in the same cycle. No counter may be
+    consumed through two ports in one cycle: it would lose one token instead of two.
     """
 
     def __init__(self, waits, signals):

@@ -94,7 +94,8 @@ class DmaFrontEnd(wiring.Component):
         tokens_left = Signal(isa.TOKEN_BITS, reset_less=True)
         semaphore = Signal(isa.SEMAPHORE_BITS, reset_less=True)
         first_wait = Signal()
-        wait = Signal(isa.SEMAPHORE_BITS, reset_less=True)       # counter waited for, straight from a register, and for each iteration
+        # Counter waited for, straight from a register, and whether each iteration waits.
+        wait = Signal(isa.SEMAPHORE_BITS, reset_less=True)
         wait_each = Signal(reset_less=True)
 
         m.d.comb += [

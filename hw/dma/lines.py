@@ -85,12 +85,12 @@ class LineWalker(wiring.Component):
         job = Signal(job_layout(config), reset_less=True)
         here = Signal(address, reset_less=True)  # beat address of the line's first beat
         left = Signal(run_beats_bits(config), reset_less=True)  # beats of the run from here on
-        inner_left = Signal(14, reset_less=True)
-        outer_left = Signal(14, reset_less=True)
+        inner_left = Signal.like(job.inner_count, reset_less=True)
+        outer_left = Signal.like(job.outer_count, reset_less=True)
         # where the next run, the next iteration start
         next_inner = Signal(address, reset_less=True)
         next_outer = Signal(address, reset_less=True)
-        next_slot = Signal(6, reset_less=True)  # ring slot of next_outer
+        next_slot = Signal.like(job.ring_start, reset_less=True)  # ring slot of next_outer
 
         room = (1 << slots) - here[:slots]
         ends_run = Signal()
@@ -128,7 +128,7 @@ class LineWalker(wiring.Component):
         # One adder serves the next run, whether the iteration goes on, another one begins or another job.
         source = Signal(job_layout(config))
         origin = Signal(address)
-        origin_slot = Signal(6)
+        origin_slot = Signal.like(job.ring_start)
         m.d.comb += [
             source.eq(Mux(load, self.i.payload, job)),
             origin.eq(Mux(load, self.i.payload.start, next_outer)),

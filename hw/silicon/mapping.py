@@ -56,8 +56,9 @@ _BLAME = 0.15
 def map_component(text, top, liberty, folder, picoseconds, variants=tuple(VARIANTS)):
     """Maps the Verilog ``text`` to the cells of a Liberty file (plain or .gz), in ``folder``, for a clock of that period.
 
-    Returns the `Netlist`, buffers inserted, with seconds of processor time and MiB of memory that yosys took, and its `Timing`: of each
-    module one of the `VARIANTS` that are named. If only one is, nothing is to be chosen, and None is returned instead of the timing.
+    Returns ``(netlist, (seconds, mebibytes), timing)``: the `Netlist`, buffers inserted, of each module one of the `VARIANTS` that
+    are named; what yosys took of processor time and memory; the `Timing`, or None where only one variant is named, since
+    nothing is to be chosen then.
     """
     if len(variants) > 1:
         find_tools("yosys", "sta")      # before the minutes that yosys takes

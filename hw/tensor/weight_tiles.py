@@ -104,7 +104,7 @@ class WeightTiles(wiring.Component):
     synced : In(1)
     waiting : Out(1)
         For a token.
-    semaphore : Out(5)
+    semaphore : Out(isa.SEMAPHORE_BITS)
         Counter that it waits for; at a TENSOR_SYNC the one that the streamer waits for.
     busy : Out(1)
         Has an instruction.
@@ -116,7 +116,8 @@ class WeightTiles(wiring.Component):
         super().__init__({
             "instructions": In(InstructionStream()), "w_wait": Out(TokenWait()),
             "tiles": Out(stream.Signature(located_layout(config))),
-            "at_sync": Out(1), "synced": In(1), "waiting": Out(1), "semaphore": Out(isa.SEMAPHORE_BITS), "busy": Out(1), "pc": Out(PC_BITS),
+            "at_sync": Out(1), "synced": In(1), "waiting": Out(1), "semaphore": Out(isa.SEMAPHORE_BITS), "busy": Out(1),
+            "pc": Out(PC_BITS),
         })
 
     def elaborate(self, platform):

@@ -45,7 +45,7 @@ def utilization(config):
 def areas(config, liberty, folder, period):
     """Areas of the vector engine, and of its parts as in `weft.hw.silicon.cells.BLOCKS`."""
     netlist, *_ = map_component(convert(VectorEngine(config), "vector") + wrapper.VERILOG, "vector", liberty, folder,
-                                     round(1000 * period))
+                                round(1000 * period))
     return {"vector engine": round(netlist.area("vector")),
             **{block: round(cells.block_area(netlist, block, "vector", "vector/"))
                for block in ("softmax", "norm", "post-processing")}}
@@ -76,7 +76,7 @@ def _main(arguments=None):
     try:
         config = Config.load(given.config)
         netlist, *_ = map_component(convert(SystolicArray(config.rows, config.cols), "array"), "array", given.liberty,
-                                         given.out / "array", round(1000 * given.period))
+                                    given.out / "array", round(1000 * given.period))
         array = round(netlist.area("array"))
         for lanes in _choices(config, given.lanes):
             print(f"{config.name}, lanes {lanes}", file=sys.stderr, flush=True)

@@ -17,7 +17,6 @@ from .tensors import View
 
 __all__ = ["TurnedRows", "TurnedWeights", "circulant_refusal", "circulant_weights"]
 
-
 #: Beats of a burst at least.
 _LEAST_BEATS = 8
 

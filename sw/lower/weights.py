@@ -60,6 +60,7 @@ def streamed_weights(config, op, rows, dtype):
         return circulant_weights(config, op, rows, dtype)
     return {type(None): Int8Weights, GroupedWeights: FourBitWeights, SparseWeights: SparseTiles}[type(op.compressed)]
 
+
 @dataclass(frozen=True)
 class Piece:
     """A piece of weights in the scratchpad: N panels from ``n0`` on. ``base``: first word of the tiles, ``panel_words`` for

@@ -67,7 +67,7 @@ PROOFS = {
         lambda: TokenCounters(("w", "x"), {"a": "p", "b": "p", "c": "q"}), "tokens",
         {**{name: (width, [f"{register}_{n}" for n in reversed(range(1, 32))])
             for name, width, register in (("counters", 8, "tokens"), ("holding", 1, "holds"),
-                                            ("holding_several", 1, "holds_several"), ("overflowing", 1, "overflows"))},
+                                           ("holding_several", 1, "holds_several"), ("overflowing", 1, "overflows"))},
          "taken": (32, ["taken"]),
          **{f"{name}_held": (1, [f"{name}_valid"]) for name in "abc"},
          **{f"{name}_number": (5, [f"{name}_id"]) for name in "abc"},

@@ -31,5 +31,6 @@ def test_inputs_that_do_not_fit(inputs, message):
 def test_sources_and_configurations():
     assert [IMAGE.source(number) for number in range(3)] == ["", " (encoder.0)", ""]
     IMAGE.check_configuration(TINY.fingerprint, "the board")
-    with pytest.raises(InputError, match="is for configuration tiny .0x[0-9a-f]{8}., the board has one with fingerprint 0x00000007"):
+    with pytest.raises(InputError, match="is for configuration tiny .0x[0-9a-f]{8}., "
+                                         "the board has one with fingerprint 0x00000007"):
         IMAGE.check_configuration(7, "the board")

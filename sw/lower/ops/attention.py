@@ -269,8 +269,8 @@ class AttentionLowering(Strips):
         return scores
 
     def _begins(self, job, number, tiles):
-        """Where the array works on the first queries and keys while the host's come, by turns: ``(row0, row1, key tile 0, 1)``; else
-        empty."""
+        """Where the array works on the first queries and keys while the host's come, by turns: blocks ``(row0, row1, key tile 0,
+        key tile 1)``; else empty."""
         ctx, op, c, g = self.ctx, self.op, self.ctx.config, self.ctx.granule
         rows, row = job.row1 - job.row0, job.batch * op.k_len + self.blocks[number][0]
         # Pieces begin at DMA granules, and every key tile has keys.

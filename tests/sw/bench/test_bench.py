@@ -65,7 +65,7 @@ def test_circulant_weights_count_as_stored():
     (TINY, "circulant:8", r"circulant:8 weights: blocks of 8 do not divide n \(12\)"),
     (weft.Config(rows=8, cols=6), "circulant:4", r"blocks of 4 do not divide cols \(6\)"),
     (weft.Config(rows=16, cols=4, circulant=(4,)), "circulant:8", r"blocks of 8 do not divide n \(12\)"),
-    (weft.Config(rows=12, cols=4), "circulant:4", "circulant:4 weights need a configuration with circulant=\[4\], 12x4 is without"),
+    (weft.Config(rows=12, cols=4), "circulant:4", r"circulant:4 weights need a configuration with circulant=\[4\], 12x4 is without"),
     (weft.Config(rows=5, cols=7), "2:4", "2:4 weights need a configuration with sparsity=2:4, 5x7 is without"),
     (weft.Config(rows=4, cols=4, sparsity="2:4"), "1:4", "1:4 weights need a configuration with sparsity=1:4, tiny sparsity=2:4 is without"),
     (weft.Config(rows=5, cols=7), "w4g28", "w4g28 weights need a configuration with four_bit, 5x7 is without"),

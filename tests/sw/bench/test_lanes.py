@@ -7,7 +7,6 @@ from weft.bench import lanes
 from weft.hw.config import Config
 
 
-
 class Netlist:
     """A netlist in which a part's area is the length of its path."""
 

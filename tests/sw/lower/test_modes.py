@@ -90,8 +90,8 @@ def test_a_layer_that_is_nearly_circulant():
         layer[0].weight[9, 19] += 2**-10
         twin = layer[0].weight[8, 18].item()
     assert abs(twin - layer[0].weight[9, 19].item()) > 0
-    with pytest.raises(CompileError, match=rf"its weights are not circulant: output 9 has .* for input 19, where {twin:.9g} of output 8 "
-                                           "for input 18 should be repeated"):
+    with pytest.raises(CompileError, match="its weights are not circulant: output 9 has .* for input 19, "
+                                           rf"where {twin:.9g} of output 8 for input 18 should be repeated"):
         prepared(layer, CIRCULANT, {"0": "circulant:8"})
 
 
@@ -100,7 +100,8 @@ def test_a_layer_that_comes_quantized():
     for name in ("circulant:8", "w4g32"):
         graph = import_model(circulant(8)[:1], (x,))
         graph.ops[-1].steps = torch.full((32,), 2.0**-9, dtype=torch.float64)
-        with pytest.raises(CompileError, match=f"{name} weights were chosen .* but it comes quantized, with int8 weights of its own"):
+        with pytest.raises(CompileError, match=f"{name} weights were chosen .* but it comes quantized, "
+                                               "with int8 weights of its own"):
             prepare(quantize(graph, [((x,), {})], QuantOptions.of({"0": name})), CIRCULANT)
 
 
@@ -150,7 +151,8 @@ def test_a_block_size_of_several():
         assert op.compressed.block == block and (op.compressed.expand() == op.weight).all()
 
 
-@pytest.mark.parametrize("inputs, outputs, pattern, zeros", [(4, 9, "2:4", 0), (3, 5, "1:4", 0), (64, 16, "2:4", 48), (70, 9, "1:4", 0)])
+@pytest.mark.parametrize("inputs, outputs, pattern, zeros", [
+    (4, 9, "2:4", 0), (3, 5, "1:4", 0), (64, 16, "2:4", 48), (70, 9, "1:4", 0)])
 def test_sparse_weights_that_are_chosen_whatever_they_save(inputs, outputs, pattern, zeros):
     m = GraphMaker(6)
     out = m.linear(m.input(5, inputs), outputs, kept=int(pattern[0]))

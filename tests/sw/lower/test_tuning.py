@@ -87,7 +87,8 @@ def test_pieces_of_rows_cover_them(rows, last):
         assert all((rows - start) % granule == 0 for start, _ in shrinking(rows, last, granule)[1:])
 
 
-@pytest.mark.parametrize("rows, row, columns, column", [(64, 16, 4, 1), (64, 16, 2, 1), (16, 16, 5, 2), (40, 16, 7, 3), (8, 8, 1, 1)])
+@pytest.mark.parametrize("rows, row, columns, column", [
+    (64, 16, 4, 1), (64, 16, 2, 1), (16, 16, 5, 2), (40, 16, 7, 3), (8, 8, 1, 1)])
 def test_pieces_that_come_by_turns_meet_once(rows, row, columns, column):
     """Each row meets each column once, in a block of what has come by then, of which one piece is new."""
     met, there = set(), (0, 0)
