@@ -44,7 +44,8 @@ def _with(config, weights, **option):
 
 
 def with_choices(config, quantization):
-    """The configuration with the option for weight formats in ``quantization`` (as in `weft.compile`), if it is a named one."""
+    """The configuration, with the option for 4-bit weights if it is a named one and ``quantization`` (as in `weft.compile`) may choose
+    them. The other formats need weights that have their structure, which `with_weights` is for."""
     from weft.quantize import QuantOptions
 
     if config.name in NAMED and QuantOptions.of(quantization).four_bit:
