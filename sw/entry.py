@@ -14,8 +14,8 @@ __all__ = ["run"]
 def run(command, name, arguments=None):
     """Run a click command under a program name and exit: 0 success, 1 failed or interrupted, 2 wrong input.
 
-    An error that is the user's to mend is one sentence on stderr, without a traceback, and so is a `WeftWarning`. ``arguments`` are by default
-    those of the process.
+    An error that is the user's to mend is one sentence on stderr, without a traceback, and so is a `WeftWarning`.
+    ``arguments`` are by default those of the process.
     """
     short = name.rpartition("/")[2]
     shown = warnings.showwarning

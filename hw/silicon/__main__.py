@@ -44,8 +44,8 @@ def _options(given, tell):
 def _ecp5(given, tell):
     for text in given.config or _SHAPES:
         config = _config(text)
-        result = ecp5.measure(config, given.out / f"ecp5-{ecp5.shape(config).replace(' ', '-')}", () if given.no_route else given.seed or (1, 2, 3),
-                              given.clock_mhz, tell)
+        seeds = () if given.no_route else given.seed or (1, 2, 3)
+        result = ecp5.measure(config, given.out / f"ecp5-{ecp5.shape(config).replace(' ', '-')}", seeds, given.clock_mhz, tell)
         report.merge(given.results, "ecp5", result, ("config",))
     return report.ecp5_table(report.load(given.results)["ecp5"])
 

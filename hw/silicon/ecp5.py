@@ -60,7 +60,8 @@ def synthesize(config, folder):
     folder.mkdir(parents=True, exist_ok=True)
     soft = soft_modules(config)
     (folder / "source.v").write_text(to_verilog(config), encoding="utf-8")
-    (folder / "map.ys").write_text(_SCRIPT.format(top=TOP, soft=SOFT_SCRIPT.format(modules=" ".join(soft)) if soft else ""), encoding="utf-8")
+    script = _SCRIPT.format(top=TOP, soft=SOFT_SCRIPT.format(modules=" ".join(soft)) if soft else "")
+    (folder / "map.ys").write_text(script, encoding="utf-8")
     used = run_tool("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.log")
     return soft, (used.seconds, used.mebibytes)
 

@@ -155,7 +155,8 @@ class WeightTiles(wiring.Component):
 
         tile_words, takes_tile = config.weight_tile_words, self.tiles.ready
         if config.four_bit:
-            tile_words = Mux((matmul.w_format == isa.WeightFormat.FOUR_BIT) & streamed, config.four_bit_tile_words, config.weight_tile_words)
+            four_bit = (matmul.w_format == isa.WeightFormat.FOUR_BIT) & streamed
+            tile_words = Mux(four_bit, config.four_bit_tile_words, config.weight_tile_words)
             takes_tile = self.tiles.ready & ~self._scales(m, matmul, streamed, walker)
         if config.sparsity:
             sparse = Signal()

@@ -27,8 +27,8 @@ class VectorEngine(wiring.Component):
     ``vector_lanes`` channels of one row a cycle (of a norm every other cycle: both its products go through the one
     multiplier of a lane), as long as reads are granted: the front issues reads, and from an accepted read on everything
     flows without back-pressure. Exponentials are made ``softmax_lanes`` a cycle, and products with the element (squares
-    for STATS, the norm's with its features, ``multiply``) ``norm_lanes`` a cycle. Records of the next channels are fetched while the current ones run. Between
-    instructions the pipeline empties, about 15 cycles, and fills, about 10.
+    for STATS, the norm's with its features, ``multiply``) ``norm_lanes`` a cycle. Records of the next channels are fetched while
+    the current ones run. Between instructions the pipeline empties, about 15 cycles, and fills, about 10.
 
     ``multiply`` takes two scratchpad operands: a source of type ACC is multiplied by its low 16 bits only.
 

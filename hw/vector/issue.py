@@ -79,7 +79,8 @@ class Issue(wiring.Component):
         self.config = config
         super().__init__({
             "job": In(job_layout(config)), "start": In(1), "prepared": In(1), "take": Out(1),
-            "odd": In(1), "item_room": In(1), "row_room": In(1), "row_end_room": In(1), "running": Out(1), "stalled": Out(1), "starved": Out(1),
+            "odd": In(1), "item_room": In(1), "row_room": In(1), "row_end_room": In(1),
+            "running": Out(1), "stalled": Out(1), "starved": Out(1),
             "accumulators": Out(AccumulatorRead(config)), "source_read": Out(ScratchpadRead(config)),
             "second_read": Out(ScratchpadRead(config)),
             "source": Out(Accepted(config)), "second": Out(Accepted(config)),

@@ -1,7 +1,7 @@
 """Benches: a workload on the RTL with the reference memory, every byte compared with the golden model.
 
-`operators.py`: matrix products and attention; `feedforward.py`: a block with pruned neurons; `models.py`: whole models by name, `zoo.py` those with random weights;
-`table.py`: all rows of the table in the README.
+`operators.py`: matrix products and attention; `feedforward.py`: a block with pruned neurons; `models.py`: whole models by name,
+`zoo.py` those with random weights; `table.py`: all rows of the table in the README; `sizes.py`, `lanes.py`: `scripts/silicon`.
 """
 
 from weft.bench.feedforward import bench_ffn

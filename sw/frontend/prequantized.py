@@ -45,7 +45,8 @@ def weight(node, name, args, folded):
     integers, scale, zero = (a.tensor if isinstance(a, Const) else a if a is None else torch.as_tensor(a)
                               for a in args[:3])
     along_rows = integers.ndim > 1 and (name == "dequantize_per_tensor" or args[3] == 0)
-    if along_rows and integers.dtype == torch.int8 and (zero is None or not zero.any()) and integers.min() >= -127 and bool((scale > 0).all()):
+    symmetric = integers.dtype == torch.int8 and (zero is None or not zero.any()) and integers.min() >= -127
+    if along_rows and symmetric and bool((scale > 0).all()):
         folded.steps = scale.detach().double().expand(len(integers)).clone()
     return folded
 

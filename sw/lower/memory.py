@@ -91,8 +91,8 @@ class Allocator:
         used = {**self._used, away[0]: max(away[1] - away[0], self._used.get(away[0], 0))} if away else self._used
         position = self.start
         for base in sorted(used):
-            if base > position:
-                yield position, base
+            if min(base, self.stop) > position:
+                yield position, min(base, self.stop)
             position = max(position, base + used[base])
         if position < self.stop:
             yield position, self.stop
