@@ -31,6 +31,7 @@ def test_choices_are_possible():
 def test_a_row(monkeypatch, tmp_path):
     monkeypatch.setattr(lanes, "map_component", lambda text, top, *_: (Netlist(), None, None))
     monkeypatch.setattr(lanes, "convert", lambda *_: "")
+    monkeypatch.setattr(lanes, "VectorEngine", lambda config: None)
     monkeypatch.setattr(lanes, "WORKS", {"product": lambda config: workloads.gemm(8, 8, 8, config)[0]})
     config = Config.named("tiny")
     row = lanes.measure(config, (4, 1, 2), 1000, "library", tmp_path, 1.6)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import weft
-from weft import CompileError
+from weft import CompileError, WeftWarning
 from weft import qgraph as qg
 from weft.frontend import import_model
 from weft.nn import BlockCirculantLinear
@@ -126,7 +126,10 @@ def test_mixed_layers_run_on_the_golden_model():
         return BlockCirculantLinear(inputs, outputs, 8) if name in ("q", "k") else nn.Linear(inputs, outputs)
 
     model = weft.sparsify(Block(linear).eval(), "1:4", calibration=BATCHES, modules="up")
-    program = weft.compile(model, *BATCHES[0], config=weft.Config(rows=4, cols=4, four_bit=True), calibration=BATCHES, quantization={"down": "w4g16"})
+    with pytest.warns(WeftWarning) as told:
+        program = weft.compile(model, *BATCHES[0], config=weft.Config(rows=4, cols=4, four_bit=True), calibration=BATCHES,
+                               quantization={"down": "w4g16"})
+    assert [str(w.message).split(" are stored")[0] for w in told] == ["circulant:8 weights in q, k", "1:4 weights in up"]
     args, kwargs = BATCHES[1]
     with torch.no_grad():
         wanted = model(*args).numpy()
