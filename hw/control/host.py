@@ -3,7 +3,7 @@
 from ..errors import RunError
 from ..interfaces import ThreadState
 from ..isa import ErrorCause
-from .register_map import THREADS
+from .register_map import BY_NAME, THREADS
 
 __all__ = ["set_up", "stopped", "at_rest", "thread_states", "run_figures"]
 
@@ -39,13 +39,14 @@ def thread_states(read, source):
     """
     texts = [f"next instruction {read('PC')}"]
     for thread in THREADS:
-        value = read(f"{thread.upper()}_STATE")
-        state, semaphore = value & 7, value >> 8 & 31
+        register = BY_NAME[f"{thread.upper()}_STATE"]
+        value = read(register.name)
+        state = register.extract("state", value)
         pc = read(f"{thread.upper()}_PC")
         if state == ThreadState.IDLE.value:
             texts.append(f"{thread} idle")
         elif state == ThreadState.WAIT_TOKEN.value:
-            texts.append(f"{thread} waits for semaphore {semaphore} in instruction {pc}{source(pc)}")
+            texts.append(f"{thread} waits for semaphore {register.extract('semaphore', value)} in instruction {pc}{source(pc)}")
         else:
             name = ThreadState(state).name.lower().replace("_", " ")
             texts.append(f"{thread} {name} in instruction {pc}{source(pc)}")

@@ -54,6 +54,10 @@ class Register:
         bits = self.field(name)
         return ((1 << bits.width) - 1) << bits.low
 
+    def extract(self, name, value):
+        """The field's value in a value of the register."""
+        return (value & self.mask(name)) >> self.field(name).low
+
 
 def _threads():
     for number, thread in enumerate(THREADS):

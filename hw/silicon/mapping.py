@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+from ..memory.wrapper import MODULE
 from ..tools import find_tools, run_tool
 from .liberty import Library
 from .netlist import FANOUT, Netlist
@@ -17,7 +18,7 @@ __all__ = ["VARIANTS", "choose", "map_component"]
 #: mapped, and ripples of the adders' carries, whose trees make a lane 1.5 times as fast.
 _SCRIPT = """\
 read_verilog source.v
-blackbox weft_memory
+blackbox {memory}
 hierarchy -top {top}
 synth -booth -noabc -top {top} -run coarse:
 opt_clean -purge
@@ -74,7 +75,7 @@ def map_component(text, top, liberty, folder, picoseconds, variants=tuple(VARIAN
     library = Library(library_file if liberty.is_file() else liberty)
     (folder / "source.v").write_text(text, encoding="utf-8")
     (folder / "cells.sdc").write_text(f"set_driving_cell {library.buffer[0]}\nset_load 10.0 [all_outputs]\n", encoding="utf-8")
-    scripts = {"coarse": _SCRIPT.format(top=top, gated=_GATED)}
+    scripts = {"coarse": _SCRIPT.format(memory=MODULE, top=top, gated=_GATED)}
     for name in variants:
         (folder / f"{name}.abc").write_text(_ABC.format(map=VARIANTS[name], picoseconds=round(_SHARE * picoseconds), fanout=FANOUT),
                                             encoding="utf-8")

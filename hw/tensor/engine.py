@@ -17,16 +17,25 @@ from .streamer import RowStreamer
 
 __all__ = ["TensorEngine"]
 
+#: Fields of tensor instructions by the thread that reads them, besides ``w_*`` (loader), ``a_*`` and ``acc_*`` (streamer).
 _BOTH_READ = {"k_tiles", "n_tiles", "k_outer", "wait"}
+_LOADER_READS = _BOTH_READ | {"chunk_tiles", "ring_slots", "ring_start", "s_base", "block"}
+_STREAMER_READS = _BOTH_READ | {"rows", "accumulate", "rescale", "state_base", "wait_count", "signal", "signal_count", "w_format",
+                                "k_missing"}
 
 
 def _loader_reads(field):
-    return field in _BOTH_READ | {"chunk_tiles", "ring_slots", "ring_start", "s_base", "block"} or field.startswith("w_")
+    return field in _LOADER_READS or field.startswith("w_")
 
 
 def _streamer_reads(field):
-    return field in _BOTH_READ | {"rows", "accumulate", "rescale", "state_base", "wait_count", "signal", "signal_count", "w_format",
-                                  "k_missing"} or field.startswith(("a_", "acc_"))
+    return field in _STREAMER_READS or field.startswith(("a_", "acc_"))
+
+
+_FIELDS = {field.name for instruction in isa.BY_OPCODE.values() if instruction.engine == isa.Engine.TENSOR
+           for field in instruction.field_list}
+assert _LOADER_READS | _STREAMER_READS <= _FIELDS
+assert all(_loader_reads(name) or _streamer_reads(name) for name in _FIELDS)
 
 
 class TensorEngine(wiring.Component):

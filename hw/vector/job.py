@@ -44,6 +44,17 @@ class Step(enum.Enum, shape=2):
 ParameterRecord = data.StructLayout({"bias": unsigned(32), "mult": unsigned(18), "shift": unsigned(6), "zero": unsigned(8)})
 
 
+def _width(*names):
+    """Bits of the widest of the fields with these names in any vector instruction."""
+    return max(instruction.fields[name].width for instruction in isa.BY_OPCODE.values() if instruction.engine == isa.Engine.VECTOR
+               for name in names if name in instruction.fields)
+
+
+def _as_encoded(*names):
+    """``{name: bits}`` of fields that a job has as the instruction has them."""
+    return {name: _width(name) for name in names}
+
+
 def job_layout(config):
     """Layout of a job: the instruction's operands in the engine's own terms.
 
@@ -56,17 +67,16 @@ def job_layout(config):
     source = max(word, (config.accumulator_words - 1).bit_length())
     state = (config.state_rows - 1).bit_length()
     return data.StructLayout({
-        "kind": Kind, "by_rows": 1, "rows": 12, "tiles": 12,
+        "kind": Kind, "by_rows": 1, **_as_encoded("rows", "tiles"),
         "src_type": Element, "src_base": source, "src_inner": source, "src_outer": source,
         "res_used": 1, "res_type": Element, "res_base": word, "res_inner": word, "res_outer": word,
         "dst_type": Element, "dst_base": word, "dst_inner": word, "dst_outer": word,
-        "param_base": word, "param_hold": 1,
-        "residual": 1, "multiply": 1, "row_scale": 1, "table": 1, "slot": 1, "state_base": state,
-        "features": 15, "rms": 1, "eps": 60,
-        "key_start": 16, "key_limit": 16, "causal": 1, "query_start": 16, "mask": 1, "first": 1, "last": 1,
-        "src_wait": isa.SEMAPHORE_BITS, "src_waits": 12, "src_wait_each": 1,
-        "src_signal": isa.SEMAPHORE_BITS, "src_signals": 12, "src_signal_each": 1,
-        "dst_wait": isa.SEMAPHORE_BITS, "dst_wait_each": 1, "dst_signal": isa.SEMAPHORE_BITS, "dst_signal_each": 1,
+        "param_base": word,
+        **_as_encoded("param_hold", "residual", "multiply", "row_scale", "table", "slot"), "state_base": state,
+        **_as_encoded("features", "rms", "eps", "key_start", "key_limit", "causal", "query_start", "mask", "first", "last"),
+        **_as_encoded("src_wait"), "src_waits": _width("wait_count", "tiles"), **_as_encoded("src_wait_each"),
+        **_as_encoded("src_signal"), "src_signals": _width("signal_count", "tiles"), **_as_encoded("src_signal_each"),
+        **_as_encoded("dst_wait", "dst_wait_each", "dst_signal", "dst_signal_each"),
     })
 
 
@@ -78,7 +88,7 @@ def multiplies(job):
 class Decoder(wiring.Component):
     """Combinational: one instruction ``word`` to the ``job`` it asks for.
 
-    Parameters: ``config``. Ports: ``word`` In(256), ``job`` Out(job_layout(config)).
+    Parameters: ``config``. Ports: ``word`` In(isa.INSTRUCTION_BITS), ``job`` Out(job_layout(config)).
     """
 
     def __init__(self, config):
