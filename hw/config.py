@@ -124,7 +124,8 @@ class Config(DerivedSizes):
     def _check_circulant(self):
         blocks = self.circulant
         if not isinstance(blocks, (tuple, list)) or not all(type(b) is int and b in CIRCULANT_BLOCKS for b in blocks):
-            raise ConfigError(f"circulant must be a list of block sizes among {', '.join(map(str, CIRCULANT_BLOCKS))}, not {blocks!r}")
+            raise ConfigError(f"circulant must be a list of block sizes among {', '.join(map(str, CIRCULANT_BLOCKS))}, "
+                              f"not {blocks!r}")
         object.__setattr__(self, "circulant", tuple(sorted(set(blocks))))
         for block in self.circulant:
             for name in ("rows", "cols"):

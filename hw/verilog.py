@@ -35,7 +35,8 @@ LINT_WAIVERS = {
     "CASEINCOMPLETE": "Values that a case does not list keep what was assigned before it.",
     "UNSIGNED": "Comparisons with limits that a configuration makes constant.",
     "CMPCONST": "The same.",
-    "UNUSEDSIGNAL": "Carries that are cut off, fields of structures that are handed on whole, what a configuration makes superfluous.",
+    "UNUSEDSIGNAL": "Carries that are cut off, fields of structures that are handed on whole, what a configuration makes "
+                    "superfluous.",
 }
 
 _HEADER = """\

@@ -15,9 +15,9 @@ class Stats:
     ``macs``: products of linear layers and attention at the model's own shapes that are computed; ``skipped_macs``: those that
     are not, because weights are zero (`sim/README.md`). ``array_macs``: what the array's multipliers did, padding of tiles
     included, and ``gated_macs``: those of them by zero; None unless the golden model has counted them. ``utilization``: macs /
-    (rows * cols * cycles). ``roofline_cycles``: what neither array nor memory can go below. ``dram_read_bytes``, ``dram_write_bytes``:
-    traffic on the memory port. ``engines``: for each thread of the accelerator the cycles it spent in each state
-    (busy, wait_token, wait_memory, wait_weights, drain). ``seconds``: host time of the simulation, on the clock;
+    (rows * cols * cycles). ``roofline_cycles``: what neither array nor memory can go below. ``dram_read_bytes``,
+    ``dram_write_bytes``: traffic on the memory port. ``engines``: for each thread of the accelerator the cycles it spent in
+    each state (busy, wait_token, wait_memory, wait_weights, drain). ``seconds``: host time of the simulation, on the clock;
     ``cpu_seconds``: processor time that it took.
     """
     macs: int

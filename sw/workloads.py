@@ -42,9 +42,9 @@ def gemm(m, k, n, config, seed=0, weights="dense", zero_tiles=0.0):
     """``[m, k] x [k, n]``: int8 operand and result in memory, streamed weights, one multiplier for each column.
 
     ``weights``: "dense" (int8), "2:4" or "1:4" (so many of 4 neighbours along K are not zero) or, for example, "w4g32" (4 bits,
-    a scale for each 32 inputs) or "circulant:8" (circulant blocks of 8 x 8); ``zero_tiles``: share of the array's weight tiles, drawn
-    at random, that hold zeros only, in weights that are not circulant. Returns ``(program, args, kwargs)`` with random arguments for
-    ``program.run``.
+    a scale for each 32 inputs) or "circulant:8" (circulant blocks of 8 x 8); ``zero_tiles``: share of the array's weight tiles,
+    drawn at random, that hold zeros only, in weights that are not circulant. Returns ``(program, args, kwargs)`` with random
+    arguments for ``program.run``.
     """
     rng = np.random.default_rng(seed)
     layer = _linear("a", "result", m, k, n, _UNIFORM, rng, "gemm", weights)

@@ -17,9 +17,9 @@ __all__ = ["Registers"]
 class Registers(wiring.Component):
     """Implements `register_map`.
 
-    Ports: ``axi``; ``irq``; ``start``, ``abort``: written in this cycle; ``base``, ``program`` as set; ``busy``, ``done``, ``error``,
-    ``finished``, ``cause``, ``error_pc`` of `RunControl`; ``pc`` of the dispatcher; ``read_beat``, ``write_beat``: a beat in this
-    cycle; ``scalar_*``: the host's port of `ScalarRegisters`; ``status_*`` of the threads.
+    Ports: ``axi``; ``irq``; ``start``, ``abort``: written in this cycle; ``base``, ``program`` as set; ``busy``, ``done``,
+    ``error``, ``finished``, ``cause``, ``error_pc`` of `RunControl`; ``pc`` of the dispatcher; ``read_beat``, ``write_beat``: a
+    beat in this cycle; ``scalar_*``: the host's port of `ScalarRegisters`; ``status_*`` of the threads.
     """
 
     def __init__(self, config):

@@ -19,10 +19,10 @@ ERRORS = {
 class RunControl(wiring.Component):
     """Holds the engines in reset unless a program runs, and lets the bus finish what it began.
 
-    Ports: ``start``: a start was written; ``ended``: END was executed; ``error_*``, ``pc_*`` of `ERRORS`; ``bus_busy``: bursts are
-    under way; ``stop``: engines are held in reset and the bus starts nothing new; ``launch``: first cycle of a program;
-    ``running``: cycles are counted; ``busy``, ``done``, ``error``, ``cause``, ``error_pc`` for STATUS; ``finished``: one cycle, done or
-    error.
+    Ports: ``start``: a start was written; ``ended``: END was executed; ``error_*``, ``pc_*`` of `ERRORS`; ``bus_busy``: bursts
+    are under way; ``stop``: engines are held in reset and the bus starts nothing new; ``launch``: first cycle of a program;
+    ``running``: cycles are counted; ``busy``, ``done``, ``error``, ``cause``, ``error_pc`` for STATUS; ``finished``: one cycle,
+    done or error.
 
     After END, reads of the prefetch may still be under way: the host sees done at once, a new start waits for them.
     """

@@ -31,9 +31,9 @@ class ControlUnit(wiring.Component):
     """Everything that decides, and nothing that moves data.
 
     Ports: ``axi`` AXI4-Lite slave, ``irq``; ``request``, ``beats``: fetch, to and from the read master; an instruction stream
-    for each of `ENGINES`; ``wait_*`` of `WAITS`, ``signal_*`` of `SIGNALS`; ``status_*`` of the threads; ``read_error``, ``write_error``
-    and their ``_pc``; ``read_beat``, ``write_beat``, ``bus_busy`` of the AXI masters; ``base``; ``stop``: engines are held in
-    reset and nothing new goes to the bus.
+    for each of `ENGINES`; ``wait_*`` of `WAITS`, ``signal_*`` of `SIGNALS`; ``status_*`` of the threads; ``read_error``,
+    ``write_error`` and their ``_pc``; ``read_beat``, ``write_beat``, ``bus_busy`` of the AXI masters; ``base``; ``stop``:
+    engines are held in reset and nothing new goes to the bus.
     """
 
     def __init__(self, config):

@@ -18,10 +18,10 @@ __all__ = ["DmaUnit"]
 class DmaUnit(wiring.Component):
     """The accelerator's memory port.
 
-    Ports: ``axi``; ``fetch_request``, ``fetch_beats`` of instruction fetch; ``load``, ``store`` instructions; ``write``, ``read`` of
-    the scratchpad; ``load_*``, ``store_*``: ``wait``, ``signal``, ``status``; ``read_error``, ``write_error`` and their ``_pc``;
-    ``read_beat``, ``write_beat``, ``busy`` of the masters; ``base``; ``stop``: the engines are in reset and the masters end
-    what they began.
+    Ports: ``axi``; ``fetch_request``, ``fetch_beats`` of instruction fetch; ``load``, ``store`` instructions; ``write``,
+    ``read`` of the scratchpad; ``load_*``, ``store_*``: ``wait``, ``signal``, ``status``; ``read_error``, ``write_error`` and
+    their ``_pc``; ``read_beat``, ``write_beat``, ``busy`` of the masters; ``base``; ``stop``: the engines are in reset and the
+    masters end what they began.
     """
 
     def __init__(self, config):

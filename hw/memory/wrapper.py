@@ -33,8 +33,10 @@ def header(name, parameters=None, read_data="reg"):
     """First lines of a module with these ports and parameters, whose defaults may be given; ``read_data``: reg or wire."""
     values = PARAMETERS | (parameters or {})
     lines = [f"    parameter {parameter} = {value}" for parameter, value in values.items()]
-    ports = [f"    {direction:<6} {read_data if direction == 'output' else 'wire':<4} {f'[{width}-1:0]' if width else '':<18} {port}"
-             for port, direction, width in PORTS]
+    ports = []
+    for port, direction, width in PORTS:
+        kind = read_data if direction == "output" else "wire"
+        ports.append(f"    {direction:<6} {kind:<4} {f'[{width}-1:0]' if width else '':<18} {port}")
     return f"module {name} #(\n" + ",\n".join(lines) + "\n) (\n" + ",\n".join(ports) + "\n);\n"
 
 

@@ -11,7 +11,7 @@ __all__ = ["ActivationBlocks", "operands_layout"]
 
 
 def operands_layout(config):
-    """What goes into the array with each row: an activation to each row, or with `sparsity` a block of them to each pair of rows."""
+    """What goes into the array with each row: an activation to each row, or with `sparsity` a block of them to a pair of rows."""
     if not config.sparsity:
         return data.ArrayLayout(signed(9), config.rows)
     return data.ArrayLayout(data.ArrayLayout(activation_layout(), config.activation_lanes), config.rows // 2)
@@ -20,8 +20,9 @@ def operands_layout(config):
 class ActivationBlocks(wiring.Component):
     """Spreads the features of a K tile over the lanes of each pair of rows, one row of the moving operand a cycle.
 
-    Row r of the array has feature r of a dense tile in the lane of place 0. Of a 2:4 tile both rows of pair q have features 4q to
-    4q + 3, of a 1:4 tile row r has features 4r to 4r + 3. Zeros, and lanes that a tile does not use, are not live and keep their value.
+    Row r of the array has feature r of a dense tile in the lane of place 0. Of a 2:4 tile both rows of pair q have features 4q
+    to 4q + 3, of a 1:4 tile row r has features 4r to 4r + 3. Zeros, and lanes that a tile does not use, are not live and keep
+    their value.
 
     Parameters
     ----------

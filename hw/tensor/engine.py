@@ -72,7 +72,8 @@ class TensorEngine(wiring.Component):
         self.config = config
         super().__init__({
             "instructions": In(InstructionStream()),
-            **{f"read_{name}": Out(ScratchpadRead(config)) for name in row_ports(config)}, "read_weights": Out(ScratchpadRead(config)),
+            **{f"read_{name}": Out(ScratchpadRead(config)) for name in row_ports(config)},
+            "read_weights": Out(ScratchpadRead(config)),
             "results": Out(ResultPort(config)), "rescale": Out(RescaleRead(config)),
             "w_wait": Out(TokenWait()), "a_wait": Out(TokenWait()), "acc_wait": Out(TokenWait()),
             "w_signal": Out(TokenSignal()), "a_signal": Out(TokenSignal()),

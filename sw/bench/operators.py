@@ -10,11 +10,11 @@ __all__ = ["bench_attention", "bench_gemm", "bench_mha"]
 def bench_gemm(m, k, n, config, weights="dense", zero_tiles=0.0, tell=no_words):
     """One matrix product [m, k] x [k, n] of random operands; the figures as a dict.
 
-    ``weights``: "dense" (int8), "2:4" or "1:4" (so many of 4 neighbours along K are not zero), "w4g16" to "w4g128": 4 bits, a scale
-    for each so many inputs, or "circulant:4", "circulant:8", "circulant:16": circulant blocks. A named configuration gets the option
-    that they need. ``zero_tiles``: share of the weight tiles that hold zeros only, drawn at random. Raises InputError where the
-    configuration does not take such weights. Among the figures are ``weight_bytes``, of values, indices and scales as they are
-    stored, padding left out, and ``weight_share``, of what int8 takes.
+    ``weights``: "dense" (int8), "2:4" or "1:4" (so many of 4 neighbours along K are not zero), "w4g16" to "w4g128": 4 bits, a
+    scale for each so many inputs, or "circulant:4", "circulant:8", "circulant:16": circulant blocks. A named configuration gets
+    the option that they need. ``zero_tiles``: share of the weight tiles that hold zeros only, drawn at random. Raises
+    InputError where the configuration does not take such weights. Among the figures are ``weight_bytes``, of values, indices
+    and scales as they are stored, padding left out, and ``weight_share``, of what int8 takes.
     """
     config = with_weights(config, weights, k=k, n=n)
     program, args, kwargs = workloads.gemm(m, k, n, config, weights=weights, zero_tiles=zero_tiles)

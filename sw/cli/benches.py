@@ -24,9 +24,9 @@ def bench():
 @click.option("--k", required=True, type=size, help="Length of the dot products.")
 @click.option("--n", required=True, type=size, help="Output channels.")
 @click.option("--weights", default="dense", show_default=True,
-              help="Weights of 8 bits (dense, or 2:4 or 1:4 with so many of 4 other than zero), of 4 bits with a scale for each group of "
-                   "inputs (w4g16 to w4g128), or in circulant blocks (circulant:4, 8 or 16); a named configuration gets the "
-                   "option that they need.")
+              help="Weights of 8 bits (dense, or 2:4 or 1:4 with so many of 4 other than zero), of 4 bits with a scale for each "
+                   "group of inputs (w4g16 to w4g128), or in circulant blocks (circulant:4, 8 or 16); a named configuration "
+                   "gets the option that they need.")
 @click.option("--zero-tiles", default=0.0, show_default=True, type=click.FloatRange(0, 1),
               help="Share of the weight tiles that hold zeros only, drawn at random.")
 @config_option

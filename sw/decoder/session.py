@@ -30,8 +30,8 @@ class Run:
 class Session:
     """One text that grows.
 
-    ``backend``: "rtl", "golden", "verify" (both; `weft.Mismatch` names the first difference), or a `weft.Board`. ``memory``, ``seed``:
-    of the RTL, as in `weft.Program.run`. ``progress``: called with the cycles simulated so far. ``backend`` may be
+    ``backend``: "rtl", "golden", "verify" (both; `weft.Mismatch` names the first difference), or a `weft.Board`. ``memory``,
+    ``seed``: of the RTL, as in `weft.Program.run`. ``progress``: called with the cycles simulated so far. ``backend`` may be
     changed between steps, since all compute the same bits. ``machine``: a `weft.sim.rtl.RtlMachine` to use instead of the
     program's.
 

@@ -117,8 +117,8 @@ def compress(config_name, epochs, count, limit, out):
     for number, way in enumerate(WAYS, 1):
         found.append(_measure(way, f"{number}/{len(WAYS)} {way.name}", digits(), training, config, images[:limit],
                               labels[:limit], count))
-    click.echo(f"\nThe digits ViT on the {config.rows}x{config.cols} accelerator ({config.name}), {len(images[:limit])} test images; "
-               f"{min(count, len(images[:limit]))} of them on the RTL, every byte written equal to the golden model's\n")
+    click.echo(f"\nThe digits ViT on the {config.rows}x{config.cols} accelerator ({config.name}), {len(images[:limit])} test "
+               f"images; {min(count, len(images[:limit]))} of them on the RTL, every byte written equal to the golden model's\n")
     click.echo("\n".join(table(found)))
     with whole_file(plot) as part:
         part.write_text(bars([one.way for one in found], {

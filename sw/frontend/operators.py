@@ -22,7 +22,8 @@ __all__ = ["HANDLERS", "SUPPORTED"]
 SUPPORTED = ("linear layers and matrix products with weights, convolutions, attention "
              "(scaled_dot_product_attention or matmul-softmax-matmul), layer and RMS norms, means over tokens, embeddings, "
              "residual additions, products of activations, rotary embedding, elementwise functions of one "
-             "activation, views, row selection, concatenation, static quantization to 8 bits, and integer or mask arithmetic on inputs")
+             "activation, views, row selection, concatenation, static quantization to 8 bits, and integer or mask arithmetic "
+             "on inputs")
 
 
 def _linear(builder, node, x, weight, bias=None, circulant=0):

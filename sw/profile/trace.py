@@ -51,8 +51,8 @@ def _process(profile, process):
 
 
 def _slice(process, row, category, name, start, end, args):
-    return {"ph": "X", "pid": process, "tid": _row(process, row), "cat": category, "name": name, "ts": int(start), "dur": int(end - start),
-            "args": args}
+    return {"ph": "X", "pid": process, "tid": _row(process, row), "cat": category, "name": name, "ts": int(start),
+            "dur": int(end - start), "args": args}
 
 
 def _dispatch(profile, process):

@@ -1,7 +1,7 @@
 """Compare choices of quantization on three models: all-MiniLM-L6-v2, the digits ViT and the Shakespeare Llama.
 
-`scripts/compare_quantization CHOICES ...`, each in the form of ``weft compile --quantize``. Computes with the quantized graph, whose
-integers are the accelerator's. The models' data are the user's; what is not given is left out.
+`scripts/compare_quantization CHOICES ...`, each in the form of ``weft compile --quantize``. Computes with the quantized graph,
+whose integers are the accelerator's. The models' data are the user's; what is not given is left out.
 """
 
 from pathlib import Path
@@ -55,9 +55,9 @@ def _ratio(wanted, got):
 
 
 def compare_minilm(data, choices, limit=None):
-    """For each of ``choices`` (`QuantOptions`, None for torchao's quantization) and sentence pairs with scores in file ``data``: the rank correlation of
-    cosines with the scores ("STS-B"), and one minus the cosine between float and quantized embeddings ("1 - cos").
-    Yields a dict for each choice."""
+    """For each of ``choices`` (`QuantOptions`, None for torchao's quantization) and sentence pairs with scores in file
+    ``data``: the rank correlation of cosines with the scores ("STS-B"), and one minus the cosine between float and quantized
+    embeddings ("1 - cos"). Yields a dict for each choice."""
     from weft.accuracy.pairs import read_pairs, spearman
     from weft.text import calibration_sentences, load_folder, minilm_folder, pool
 

@@ -37,12 +37,12 @@ def as_array(value):
 class HostProgram:
     """What the host does around the accelerator.
 
-    ``leaves``: the user's inputs: ``{"path", "shape", "dtype", "value"}``, or ``{"path", "fixed"}`` for values that
-    export has fixed (``opaque`` where the value cannot be stored and is not compared). ``steps``: see
-    `weft.frontend.host.HostGraph`. ``bindings``: what each accelerator input tensor holds: ``{"tensor", "value",
-    "kind", "rows", "features"}`` with ``limit`` for ids, and ``scale``, ``zero`` and ``dtype`` for floats. ``outputs``: ``{"shape", "tensor" | "value" | "array", "scale", "zero", "index",
-    "token_axes"}``. ``padding``: None, or ``{"length", "leaves": {leaf number: fill}}`` of inputs whose axis 1 may
-    be shorter and is then padded on the right.
+    ``leaves``: the user's inputs: ``{"path", "shape", "dtype", "value"}``, or ``{"path", "fixed"}`` for values that export has
+    fixed (``opaque`` where the value cannot be stored and is not compared). ``steps``: see `weft.frontend.host.HostGraph`.
+    ``bindings``: what each accelerator input tensor holds: ``{"tensor", "value", "kind", "rows", "features"}`` with ``limit``
+    for ids, and ``scale``, ``zero`` and ``dtype`` for floats. ``outputs``: ``{"shape", "tensor" | "value" | "array", "scale",
+    "zero", "index", "token_axes"}``. ``padding``: None, or ``{"length", "leaves": {leaf number: fill}}`` of inputs whose axis 1
+    may be shorter and is then padded on the right.
     """
 
     leaves: list = field(default_factory=list)

@@ -113,7 +113,8 @@ def _rounded(weight, scale):
 
 def check_accumulator(weight, bias, dtype, origin):
     """Prove that no accumulation of int8 weights ``[N, K]`` with ``dtype`` inputs and this bias leaves int32."""
-    reach = np.abs(weight.astype(np.int16)).sum(1, dtype=np.int64) * (255 if dtype == "uint8" else 128) + np.abs(bias.astype(np.int64))
+    largest = np.abs(weight.astype(np.int16)).sum(1, dtype=np.int64)
+    reach = largest * (255 if dtype == "uint8" else 128) + np.abs(bias.astype(np.int64))
     if np.any(reach >= 2**31):
         raise CompileError(f"the accumulator of a linear layer with {weight.shape[1]} inputs may reach "
                            f"{int(reach.max())}, beyond int32, at {origin}")

@@ -15,7 +15,8 @@ def _hides_last(program, graph, leaf, length, fill):
             if "fixed" in item:
                 bound.append(None)
                 continue
-            value = np.full(item["shape"], 1 - fill if i == leaf else 0, "float32" if item["dtype"] == "bfloat16" else item["dtype"])
+            dtype = "float32" if item["dtype"] == "bfloat16" else item["dtype"]
+            value = np.full(item["shape"], 1 - fill if i == leaf else 0, dtype)
             if i == leaf and last:
                 value[:, -1] = fill
             bound.append(value)

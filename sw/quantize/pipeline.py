@@ -106,10 +106,11 @@ def _describe_outputs(program, graph, qgraph):
 def quantize(float_graph, calibration, options=None, key_block=64, wide_block=0, tokens=None):
     """Quantize ``float_graph`` with scales from ``calibration``, an iterable of ``(args, kwargs)``.
 
-    ``options``: `QuantOptions`, or what `QuantOptions.of` takes. ``key_block`` is the configuration's attention block width. ``wide_block``: the neurons of an activation function
-    that get a table of their own come in multiples of this, the channels after which the accelerator can switch tables;
-    0 keeps one table. ``tokens``: see `weft.quantize.calibrate.calibrate`. Returns a `QGraph` whose ``host`` prepares
-    inputs and finishes outputs. Raises `CompileError` where the model's values do not fit the integer arithmetic.
+    ``options``: `QuantOptions`, or what `QuantOptions.of` takes. ``key_block`` is the configuration's attention block width.
+    ``wide_block``: the neurons of an activation function that get a table of their own come in multiples of this, the channels
+    after which the accelerator can switch tables; 0 keeps one table. ``tokens``: see `weft.quantize.calibrate.calibrate`.
+    Returns a `QGraph` whose ``host`` prepares inputs and finishes outputs. Raises `CompileError` where the model's values do
+    not fit the integer arithmetic.
     """
     options = QuantOptions.of(options)
     layer_options(float_graph, options)     # a pattern that matches nothing is refused before the work

@@ -115,10 +115,10 @@ def _function(function, x):
 def table_for(function, observed, options, zeros=(None, None), out=None):
     """`Table` of an elementwise function for inputs like the observed ones.
 
-    ``options`` (`LayerOptions`) say how the input range is chosen. With "mse" it is searched: where the function is flat (a GELU far below 0), clipping costs nothing and makes
-    steps finer elsewhere. Elsewhere it is refused even where the mean error falls: the rare large values of a
-    transformer's activations carry more than their share (clipping them by mean error ruins MiniLM's embeddings).
-    ``zeros`` fixes the zero points of input and output, ``out`` scale and zero point of the output.
+    ``options`` (`LayerOptions`) say how the input range is chosen. With "mse" it is searched: where the function is flat (a
+    GELU far below 0), clipping costs nothing and makes steps finer elsewhere. Elsewhere it is refused even where the mean error
+    falls: the rare large values of a transformer's activations carry more than their share (clipping them by mean error ruins
+    MiniLM's embeddings). ``zeros`` fixes the zero points of input and output, ``out`` scale and zero point of the output.
     """
     sample = observed.rows.reshape(-1)
     if len(sample) > 40000:

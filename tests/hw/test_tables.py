@@ -20,7 +20,8 @@ def test_tables_name_everything():
         for field in instruction.fields:
             assert f"`{field}`" in instructions
     for register in register_map.REGISTER_MAP:
-        if not register.name.startswith(tuple(t.upper() for t in register_map.THREADS[1:])) and register.name[1:] not in map(str, range(1, 16)):
+        others = tuple(t.upper() for t in register_map.THREADS[1:])
+        if not register.name.startswith(others) and register.name[1:] not in map(str, range(1, 16)):
             name = register.name.replace("LOAD_", "*THREAD*_")
             assert name in registers, name
 

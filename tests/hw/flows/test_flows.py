@@ -150,7 +150,8 @@ def test_openroad_lists_every_memory(folders):
 
 
 def test_memories_are_found_through_modules_used_twice():
-    memory = "  weft_memory #(\n    .ADDRESS_BITS(32'd4),\n    .DEPTH(32'd16),\n    .LANE(32'd4),\n    .WIDTH(32'd8)\n  ) m (\n  );\n"
+    memory = ("  weft_memory #(\n    .ADDRESS_BITS(32'd4),\n    .DEPTH(32'd16),\n    .LANE(32'd4),\n    .WIDTH(32'd8)\n"
+              "  ) m (\n  );\n")
     text = f"module leaf(clk);\n{memory}endmodule\nmodule top(clk);\n  leaf a (\n  );\n  leaf b (\n  );\n{memory}endmodule\n"
     shape = Memory(8, 16, 4)
     assert list_memories(text, "top") == [("m", shape), ("a.m", shape), ("b.m", shape)]

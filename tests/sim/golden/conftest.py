@@ -24,8 +24,8 @@ def reference():
 
 @pytest.fixture
 def computes(reference):
-    """``computes(image, expected)``: the image stores ``expected`` [rows, features] in its first buffer, int16 and row by row, and the
-    second implementation the same bytes."""
+    """``computes(image, expected)``: the image stores ``expected`` [rows, features] in its first buffer, int16 and row by row,
+    and the second implementation the same bytes."""
     def check(image, expected):
         c, out = image.config, image.buffers[0]
         found = GoldenMachine(image).run({}).outputs[out.name]

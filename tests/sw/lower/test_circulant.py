@@ -98,7 +98,8 @@ def test_which_operand_is_turned():
 
 
 @pytest.mark.parametrize("block, inputs, fits", [
-    (8, (64, 64), True), (16, (64, 64), True), (16, (72, 24), False), (8, (72, 24), True), (4, (36, 12), True), (8, (36, 12), False)])
+    (8, (64, 64), True), (16, (64, 64), True), (16, (72, 24), False), (8, (72, 24), True), (4, (36, 12), True),
+    (8, (36, 12), False)])
 def test_blocks_that_channels_keep(block, inputs, fits):
     form = CirculantWeights(np.zeros((4, inputs[0] // block, block), np.int8))
     channels = Channels(*inputs, 16), Channels(4 * block, 4 * block, 16)

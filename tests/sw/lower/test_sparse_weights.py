@@ -112,7 +112,8 @@ def test_neighbours_in_memory_count():
     assert sparse_form(config, heads, Channels(24, 6, 4), Channels(8, 8, 4)).expand().any()
 
 
-@pytest.mark.parametrize("sparsity, kept, rows, k", [("2:4", 2, 1, 700), ("2:4", 2, 30, 700), ("1:4", 1, 30, 700), ("1:4", 2, 5, 650)])
+@pytest.mark.parametrize("sparsity, kept, rows, k", [
+    ("2:4", 2, 1, 700), ("2:4", 2, 30, 700), ("1:4", 1, 30, 700), ("1:4", 2, 5, 650)])
 def test_pieces_of_k(sparsity, kept, rows, k):
     """A layer whose weights come in pieces of K, with rows that do not fit at once."""
     config = Config(rows=8, cols=8, scratchpad_kib=8, accumulator_kib=8, sparsity=sparsity)

@@ -53,7 +53,8 @@ def images():
         if config.four_bit:
             yield f"4-bit gemm {name}", name, workloads.gemm(1, 128, 96, config, weights="w4g32")[0].image
         for rows in (1, 20) if config.circulant else ():
-            yield f"circulant gemm of {rows} rows {name}", name, workloads.gemm(rows, 128, 192, config, weights="circulant:4")[0].image
+            program = workloads.gemm(rows, 128, 192, config, weights="circulant:4")[0]
+            yield f"circulant gemm of {rows} rows {name}", name, program.image
         for shape in ((2, 40, 12), (2, 56, 12), (3, 64, 24)):
             yield f"attention {shape} {name}", name, workloads.attention(*shape, config)[0].image
         for shape in ((1, 40, 100), (20, 48, 100)):
