@@ -9,7 +9,7 @@ import numpy as np
 
 from weft.bench import zoo
 from weft.bench.figures import decode_figures, no_words, prefill_figures, program_figures
-from weft.bench.options import with_choices, with_weights
+from weft.bench.options import with_choices
 from weft.hw.errors import InputError
 from weft.weights import SPARSITIES
 
@@ -28,36 +28,39 @@ class Named:
     """A model that `weft bench model` knows.
 
     ``measure(seq, config, tell, quantization)``: its figures; ``seq``: tokens unless the user says otherwise; ``least``, ``most``:
-    how many it can have, where that is known before it is made; ``prunes``: ``measure`` takes ``weights`` as well.
+    how many it can have, where that is known before it is made; ``prunes``: ``measure`` takes ``weights`` as well; ``formats``:
+    of its own weights, as in `weft.workloads.gemm`.
     """
     measure: object
     seq: int
     least: int = 1
     most: int | None = None
     prunes: bool = False
+    formats: tuple = ()
 
 
 def bench_model(name, seq=None, *, config, quantization=None, weights="dense", tell=no_words):
     """A model of `MODELS`, or the text model in a local Hugging Face folder; the figures as a dict.
 
     ``seq``: tokens, by default those of `MODELS`; a decoding bench takes one token more after them. ``quantization``: as in
-    `weft.compile`; a named configuration gets the option that 4-bit weights need, and the roofline counts weights as they are
-    stored. ``weights``: "dense", or "2:4" or "1:4": linear layers of an encoder with random weights (`Named.prunes`) are pruned by
+    `weft.compile`; a named configuration gets the options that the weight formats need, and the roofline counts weights as they
+    are stored. ``weights``: "dense", or "2:4" or "1:4": linear layers of an encoder with random weights (`Named.prunes`) are pruned by
     magnitude, and a named configuration gets the sparsity that they need. ``tell``: called with words on the state of the work.
     Besides what `figures.py` gives: ``compile_seconds`` of processor time, and
     ``peak_memory_mib`` of this process so far.
     """
     known, options = MODELS.get(name), {}
+    formats = known.formats if known else ()
     if weights != "dense":
         if known is None or not known.prunes or weights not in SPARSITIES:
             raise InputError(f"model {name} with {weights} weights: {', '.join(n for n, m in MODELS.items() if m.prunes)} can be "
                              f"measured with {' or '.join(SPARSITIES)} weights")
-        config, options = with_weights(config, weights), {"weights": weights}
+        formats, options = (weights,), {"weights": weights}
     if known is None and not Path(name).is_dir():
         raise InputError(f"no model {name!r}: there are {', '.join(MODELS)}, and local Hugging Face folders")
     if known is None and seq is None:
         raise InputError(f"model folder {name}: the number of tokens is missing")
-    config = with_choices(config, quantization)
+    config = with_choices(config, quantization, *formats)
     if known is None:
         return {"workload": "model", "model": name, "seq": seq, **_folder(name, seq, config, tell, quantization),
                 **_peak_memory()}
@@ -166,7 +169,7 @@ def _gpt2_decode(seq, config, tell, quantization=None, **sizes):
 
 def _gpt2_circulant_decode(seq, config, tell, quantization=None, block=8, **sizes):
     """The same with circulant blocks in all layers but the vocabulary projection."""
-    return _gpt2_decode(seq, with_weights(config, f"circulant:{block}"), tell, quantization, block=block, **sizes)
+    return _gpt2_decode(seq, config, tell, quantization, block=block, **sizes)
 
 
 #: By name; all but minilm and shakespeare-decode have random weights (`weft.bench.zoo`).
@@ -176,6 +179,6 @@ MODELS = {
     "vit-tiny": Named(_vit_tiny, 197, least=197, most=197, prunes=True),
     "gpt2-prefill": Named(_gpt2_prefill, 32, most=1024),
     "gpt2-decode": Named(_gpt2_decode, 128, most=1023),
-    "gpt2-circulant-decode": Named(_gpt2_circulant_decode, 128, most=1023),
+    "gpt2-circulant-decode": Named(_gpt2_circulant_decode, 128, most=1023, formats=("circulant:8",)),
     "shakespeare-decode": Named(_shakespeare_decode, 128, most=255),
 }

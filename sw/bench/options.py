@@ -1,4 +1,4 @@
-"""The configuration of a bench: a named one gets the option that the bench's weights need."""
+"""The configuration of a bench: a named one gets the options that the bench's weights need."""
 
 from dataclasses import replace
 
@@ -11,43 +11,46 @@ from weft.workloads import weights_kind
 __all__ = ["with_choices", "with_weights"]
 
 
-def with_weights(config, weights, **sizes):
-    """The configuration with the option for ``weights`` (as in `weft.workloads.gemm`) of a matrix of ``sizes`` (k inputs, n
-    outputs), if it is a named one.
+def with_weights(config, *formats, **sizes):
+    """The configuration with the options for weights in ``formats`` (as in `weft.workloads.gemm`), if it is a named one;
+    ``sizes`` of the matrix (k inputs, n outputs) where they are known.
 
     Raises InputError where the configuration does not take them.
     """
+    options = {}
+    for weights in formats:
+        lacks = _lacks(replace(config, **options), weights, sizes)
+        if lacks and config.name not in NAMED:
+            (name, value), = lacks.items()
+            words = name if value is True else f"{name}={value if isinstance(value, str) else list(value)}"
+            raise InputError(f"{weights} weights need a configuration with {words}, {config.name} is without")
+        options |= lacks
+    config = replace(config, **options)
+    for weights in formats:
+        kind, group = weights_kind(weights)
+        if kind == "four_bit" and "k" in sizes and not four_bit_fits(config, group, Channels(sizes["k"], sizes["k"], config.panel)):
+            raise InputError(f"{weights} weights: half of a tile of {config.rows} rows has inputs of two groups of {group}")
+    return config
+
+
+def _lacks(config, weights, sizes):
+    """``{option: value}`` that a configuration needs for weights and is without."""
     kind, number = weights_kind(weights)
     if kind == "sparse" and config.sparsity not in (weights, "1:4"):
-        config = _with(config, weights, sparsity=weights)
+        return {"sparsity": weights}
     if kind == "circulant":
         for name, size in {**sizes, "rows": config.rows, "cols": config.cols}.items():
             if size % number:
                 raise InputError(f"{weights} weights: blocks of {number} do not divide {name} ({size})")
         if number not in config.circulant:
-            config = _with(config, weights, circulant=(number,))
-    if kind == "four_bit":
-        if not config.four_bit:
-            config = _with(config, weights, four_bit=True)
-        if "k" in sizes and not four_bit_fits(config, number, Channels(sizes["k"], sizes["k"], config.panel)):
-            raise InputError(f"{weights} weights: half of a tile of {config.rows} rows has inputs of two groups of {number}")
-    return config
+            return {"circulant": (*config.circulant, number)}
+    if kind == "four_bit" and not config.four_bit:
+        return {"four_bit": True}
+    return {}
 
 
-def _with(config, weights, **option):
-    """A named configuration with an option that it is without."""
-    if config.name not in NAMED:
-        (name, value), = option.items()
-        words = name if value is True else f"{name}={value if isinstance(value, str) else list(value)}"
-        raise InputError(f"{weights} weights need a configuration with {words}, {config.name} is without")
-    return replace(config, **option)
-
-
-def with_choices(config, quantization):
-    """The configuration, with the option for 4-bit weights if it is a named one and ``quantization`` (as in `weft.compile`) may choose
-    them. The other formats need weights that have their structure, which `with_weights` is for."""
+def with_choices(config, quantization, *formats):
+    """`with_weights` of the formats that ``quantization`` (as in `weft.compile`) chooses, and of others."""
     from weft.quantize import QuantOptions
 
-    if config.name in NAMED and QuantOptions.of(quantization).four_bit:
-        return replace(config, four_bit=True)
-    return config
+    return with_weights(config, *formats, *QuantOptions.of(quantization).formats)

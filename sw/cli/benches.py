@@ -6,7 +6,7 @@ import click
 
 from weft.cli.options import as_json, config_option, load_config, quantize_option
 from weft.files import check_writable, whole_file
-from weft.progress import step
+from weft.progress import say, step
 
 __all__ = ["bench"]
 
@@ -26,7 +26,7 @@ def bench():
 @click.option("--weights", default="dense", show_default=True,
               help="Weights of 8 bits (dense, or 2:4 or 1:4 with so many of 4 other than zero), of 4 bits with a scale for each "
                    "group of inputs (w4g16 to w4g128), or in circulant blocks (circulant:4, 8 or 16); a named configuration "
-                   "gets the option that they need.")
+                   "gets the option that they need, another one must have it.")
 @click.option("--zero-tiles", default=0.0, show_default=True, type=click.FloatRange(0, 1),
               help="Share of the weight tiles that hold zeros only, drawn at random.")
 @config_option
@@ -91,7 +91,7 @@ def ffn(seq, width, inner, pruned, config_name, json_output):
                                        "the model's usual number; needed for a folder]")
 @click.option("--weights", default="dense", show_default=True,
               help="2:4 or 1:4: linear layers of bert-base or vit-tiny pruned so by magnitude; a named configuration gets the "
-                   "sparsity that they need.")
+                   "sparsity that they need, another one must have it.")
 @quantize_option
 @config_option
 @json_option
@@ -99,8 +99,8 @@ def model(name, seq, weights, quantization, config_name, json_output):
     """A whole model: minilm, bert-base, vit-tiny, gpt2-prefill, gpt2-decode, gpt2-circulant-decode, shakespeare-decode, or a
     local Hugging Face folder of a text model.
 
-    The trained ones have their weights (minilm, shakespeare-decode), the others random ones. With --quantize '*=w4g32' a
-    named configuration gets the option that 4-bit weights need.
+    The trained ones have their weights (minilm, shakespeare-decode), the others random ones. A named configuration gets the
+    options that weight formats in --quantize need, such as '*=w4g32'; another one must have them.
     """
     from weft.bench import bench_model
 
@@ -149,6 +149,8 @@ def _measure(what, function, arguments, config_name, json_output, **options):
     config = load_config(config_name)
     with step(f"{what} on {config.name}") as tell:
         figures = function(*arguments, config=config, tell=tell, **options)
+    if figures["config"] != config.name:
+        say(f"measured on {figures['config']}, which the weights need")
     if json_output:
         click.echo(as_json(figures))
         return

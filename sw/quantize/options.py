@@ -10,7 +10,7 @@ from pathlib import Path
 
 from weft.hw.errors import CompileError, InputError
 from weft.hw.isa import CIRCULANT_BLOCKS
-from weft.weights import GROUPS, SPARSITIES, four_bit_group
+from weft.weights import GROUPS, SPARSITIES
 
 __all__ = ["CALIBRATIONS", "LayerOptions", "QuantOptions", "WEIGHT_FORMATS", "read_options"]
 
@@ -141,11 +141,11 @@ class QuantOptions(LayerOptions):
                            f"format, or weft.quantize.QuantOptions, not {type(value).__name__}")
 
     @property
-    def four_bit(self):
-        """Whether any layer may get 4-bit weights."""
-        chosen = [self.weights, *(choices if isinstance(choices, str) else choices.get("weights", "")
+    def formats(self):
+        """Names of the weight formats but "w8" that layers may get, each once."""
+        chosen = [self.weights, *(choices if isinstance(choices, str) else choices.get("weights", "w8")
                                   for choices in self.layers.values())]
-        return any(four_bit_group(name) for name in chosen)
+        return tuple(name for name in dict.fromkeys(chosen) if name != "w8")
 
     @property
     def _defaults(self):

@@ -92,7 +92,8 @@ def test_decoding_counts_one_token(monkeypatch):
 
 def test_decoding_with_circulant_blocks_counts_them_as_stored(monkeypatch):
     monkeypatch.setattr("weft.bench.models.POSITIONS", 16)
-    figures = MODELS["gpt2-circulant-decode"].measure(7, TINY, no_words, block=4, **DECODER)
+    config = with_choices(TINY, None, "circulant:4")
+    figures = MODELS["gpt2-circulant-decode"].measure(7, config, no_words, block=4, **DECODER)
     assert figures["exact"] is True and figures["config"] == "tiny circulant=4"
     assert figures["macs"] == 12 * 16 * 16 + 16 * 40 + 8 * 2 * 16
     stored = 12 * 16 * 16 // 4 + 16 * 40
@@ -102,13 +103,37 @@ def test_decoding_with_circulant_blocks_counts_them_as_stored(monkeypatch):
 def test_four_bit_models_have_the_roofline_of_what_is_stored(monkeypatch):
     monkeypatch.setattr("weft.bench.models.POSITIONS", 16)
     config = with_choices(TINY, {"*": "w4g16"})
-    assert config.name == "tiny four_bit" and with_choices(TINY, {"*": "w8"}) is TINY
-    own = weft.Config(rows=5, cols=7)
-    assert with_choices(own, "w4g16") is own
     figures = MODELS["gpt2-decode"].measure(7, config, no_words, {"*": "w4g16"}, **DECODER)
     weights = 12 * 16 * 16 + 16 * 40
     assert figures["exact"] is True and figures["macs"] == weights + 8 * 2 * 16 and figures["skipped_macs"] == 0
     assert figures["roofline_cycles"] == cycles(0, weights // 2 + weights // 32 + 4 + 2 * (16 + 16 + 40) + 8 * 2 * 16)
+
+
+@pytest.mark.parametrize("quantization, name", [
+    (None, "tiny"), ({"*": "w8"}, "tiny"), ("w4g16", "tiny four_bit"), ({"*": "2:4"}, "tiny sparsity=2:4"),
+    ({"*": {"weights": "circulant:4"}, "head": {"migration": 0}}, "tiny circulant=4"),
+    ({"a": "2:4", "b": "1:4", "c": "circulant:4", "d": "w4g32", "e": "2:4"}, "tiny four_bit circulant=4 sparsity=1:4"),
+])
+def test_a_named_configuration_gets_what_chosen_formats_need(quantization, name):
+    config = with_choices(TINY, quantization)
+    assert config.name == name and with_choices(config, quantization) == config
+
+
+def test_so_do_formats_of_a_model_and_chosen_ones_together():
+    assert with_choices(TINY, {"*": "w4g32"}, "2:4").name == "tiny four_bit sparsity=2:4"
+    assert MODELS["gpt2-circulant-decode"].formats == ("circulant:8",)
+
+
+@pytest.mark.parametrize("config, quantization, message", [
+    (weft.Config(rows=5, cols=7), "w4g16", "w4g16 weights need a configuration with four_bit, 5x7 is without"),
+    (weft.Config(rows=12, cols=4), {"*": "2:4"}, "2:4 weights need a configuration with sparsity=2:4, 12x4 is without"),
+    (weft.Config(rows=8, cols=16, circulant=(4,)), {"*": "circulant:8"},
+     r"circulant:8 weights need a configuration with circulant=\[4, 8\], 8x16 circulant=4 is without"),
+    (TINY, {"*": "circulant:8"}, r"circulant:8 weights: blocks of 8 do not divide rows \(4\)"),
+])
+def test_another_configuration_must_have_it(config, quantization, message):
+    with pytest.raises(InputError, match=message):
+        bench_model("shakespeare-decode", config=config, quantization=quantization)
 
 
 def test_zero_tiles_cost_no_cycles():
