@@ -91,9 +91,9 @@ class Config(DerivedSizes):
                 if not isinstance(value, bool):
                     raise ConfigError(f"{f.name} must be true or false, not {value!r}")
             elif f.type is str:
-                if value is not None and value not in SPARSITIES:
+                if value is not None and (not isinstance(value, str) or value not in SPARSITIES):
                     raise ConfigError(f"{f.name} must be {' or '.join(SPARSITIES)}, not {value!r}")
-            elif value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            elif (value is not None or f.name in ("rows", "cols")) and (not isinstance(value, int) or isinstance(value, bool)):
                 raise ConfigError(f"{f.name} must be a whole number, not {value!r}")
         for name in ("rows", "cols"):
             if not 4 <= getattr(self, name) <= 64:
@@ -195,7 +195,10 @@ class Config(DerivedSizes):
         for name in ("rows", "cols"):
             if name not in values:
                 raise ConfigError(f"{source}: {name} is missing")
-        return cls(**values)
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
 
     @classmethod
     def load(cls, name_or_path):
@@ -208,14 +211,14 @@ class Config(DerivedSizes):
         if path.suffix not in (".json", ".toml"):
             raise ConfigError(f"no configuration is named {str(name_or_path)!r} (there are {', '.join(NAMED)}), "
                               "and it is not a .json or .toml file")
-        if not path.is_file():
-            raise ConfigError(f"configuration file {path} does not exist")
         try:
             text = path.read_text(encoding="utf-8")
             values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        except (ValueError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise ConfigError(f"configuration file {path} cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"configuration file {path}: {error}") from None
-        return cls.from_dict(values, source=str(path))
+        return cls.from_dict(values, source=f"configuration file {path}")
 
     def to_dict(self):
         """Parameters by name; of the options those that are on, so that a new option changes nothing for who is without."""

@@ -136,9 +136,9 @@ def run_benches(verilog_sources, top, test_module, *, work_dir=None, test_filter
                         test_args=list(test_args))
         except (SystemExit, Exception) as error:
             if not results_file.is_file():
-                text = log.read_text(errors="replace") if log.is_file() else str(error)
-                raise RunError(f"The cocotb simulation of {top!r} ended without results; the end of its log:\n"
-                               + _last_lines(text)) from error
+                raise _without_results(top, log, error) from error
+    if not results_file.is_file():
+        raise _without_results(top, log, "")
     text = log.read_text(errors="replace") if log.is_file() else ""
     passed, failed = [], []
     for case in ElementTree.parse(results_file).iter("testcase"):
@@ -151,6 +151,11 @@ def run_benches(verilog_sources, top, test_module, *, work_dir=None, test_filter
     if not passed:
         raise RunError(f"No cocotb test ran on {top!r}: nothing in {test_module} matches {test_filter!r}.")
     return passed
+
+
+def _without_results(top, log, error):
+    text = log.read_text(errors="replace") if log.is_file() else str(error)
+    return RunError(f"The cocotb simulation of {top!r} ended without results; the end of its log:\n" + _last_lines(text))
 
 
 def _last_lines(text):

@@ -57,7 +57,8 @@ def run(config, verilog_dir=None, select=None, programs=6, seed=None):
     it) the whole is tested only. ``select``: regular expression on the benches' names; ``programs``: random programs
     for each kind of memory; ``seed``: of the benches' random numbers.
 
-    Raises RunError when one fails, with the end of its log; InputError where ``select`` is no regular expression.
+    Raises RunError when one fails, with the end of its log; InputError where ``select`` is no regular expression or matches
+    none.
     """
     text = json.dumps(config.to_dict())
     environment = {"WEFT_CONFIG": text, "ROWS": str(config.rows), "COLS": str(config.cols),
@@ -76,5 +77,5 @@ def run(config, verilog_dir=None, select=None, programs=6, seed=None):
             if select is None or not str(error).startswith("No cocotb test ran"):
                 raise
     if not passed:
-        raise RunError(f"No regression's name matches {select!r}.")
+        raise InputError(f"no regression's name matches {select!r}")
     return passed

@@ -1,7 +1,7 @@
 """`weft.compile`, `weft.compile_decoder` and `weft.load`."""
 
 from weft.hw.config import Config
-from weft.hw.errors import CompileError
+from weft.hw.errors import CompileError, ProgramError
 
 __all__ = ["compile", "compile_decoder", "load"]
 
@@ -73,10 +73,11 @@ def load(path, config=None):
     from weft.container import read_program
 
     description, tensors, made_for = read_program(path, None if config is None else Config.load(config))
-    if description["kind"] == "decoder":
-        from weft.decoder import DecoderProgram
-
-        return DecoderProgram.from_container(description, tensors, made_for)
-    from weft.program import Program
-
-    return Program.from_container(description, tensors, made_for)
+    if description.get("kind") == "decoder":
+        from weft.decoder import DecoderProgram as Kind
+    else:
+        from weft.program import Program as Kind
+    try:
+        return Kind.from_container(description, tensors, made_for)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ProgramError(f"program file {path} does not hold what a program consists of: {error!r}") from error

@@ -64,13 +64,15 @@ def read_container(path):
 
     path = Path(path)
     if not path.is_file():
-        raise ProgramError(f"program file {path} does not exist")
+        raise ProgramError(f"program file {path} {'is a folder' if path.is_dir() else 'does not exist'}")
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             if "weft" not in metadata:
                 raise ProgramError(f"{path} is no Weft program")
             description = json.loads(metadata["weft"])
+            if not isinstance(description, dict):
+                raise ProgramError(f"{path} is no Weft program")
             version = description.get("format")
             if version != FORMAT_VERSION:
                 raise ProgramError(f"program file {path} has format version {version}, this Weft reads {FORMAT_VERSION}")
@@ -88,10 +90,10 @@ def read_program(path, config=None):
     Raises ProgramError also for another instruction set, or a configuration other than ``config`` where that is given.
     """
     description, tensors = read_container(path)
-    if description["isa"] != isa.VERSION:
-        raise ProgramError(f"program file {path} is for instruction set {description['isa']}, this Weft has "
+    if description.get("isa") != isa.VERSION:
+        raise ProgramError(f"program file {path} is for instruction set {description.get('isa')}, this Weft has "
                            f"{isa.VERSION}")
-    made_for = Config.from_dict(description["config"], source=str(path))
+    made_for = Config.from_dict(description.get("config"), source=f"program file {path}")
     if config is not None and config != made_for:
         raise ProgramError(f"program file {path} was compiled for configuration {made_for.name}, not {config.name}")
     return description, tensors, made_for

@@ -48,6 +48,12 @@ def run(command, name, arguments=None):
         # The reader (`head`) has seen enough; keep the interpreter from complaining when it flushes.
         sys.stdout = None
         status = 0
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch has no exception of its own for it.
+        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+            raise
+        click.echo(f"{short}: not enough memory" + (f": {error}" if isinstance(error, MemoryError) and str(error) else ""), err=True)
+        status = 2
     finally:
         warnings.showwarning = shown
     sys.exit(status if isinstance(status, int) else 0)

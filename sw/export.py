@@ -14,7 +14,6 @@ import numpy as np
 from weft.files import check_writable, whole_file
 from weft.hw import isa
 from weft.hw.driver import driver_files
-from weft.hw.errors import InputError
 from weft.lower.positions import POSITION
 
 __all__ = ["FORMAT", "IMAGE_NAME", "export_bytes", "export_program", "exported_tensors"]
@@ -122,10 +121,6 @@ def export_program(program, folder):
     """
     folder = Path(folder)
     contents = {IMAGE_NAME: export_bytes(program), **{n: t.encode() for n, t in driver_files().items()}}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror}") from None
     paths = [check_writable(folder / name) for name in contents]
     for path, data in zip(paths, contents.values(), strict=True):
         with whole_file(path) as part:

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from weft.files import read_text
 from weft.hw.errors import CompileError, InputError, ProgramError
 
 __all__ = ["TextModel", "calibration_sentences", "compile_decoder_folder", "compile_folder", "encode", "encode_prompt",
-           "load_folder", "minilm_folder", "pool", "pieces", "quiet_transformers"]
+           "folder_config", "load_folder", "minilm_folder", "pool", "pieces", "quiet_transformers"]
 
 TOKENIZER = "tokenizer.json"
 
@@ -70,15 +71,12 @@ class TextModel:
 def load_folder(model_dir, head=True, decoder=False):
     """Load a local Hugging Face folder: with the head that it names, bare, or with ``decoder`` as a causal language
     model; CompileError names what is missing."""
-    folder = Path(model_dir)
-    if not (folder / "config.json").is_file():
-        reason = "has no config.json" if folder.is_dir() else "does not exist"
-        raise CompileError(f"model folder {folder} {reason}; a local Hugging Face folder is needed")
+    folder, config = Path(model_dir), folder_config(model_dir)
     with quiet_transformers():
         from transformers import AutoModelForCausalLM
 
         try:
-            kind = AutoModelForCausalLM if decoder else _model_class(folder, head)
+            kind = AutoModelForCausalLM if decoder else _model_class(config, head)
             module = kind.from_pretrained(folder, local_files_only=True, dtype="float32").eval()
         except Exception as error:      # damaged files raise many unrelated types
             raise CompileError(f"model folder {folder}: {_first_sentence(error)}") from error
@@ -92,6 +90,22 @@ def load_folder(model_dir, head=True, decoder=False):
                            "compile it from Python with weft.compile")
     pad = getattr(module.config, "pad_token_id", None)
     return TextModel(module, _folder_tokenizer(folder), names, 0 if pad is None else pad)
+
+
+def folder_config(model_dir):
+    """What the config.json of a local Hugging Face folder holds; CompileError where it is no such folder."""
+    folder = Path(model_dir)
+    path = folder / "config.json"
+    if not path.is_file():
+        reason = "has no config.json" if folder.is_dir() else "is no folder" if folder.exists() else "does not exist"
+        raise CompileError(f"model folder {folder} {reason}; a local Hugging Face folder is needed")
+    try:
+        config = json.loads(read_text(path, "model configuration"))
+    except (ValueError, RecursionError) as error:
+        raise CompileError(f"model folder {folder}, config.json: {error}") from None
+    if not isinstance(config, dict):
+        raise CompileError(f"model folder {folder}: config.json holds no object")
+    return config
 
 
 def compile_folder(model_dir, seq, config, calibrate_file=None, progress=None, head=True, quantization=None):
@@ -168,13 +182,10 @@ def calibration_sentences(path=None):
     if path is None:
         text = files("weft.data").joinpath("calibration.txt").read_text(encoding="utf-8")
     else:
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"calibration file {path} cannot be read: {_first_sentence(error)}") from None
+        text = read_text(path, "text file")
     sentences = [line.strip() for line in text.splitlines() if line.strip()]
     if not sentences:
-        raise InputError(f"calibration file {path} holds no sentence")
+        raise InputError(f"text file {path} holds no sentence")
     return sentences
 
 
@@ -241,7 +252,10 @@ def _folder_tokenizer(folder):
 def _stored_tokenizer(program):
     if TOKENIZER not in program.assets:
         raise ProgramError("the program holds no tokenizer, so it cannot take text; compile it with `weft compile`")
-    return _tokenizer(program.assets[TOKENIZER].decode())
+    try:
+        return _tokenizer(program.assets[TOKENIZER].decode())
+    except Exception as error:          # the tokenizers library raises plain exceptions
+        raise ProgramError(f"the program's tokenizer cannot be read: {_first_sentence(error)}") from None
 
 
 @lru_cache(maxsize=4)
@@ -277,27 +291,18 @@ def _arrays(tokens, names, length, pad):
     return arrays
 
 
-def _model_class(folder, head):
-    """The class that the folder's configuration names, or the bare model's without ``head``."""
+def _model_class(config, head):
+    """The class that a folder's configuration names, or the bare model's without ``head``."""
     import transformers
 
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     names = (config.get("architectures") if head else None) or ["AutoModel"]
     return getattr(transformers, names[0], transformers.AutoModel)
 
 
-def _longest(folder):
-    """Number of positions that the model in a folder knows, or None when its configuration does not say."""
-    try:
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return config.get("max_position_embeddings") or config.get("n_positions")
-
-
 def _check_length(folder, length):
-    limit = _longest(folder)
-    if length < 1 or (limit is not None and length > limit):
+    config = folder_config(folder)
+    limit = config.get("max_position_embeddings") or config.get("n_positions")
+    if length < 1 or (isinstance(limit, int) and length > limit):
         raise CompileError(f"a length of {length} tokens was asked for; the model takes 1 to {limit or 'any number of'}")
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ..config import Config
-from ..errors import WeftError
+from ..errors import InputError, WeftError
 from . import cells, ecp5, options, report
 
 #: Shapes of the table for the FPGA.
@@ -73,6 +73,9 @@ def _main(arguments=None):
     given = parser.parse_args(arguments)
     given.results = given.results or given.out / "results.json"
     try:
+        for liberty in getattr(given, "liberty", ()):
+            if not Path(liberty).is_file():     # before anything is made
+                raise InputError(f"library {liberty} does not exist")
         print(given.function(given, lambda words: print(words, file=sys.stderr, flush=True)))
     except (WeftError, OSError) as error:
         print(f"weft: {error}", file=sys.stderr)

@@ -135,18 +135,30 @@ def _try(rtl, config, seed, out):
     return failed
 
 
+def _positive(kind, least=1e-3):
+    """Type of an argument: a number of at least ``least``."""
+    def parse(text):
+        number = kind(text)
+        if not least <= number < float("inf"):
+            raise argparse.ArgumentTypeError(f"it must be {'positive' if least else '0 or more'}, not {text}")
+        return number
+
+    parse.__name__ = kind.__name__      # what argparse calls a text that is no number
+    return parse
+
+
 def main(arguments=None):
     """The command ``scripts/fuzz``; exit status 1 if a program failed."""
     parser = argparse.ArgumentParser(prog="fuzz", description="Random programs on golden model and RTL, compared byte by byte.")
-    parser.add_argument("--minutes", type=float, default=5, help="how long to go on (default 5)")
+    parser.add_argument("--minutes", type=_positive(float), default=5, help="how long to go on (default 5)")
     parser.add_argument("--config", action="append", help="name or file of a configuration; several are taken in turns "
                                                           "(default tiny and small)")
     parser.add_argument("--lanes", action="store_true",
                         help="draws the lanes of each configuration's vector engine from the first seed")
-    parser.add_argument("--seed", type=int, default=0, help="first seed (default 0)")
+    parser.add_argument("--seed", type=_positive(int, 0), default=0, help="first seed (default 0)")
     parser.add_argument("--verilog", help="folder with the Verilog, instead of generating it")
     parser.add_argument("--out", type=Path, default=Path("fuzz-failures"), help="where failing programs go")
-    parser.add_argument("--count", type=int, help="runs nothing, counts how often N programs use each field",
+    parser.add_argument("--count", type=_positive(int), help="runs nothing, counts how often N programs use each field",
                         metavar="N")
     parser.add_argument("--replay", type=Path, help="runs one saved program instead")
     options = parser.parse_args(arguments)
@@ -171,7 +183,7 @@ def _main(options):
         for c in configs:
             print(f"{c.name}: vector_lanes={c.vector_lanes}, softmax_lanes={c.softmax_lanes}, norm_lanes={c.norm_lanes}, "
                   f"division_units={c.division_units}")
-    if options.count:
+    if options.count is not None:
         for config in configs:
             counts = count_fields(config, range(options.seed, options.seed + options.count))
             print(config.name, *table(counts), sep="\n")

@@ -8,6 +8,7 @@ import numpy as np
 
 from weft.accuracy.common import counted, decibels, limit_option, show
 from weft.cli.options import config_option, load_config
+from weft.files import read_text
 from weft.hw.errors import InputError
 from weft.progress import step
 
@@ -38,7 +39,6 @@ def perplexity(data, config_name, limit):
     from weft.decoder.batch import golden_logits
     from weft.models import shakespeare
     from weft.models.programs import shakespeare_program
-    from weft.train.command import read_text
     from weft.train.shakespeare import CONTEXT, split
 
     model, tokenizer = shakespeare()
@@ -91,6 +91,8 @@ def generation(max_new_tokens, on_rtl, config_name):
     config, (model, _) = load_config(config_name), shakespeare()
     with step("compiling") as tell:
         program = shakespeare_program(config, progress=tell)
+    for prompt in PROMPTS:      # a number that does not fit is refused before the long steps
+        program.session("golden").generate(encode_prompt(program, prompt), max_new_tokens)
     if on_rtl:
         with step("building the simulation (kept in a cache)"):
             program.prepare()

@@ -1,6 +1,7 @@
 """`scripts/accuracy stsb`: sentence pairs with scores, such as STS-B's dev set."""
 
 import csv
+import io
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ import numpy as np
 
 from weft.accuracy.common import calibrate_option, limit_option, run_golden, seq_option, show
 from weft.cli.options import config_option, load_config
+from weft.files import read_text
 from weft.hw.errors import InputError
 from weft.progress import step
 
@@ -23,21 +25,20 @@ def read_pairs(path):
     if not path.is_file():
         raise InputError(f"data file {path} does not exist; name a file of lines 'sentence,sentence,score'")
     left, right, scores = [], [], []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file, delimiter="\t") if path.suffix == ".tsv" else csv.reader(file)
-        for number, row in enumerate(reader, 1):
-            if not row:
+    reader = csv.reader(io.StringIO(read_text(path)), delimiter="\t" if path.suffix == ".tsv" else ",")
+    for number, row in enumerate(reader, 1):
+        if not row:
+            continue
+        try:
+            first, second, score = row[0], row[1], float(row[2])
+        except (IndexError, ValueError):
+            if number == 1:
                 continue
-            try:
-                first, second, score = row[0], row[1], float(row[2])
-            except (IndexError, ValueError):
-                if number == 1:
-                    continue
-                raise InputError(f"{path}, line {number}: three columns (sentence, sentence, score) are needed, "
-                                 f"found {row!r}") from None
-            left.append(first)
-            right.append(second)
-            scores.append(score)
+            raise InputError(f"{path}, line {number}: three columns (sentence, sentence, score) are needed, "
+                             f"found {row!r}") from None
+        left.append(first)
+        right.append(second)
+        scores.append(score)
     if len(scores) < 2:
         raise InputError(f"{path} holds {len(scores)} sentence pairs; a rank correlation needs at least 2")
     return left, right, np.array(scores)

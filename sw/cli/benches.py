@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
-from weft.cli.options import as_json, config_option, load_config, quantize_option
+from weft.cli.options import Share, as_json, config_option, load_config, quantize_option
 from weft.files import check_writable, whole_file
 from weft.progress import say, step
 
 __all__ = ["bench"]
 
 json_option = click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
-size = click.IntRange(min=1)
+#: Beyond this only memory would say no.
+size = click.IntRange(1, 1 << 20)
 
 
 @click.group()
@@ -27,7 +28,7 @@ def bench():
               help="Weights of 8 bits (dense, or 2:4 or 1:4 with so many of 4 other than zero), of 4 bits with a scale for each "
                    "group of inputs (w4g16 to w4g128), or in circulant blocks (circulant:4, 8 or 16); a named configuration "
                    "gets the option that they need, another one must have it.")
-@click.option("--zero-tiles", default=0.0, show_default=True, type=click.FloatRange(0, 1),
+@click.option("--zero-tiles", default=0.0, show_default=True, type=Share(),
               help="Share of the weight tiles that hold zeros only, drawn at random.")
 @config_option
 @json_option
@@ -40,7 +41,7 @@ def gemm(m, k, n, weights, zero_tiles, config_name, json_output):
 
 
 @bench.command()
-@click.option("--heads", required=True, type=size)
+@click.option("--heads", required=True, type=click.IntRange(1, 4096))
 @click.option("--seq", required=True, type=size, help="Queries and keys.")
 @click.option("--dim", required=True, type=size, help="Features of a head.")
 @click.option("--causal", is_flag=True, help="No query sees later keys; products on and below the diagonal count.")
@@ -55,7 +56,7 @@ def attention(heads, seq, dim, causal, config_name, json_output):
 
 
 @bench.command()
-@click.option("--heads", required=True, type=size)
+@click.option("--heads", required=True, type=click.IntRange(1, 4096))
 @click.option("--seq", required=True, type=size, help="Tokens.")
 @click.option("--embed", required=True, type=size, help="Features of a token.")
 @click.option("--head-dim", required=True, type=size, help="Features of a head.")
@@ -73,7 +74,7 @@ def mha(heads, seq, embed, head_dim, config_name, json_output):
 @click.option("--seq", required=True, type=size, help="Tokens.")
 @click.option("--width", required=True, type=size, help="Features of a token.")
 @click.option("--inner", required=True, type=size, help="Neurons.")
-@click.option("--pruned", default=0.0, show_default=True, type=click.FloatRange(0, 1),
+@click.option("--pruned", default=0.0, show_default=True, type=Share(),
               help="Share of the neurons whose weights are zero.")
 @config_option
 @json_option

@@ -2,8 +2,21 @@
 
 import click
 
-__all__ = ["as_json", "config_option", "load_config", "new_tokens_option", "prompt_option", "quantize_option",
+__all__ = ["Share", "as_json", "config_option", "load_config", "new_tokens_option", "prompt_option", "quantize_option",
            "text_option"]
+
+class Share(click.FloatRange):
+    """A number from 0 to 1."""
+
+    def __init__(self):
+        super().__init__(0, 1)
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if number != number:        # what is not a number is in every range
+            self.fail(f"{value!r} is not a number from 0 to 1.", param, ctx)
+        return number
+
 
 config_option = click.option(
     "--config", "config_name", default="base", show_default=True, metavar="NAME|FILE",

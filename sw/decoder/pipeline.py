@@ -20,8 +20,8 @@ def compile_decoder(model, *, config, max_length, calibration, quantization=None
     from weft.lower import lower_stepped, prepare
     from weft.quantize import quantize
 
-    if max_length < 1:
-        raise CompileError(f"max_length must be at least 1, not {max_length}")
+    if max_length < 2:
+        raise CompileError(f"max_length must be at least 2, so that a token can follow another, not {max_length}")
     progress("exporting the model")
     graph, kwargs = causal_graph(model, max_length)
     batches, tokens = windows(calibration, max_length)

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from weft.cli.options import config_option, load_config
+from weft.files import check_writable
 from weft.hw.errors import InputError
 from weft.progress import step
 
@@ -31,19 +32,19 @@ SENTENCES = (
 def sentences(model_dir, seq, config_name, out, texts):
     """Which sentences are closest in meaning, by a sentence model on the RTL and in float."""
     from weft.hw.verilog import generate
+    from weft.text import compile_folder, encode, folder_config, load_folder, minilm_folder
 
     texts = texts or SENTENCES
     if len(texts) < 2:
         raise InputError("one sentence has nothing to be close to; give --text at least twice")
     config = load_config(config_name)
-    out.mkdir(parents=True, exist_ok=True)
+    folder = model_dir or minilm_folder()
+    folder_config(folder)
+    check_writable(out / "model.weft")
     with step(f"1/4 generating the {config.rows}x{config.cols} accelerator"):
         generate(config, out)
     click.echo(f"    {out / 'weft.v'}, {(out / 'weft.v').stat().st_size:,} bytes")
 
-    from weft.text import compile_folder, encode, load_folder, minilm_folder
-
-    folder = model_dir or minilm_folder()
     with step(f"2/4 compiling {model_dir or 'all-MiniLM-L6-v2'} for {seq} tokens") as tell:
         program = compile_folder(folder, seq, config, progress=tell, head=False)
         program.save(out / "model.weft")

@@ -12,7 +12,7 @@ __all__ = ["write_profile"]
 
 
 def write_profile(folder, name, profiles):
-    """Writes ``trace.json`` and ``report.html`` of `Profile`s of a program called ``name`` into a folder, which exists.
+    """Writes ``trace.json`` and ``report.html`` of `Profile`s of a program called ``name`` into a folder, which is made if need be.
 
     Returns the paths. Raises InputError where they cannot be written.
     """

@@ -6,7 +6,7 @@ import click
 
 from weft.hw.errors import InputError
 
-__all__ = ["out_option", "output_folder", "parameters", "read_text", "save", "seed_option"]
+__all__ = ["out_option", "output_folder", "parameters", "save", "seed_option"]
 
 seed_option = click.option("--seed", default=0, show_default=True, help="Start of the random numbers.")
 
@@ -15,16 +15,6 @@ def out_option(default):
     """`--out DIR`, the folder of the trained model."""
     return click.option("--out", type=Path, default=Path(default), show_default=True, metavar="DIR",
                         help="Folder to write: config.json, model.safetensors and what belongs to them.")
-
-
-def read_text(path):
-    """The text of a UTF-8 file; InputError when it cannot be read."""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"data file {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"data file {path} is no UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
 def output_folder(path):

@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 
 from weft.entry import run
+from weft.files import read_text
 from weft.hw.errors import InputError
-from weft.train.command import out_option, output_folder, parameters, read_text, save, seed_option
+from weft.train.command import out_option, output_folder, parameters, save, seed_option
 from weft.train.steps import descend
 
 __all__ = ["CONTEXT", "configuration", "loss", "main", "split", "train", "with_circulant_layers"]

@@ -5,6 +5,7 @@ written is a Hugging Face folder with the tokenizer.
 """
 
 import csv
+import io
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import click
 import numpy as np
 
 from weft.entry import run
+from weft.files import read_text
 from weft.hw.errors import CompileError, InputError
 from weft.train.command import out_option, output_folder, parameters, save, seed_option
 from weft.train.steps import descend
@@ -38,16 +40,15 @@ def read_sentences(path):
     if not path.is_file():
         raise InputError(f"data file {path} does not exist; lines of a sentence, a tab, and 0 or 1 are needed")
     sentences, labels = [], []
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
-            if not row:
+    for number, row in enumerate(csv.reader(io.StringIO(read_text(path)), delimiter="\t", quoting=csv.QUOTE_NONE), 1):
+        if not row:
+            continue
+        if len(row) != 2 or row[1] not in ("0", "1"):
+            if number == 1:
                 continue
-            if len(row) != 2 or row[1] not in ("0", "1"):
-                if number == 1:
-                    continue
-                raise InputError(f"{path}, line {number}: a sentence, a tab, and 0 or 1 are needed, found {row!r}")
-            sentences.append(row[0])
-            labels.append(int(row[1]))
+            raise InputError(f"{path}, line {number}: a sentence, a tab, and 0 or 1 are needed, found {row!r}")
+        sentences.append(row[0])
+        labels.append(int(row[1]))
     if not sentences:
         raise InputError(f"data file {path} holds no sentence")
     return sentences, np.array(labels)

@@ -77,11 +77,13 @@ def test_dictionary_round_trip_keeps_the_fingerprint(rows, cols):
     (dict(rows=3, cols=8), "rows must be from 4 to 64, not 3"),
     (dict(rows=8, cols=65), "cols must be from 4 to 64, not 65"),
     (dict(rows=8.0, cols=8), "rows must be a whole number, not 8.0"),
+    (dict(rows=None, cols=8), "rows must be a whole number, not None"),
     (dict(rows=8, cols=8, four_bit=1), "four_bit must be true or false, not 1"),
     (dict(rows=8, cols=8, circulant=(4, 5)), r"circulant must be a list of block sizes among 4, 8, 16, not \(4, 5\)"),
     (dict(rows=8, cols=8, circulant=4), "circulant must be a list of block sizes among 4, 8, 16, not 4"),
     (dict(rows=8, cols=12, circulant=(4, 8)), r"circulant blocks of 8 do not divide cols \(12\)"),
     (dict(rows=8, cols=8, sparsity="4:8"), "sparsity must be 2:4 or 1:4, not '4:8'"),
+    (dict(rows=8, cols=8, sparsity=["2:4"]), r"sparsity must be 2:4 or 1:4, not \['2:4'\]"),
     (dict(rows=8, cols=12, sparsity="2:4"),
      "sparsity=2:4 needs an even number of rows that is a multiple of cols, .*rows=8, cols=12"),
     (dict(rows=5, cols=5, sparsity="1:4"), "not rows=5, cols=5"),
@@ -118,6 +120,8 @@ def test_files(tmp_path):
     ("a.json", "[8, 8]", "must be a table of parameters, not list"),
     ("a.json", '{"rows": 8}', "cols is missing"),
     ("a.json", '{"rows": 8, "cols": 8, "lanes": 2}', "no parameter is named 'lanes'"),
+    ("a.toml", "rows = 8\ncols = 80\n", "a.toml: cols must be from 4 to 64, not 80"),
+    ("a.json", "[" * 100_000, "a.json: "),
 ])
 def test_bad_files(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
@@ -125,8 +129,11 @@ def test_bad_files(tmp_path, name, content, message):
         Config.load(tmp_path / name)
 
 
-def test_unknown_names():
+def test_unknown_names(tmp_path):
     with pytest.raises(ConfigError, match="no configuration is named 'huge'"):
         Config.named("huge")
-    with pytest.raises(ConfigError, match="does not exist"):
+    with pytest.raises(ConfigError, match="missing.toml cannot be read: No such file"):
         Config.load("missing.toml")
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(ConfigError, match="folder.toml cannot be read: Is a directory"):
+        Config.load(tmp_path / "folder.toml")

@@ -6,7 +6,7 @@ import pytest
 
 import weft.sim.cocotb
 from weft.hw.config import Config
-from weft.hw.errors import RunError
+from weft.hw.errors import InputError, RunError
 from weft.sim import regress
 from weft.sim.rtl.library import sources_of
 
@@ -23,7 +23,7 @@ def test_whole_accelerator_in_cocotb(tmp_path):
     passed = regress.run(config, verilog_dir=tmp_path, programs=3, seed=1)
     assert len(passed) == len(set(passed)) == 12
     assert {name.split(".")[0] for name in passed} == {"control", "dma", "programs"}
-    with pytest.raises(RunError, match="No regression's name matches 'nothing_like_it'"):
+    with pytest.raises(InputError, match="no regression's name matches 'nothing_like_it'"):
         regress.run(config, verilog_dir=tmp_path, select="nothing_like_it")
 
 

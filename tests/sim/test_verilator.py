@@ -165,3 +165,6 @@ def test_cocotb_runner(cache, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="never_counts"):
         cocotb_runner.run_benches({"counter.v": COUNTER}, "counter", "bench_counter", work_dir=tmp_path / "run2")
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("counter") if path.is_file()} == stamps
+    monkeypatch.setattr(cocotb_runner.WeftVerilator, "test", lambda *_, **__: None)
+    with pytest.raises(RunError, match="'counter' ended without results"):
+        cocotb_runner.run_benches({"counter.v": COUNTER}, "counter", "bench_counter", work_dir=tmp_path / "run3")

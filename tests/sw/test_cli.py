@@ -100,6 +100,16 @@ def test_a_wrong_configuration_is_one_sentence_and_status_2(tmp_path, capsys, te
     (["generate", "--out", "file/inside"], ["file/inside"]),
     (["generate", "--out", "file"], ["file"]),
     (["generate", "--config", "tiny", "--out", "taken"], ["taken"]),
+    (["generate", "--config", "tiny", "--out", "new/deep", "--flow", "ise"], ["flow", "'ise'"]),
+    (["generate", "--config", "tiny", "--out", "new", "--flow", "vivado", "--clock-mhz", "nan"], ["clock", "nan"]),
+    (["build", "--config", "tiny", "--out", "new", "--board", "nowhere"], ["'nowhere'", "ulx3s-85f"]),
+    (["build", "--config", "tiny", "--out", "new", "--board", "arty-a7-35", "--seed", "-1"], ["--seed", "-1"]),
+    (["disassemble", "taken"], ["taken is a folder"]),
+    (["compile", "--model", "file", "--seq", "8", "--out", "new/x.weft"], ["model folder file is no folder"]),
+    (["compile", "--model", "listed", "--seq", "8", "--out", "new/x.weft"], ["model folder listed: config.json holds no object"]),
+    (["bench", "gemm", "--m", "99999999999", "--k", "1", "--n", "1"], ["--m", "99999999999"]),
+    (["bench", "gemm", "--m", "1", "--k", "8", "--n", "8", "--zero-tiles", "nan"], ["--zero-tiles", "nan"]),
+    (["bench", "attention", "--heads", "4096", "--seq", "1048576", "--dim", "1048576"], ["not enough memory"]),
     (["compile", "--model", "nowhere", "--seq", "8", "--out", "/proc/x.weft"], ["/proc/x.weft"]),
     (["compile", "--model", "nowhere", "--seq", "8", "--out", "taken"], ["taken", "folder"]),
     (["compile"], ["weft compile", "--model"]),
@@ -110,12 +120,22 @@ def test_bad_input_exits_with_status_2(arguments, words, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "taken" / "weft.v").mkdir(parents=True)
+    (tmp_path / "listed").mkdir()
+    (tmp_path / "listed" / "config.json").write_text("[]")
     status, out, err = weft_command(*arguments, capsys=capsys)
     assert status == 2 and out == ""
     said = [line for line in err.splitlines() if not line.endswith(" ...")]     # what was begun
     assert len(said) == 1 and "Traceback" not in err
     assert all(word in said[0] for word in words)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "taken", "weft.v"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.json", "file", "listed", "taken", "weft.v"]
+
+
+def test_a_bench_says_what_a_named_configuration_got(monkeypatch, capsys):
+    monkeypatch.setattr("weft.bench.bench_gemm", lambda *sizes, config, **_: {"config": f"{config.name} four_bit"})
+    status, out, err = weft_command("bench", "gemm", "--m", "1", "--k", "8", "--n", "8", "--weights", "w4g32", "--json",
+                                    capsys=capsys)
+    assert status == 0 and json.loads(out) == {"config": "base four_bit"}
+    assert err.splitlines()[-1] == "measured on base four_bit, which the weights need"
 
 
 def test_a_damaged_program_file_is_refused(tmp_path, capsys):

@@ -14,6 +14,8 @@ from weft.hw.errors import InputError, WeftWarning
     (None, 0, ""),
     (InputError("no such thing"), 2, "tool: no such thing\n"),
     (click.UsageError("too few"), 2, "scripts/tool: too few\n"),
+    (MemoryError("Unable to allocate 7 TiB"), 2, "tool: not enough memory: Unable to allocate 7 TiB\n"),
+    (RuntimeError("[enforce fail at alloc.cpp:1] DefaultCPUAllocator: can't allocate memory"), 2, "tool: not enough memory\n"),
     (KeyboardInterrupt(), 1, "tool: interrupted\n"),
     (click.exceptions.Exit(3), 3, ""),
     (BrokenPipeError(), 0, ""),

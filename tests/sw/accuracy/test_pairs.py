@@ -33,3 +33,6 @@ def test_a_file_of_another_shape_is_refused(tmp_path, text, words):
         read_pairs(tmp_path / "f.csv")
     with pytest.raises(InputError, match="does not exist"):
         read_pairs(tmp_path / "none.csv")
+    (tmp_path / "f.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="f.csv is no UTF-8 text"):
+        read_pairs(tmp_path / "f.csv")

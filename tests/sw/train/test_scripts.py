@@ -118,6 +118,9 @@ def test_sentences_are_read_as_they_are(tmp_path):
     path.write_text("sentence\tlabel\n")
     with pytest.raises(InputError, match="no sentence"):
         sst2.read_sentences(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="no UTF-8"):
+        sst2.read_sentences(path)
 
 
 def test_data_that_cannot_be_used_are_named(tmp_path):
