@@ -54,6 +54,11 @@ class DerivedSizes:
         """N tiles (``cols`` features each, always full) in a panel."""
         return self.panel // self.cols
 
+    @cached_property
+    def constant_channels(self):
+        """Whether the records of REQUANT may make channels constant: where others of a panel have weights and an N tile has not."""
+        return self.tiles_per_panel > 1
+
     # Layout of streamed weights: the tile's rows, each in a slot of a power of two. Upper and lower half of the array
     # load at the same time, so their rows take turns.
 

@@ -5,7 +5,7 @@ Used by the golden model and by the quantized-graph executor. Everything is exac
 
 import numpy as np
 
-__all__ = ["RANGES", "clamp", "rshift", "requantize", "exp2_table", "SoftmaxState", "softmax_block",
+__all__ = ["RANGES", "clamp", "rshift", "requantize", "without_constants", "exp2_table", "SoftmaxState", "softmax_block",
            "softmax_division", "rescaled", "norm_stats", "normalize", "EMPTY"]
 
 #: Inclusive range of each element type.
@@ -33,6 +33,11 @@ def requantize(x, mult, shift, bias=0, zero=0):
     """``(((x + bias) * mult + half) >> shift) + zero`` in int64, not clamped; parameters broadcast over channels."""
     x = np.asarray(x, np.int64) + np.asarray(bias, np.int64)
     return rshift(x * np.asarray(mult, np.int64), shift) + np.asarray(zero, np.int64)
+
+
+def without_constants(x, shift):
+    """Sources ``x`` of REQUANT, 0 in constant channels: those whose record's ``shift`` (broadcast) is 0."""
+    return np.where(np.asarray(shift) == 0, 0, x)
 
 
 def rescaled(x, distance):

@@ -19,6 +19,9 @@ class LaneControl(Signature):
         ``enter`` is not used.
     subtract, row_sum
         Stage 1 to 2: ``row_sum`` is subtracted instead of the bias added.
+    constants
+        Stage 1 to 2: the source of constant channels counts as nothing; constant during an instruction. Only with the
+        parameter of this name.
     again
         Stage 2 takes the result of stage 6 instead (second pass of a norm).
     by_row, row_mult
@@ -26,15 +29,21 @@ class LaneControl(Signature):
     add_bias
         Stage 3 to 4: the bias is added to the product.
     coarse_by_row, row_coarse, fine_by_row, row_fine
-        Stages 4 to 5 and 5 to 6: the row's shift (less one; high and low three bits) instead of the channel's.
+        Stages 4 to 5 and 5 to 6: the row's shift (high and low three bits; less one without ``constants``) instead of the
+        channel's.
     add_zero, zero_unsigned, add_residual, result_type
         Stage 6 to 7: what is added, and the type to which the result is clamped.
     load_bias, load_mult, load_coarse, load_fine, load_zero
         The channel's registers take over from ``record``, each just ahead of the first element that needs it.
+
+    Parameters
+    ----------
+    constants : bool
+        Channels may be constant.
     """
 
-    def __init__(self):
-        super().__init__({
+    def __init__(self, constants):
+        super().__init__(({"constants": Out(1)} if constants else {}) | {
             "load_source": Out(1), "load_second": Out(1), "enter": Out(8),
             "multiply": Out(1), "load_product": Out(1),
             "subtract": Out(1), "row_sum": Out(signed(30)), "again": Out(1),
@@ -68,6 +77,11 @@ class RequantizeLane(wiring.Component):
     20 bits lose nothing: beyond 18 bits neither zero nor residual brings a value back into range. A norm goes through
     stages 2 to 6 twice: ``xhat = (D * x - S1) * y1 >> sh``, then ``xhat * mult + bias >> shift``.
 
+    Parameters
+    ----------
+    constants : bool
+        A record may have shift 0: where the control says so, p is 0 in its channel. y is q then.
+
     Members
     -------
     control : In(LaneControl())
@@ -89,9 +103,10 @@ class RequantizeLane(wiring.Component):
         What stage 7 is about to take; stage 7. INT8 and UINT8 in the low byte.
     """
 
-    def __init__(self):
+    def __init__(self, constants):
+        self._constants = constants
         super().__init__({
-            "control": In(LaneControl()), "source": In(signed(32)), "second": In(signed(16)),
+            "control": In(LaneControl(constants)), "source": In(signed(32)), "second": In(signed(16)),
             "record": In(ParameterRecord), "element": Out(signed(16)), "second_held": Out(signed(16)),
             "multiplied": In(signed(32)), "product": Out(signed(32)), "residual": In(signed(16)), "clamped": Out(signed(16)),
             "result": Out(signed(16)),
@@ -101,14 +116,15 @@ class RequantizeLane(wiring.Component):
         m = Module()
         control, record = self.control, self.record
 
-        # The channel's parameters. The shift is kept less one: the last bit it drops does the rounding.
+        # The channel's parameters. The shift is kept less one: the last bit it drops does the rounding. Where it may be 0 it is
+        # kept as it is, and what it shifts gets a bit below instead.
         bias = Signal(signed(32), reset_less=True)
         mult = Signal(signed(18), reset_less=True)
         coarse = Signal(3, reset_less=True)
         fine = Signal(3, reset_less=True)
         zero = Signal(8, reset_less=True)
         shift = Signal(6)
-        m.d.comb += shift.eq(record.shift - 1)
+        m.d.comb += shift.eq(record.shift if self._constants else record.shift - 1)
         for load, register, value in (
                 (control.load_bias, bias, record.bias), (control.load_mult, mult, record.mult),
                 (control.load_coarse, coarse, shift[3:]), (control.load_fine, fine, shift[:3]),
@@ -134,8 +150,14 @@ class RequantizeLane(wiring.Component):
         addend = Signal(signed(32))
         wide = Signal(signed(32), reset_less=True)
         m.d.comb += addend.eq(Mux(control.subtract, ~control.row_sum, bias))
+        counted = product
+        if self._constants:
+            constant = Signal(reset_less=True)
+            with m.If(control.load_bias):
+                m.d.sync += constant.eq(record.shift == 0)
+            counted = Mux(constant & control.constants, 0, product)
         with m.If(control.enter[2]):
-            m.d.sync += wide.eq(Mux(control.again, moved, product + addend + control.subtract))
+            m.d.sync += wide.eq(Mux(control.again, moved, counted + addend + control.subtract))
 
         # Stages 3 and 4: product in two halves that fit the multipliers of FPGAs.
         narrow = Signal(signed(18))
@@ -150,8 +172,9 @@ class RequantizeLane(wiring.Component):
 
         # Stages 5 and 6: shift. What 28 bits cannot hold saturates after the remaining shift of at most 8, too.
         shifted = Signal(signed(28), reset_less=True)
-        coarsely = Signal(signed(51))
-        m.d.comb += coarsely.eq(total >> Cat(Const(0, 3), Mux(control.coarse_by_row, control.row_coarse, coarse)))
+        scaled = Cat(Const(0, 1), total).as_signed() if self._constants else total
+        coarsely = Signal(signed(len(scaled)))
+        m.d.comb += coarsely.eq(scaled >> Cat(Const(0, 3), Mux(control.coarse_by_row, control.row_coarse, coarse)))
         with m.If(control.enter[5]):
             m.d.sync += shifted.eq(saturate(coarsely, 28))
         finely = Signal(signed(28))

@@ -131,7 +131,8 @@ class Requantizer(wiring.Component):
             ]
         for k in range(3, 6):
             with m.If(enter[k] & by_rows):
-                m.d.sync += row_shift[k].eq(row_shift[k - 1])
+                # The rows' shifts are kept less one.
+                m.d.sync += row_shift[k].eq(row_shift[k - 1] + 1 if k == 3 and config.constant_channels else row_shift[k - 1])
 
         # Whether the item in stage k takes the row's values, from a register too.
         by_row = {k: Signal(name=f"by_row_{k}", reset_less=True) for k in (2, 4, 5)}
@@ -147,7 +148,10 @@ class Requantizer(wiring.Component):
         m.d.comb += [
             products.features.eq(job.features), products.part.eq(self.part), products.elements.eq(self.elements),
         ]
-        control = LaneControl().create()
+        signature = LaneControl(config.constant_channels)
+        control = signature.create()
+        if config.constant_channels:
+            m.d.sync += control.constants.eq((job.kind == Kind.REQUANT) & ~job.row_scale)
         m.d.comb += [
             control.load_source.eq(self.load_source), control.load_second.eq(self.load_second),
             control.enter.eq(enter), control.multiply.eq(multiply),
@@ -193,8 +197,8 @@ class Requantizer(wiring.Component):
         ]
         held_values = []
         for number in range(lanes):
-            m.submodules[f"lane_{number}"] = lane = RequantizeLane()
-            m.d.comb += [getattr(lane.control, name).eq(getattr(control, name)) for name in LaneControl().members]
+            m.submodules[f"lane_{number}"] = lane = RequantizeLane(config.constant_channels)
+            m.d.comb += [getattr(lane.control, name).eq(getattr(control, name)) for name in signature.members]
             m.d.comb += [
                 lane.source.eq(self.source[number]), lane.second.eq(self.second[number]),
                 lane.control.load_product.eq(Mux(

@@ -38,6 +38,8 @@ class RequantizerBench(Part):
         f = dict(kind=kind, rows=rows, tiles=1, features=random.randint(1, 16384),
                  dst_type=Element(random.randrange(3)))
         shift = numbers.integers(1, 64, (groups, LANES))
+        if CONFIG.constant_channels and kind == Kind.REQUANT:
+            shift[numbers.random((groups, LANES)) < 0.3] = 0
         mult = numbers.integers(-1 << 17, 1 << 17, (groups, LANES))
         bias = numbers.integers(-1 << 30, 1 << 30, (groups, LANES))
         zero = numbers.integers(0, 256, (groups, LANES))
@@ -72,6 +74,8 @@ class RequantizerBench(Part):
             y = numerics.requantize(x, *wide)
         elif kind == Kind.REQUANT:
             source = x * second if f["multiply"] else x
+            if CONFIG.constant_channels and not f["row_scale"]:
+                source = numerics.without_constants(source, shift[:, None, :])
             scale = [v[None, :, None] for v in self.division] if f["row_scale"] else wide[:2]
             y = numerics.requantize(source, *scale, wide[2], signed_zero[:, None, :])
             y = y + second if f["residual"] else y

@@ -87,6 +87,8 @@ class VectorModel:
         groups = config.groups_per_tile * (1 if f.param_hold else f.tiles)
         bias, mult, shift, zero = (np.tile(v, f.tiles if f.param_hold else 1) for v in self.records(
             f.param_base, groups, f.dst_type == isa.Element.UINT8))
+        if config.constant_channels and not f.row_scale:
+            x = numerics.without_constants(x, shift)
         if f.row_scale:
             rows = slice(f.state_base, f.state_base + f.rows)
             mult, shift = self.division[0, rows, None], self.division[1, rows, None]

@@ -75,12 +75,17 @@ class VectorProgram:
             self.put(base + group * size, raw[group])
         return base
 
-    def random_records(self, groups, bits, target_bits):
-        """Records that bring values of ``bits`` bits to about ``target_bits``."""
+    def random_records(self, groups, bits, target_bits, constants=False):
+        """Records that bring values of ``bits`` bits to about ``target_bits``; ``constants``: some or all channels constant."""
         random, count = self.random, groups * self.config.vector_lanes
         mult = random.integers(1 << 15, 1 << 17, count) * random.choice([1, 1, 1, -1], count)
         shift = np.clip(bits + 16 - target_bits + random.integers(-2, 3, count), 1, 63)
         bias = random.integers(-1 << min(bits, 28), 1 << min(bits, 28), count)
+        if constants:
+            constant = random.random(count) < random.choice([0.2, 1])
+            bias = np.where(constant, bias >> random.integers(0, 28), bias)
+            mult = np.where(constant & (random.random(count) < 0.8), 1, mult)
+            shift = np.where(constant, 0, shift)
         return self.put_records(groups, bias, mult, shift, random.integers(-128, 256, count))
 
     def place(self, element, rows, panels):
@@ -150,7 +155,8 @@ class VectorProgram:
         fields |= dict(rows=rows, tiles=tiles, dst_base=where, dst_row_stride=row_stride, dst_panel_stride=panel_stride)
         groups = config.groups_per_tile * (1 if fields["param_hold"] else tiles)
         target_bits = 15 if fields["dst_type"] == Element.INT16 else 7
-        fields["param_base"] = self.random_records(groups, min(bits, 30), target_bits)
+        fields["param_base"] = self.random_records(groups, min(bits, 30), target_bits,
+                                                   config.constant_channels and random.random() < 0.4)
         self._tokens(fields, ranges, tiles, panels)
         self.add("REQUANT", **fields)
 

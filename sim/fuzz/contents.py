@@ -54,8 +54,9 @@ def sparse_weights(config, rng, tiles):
     return lines.reshape(-1, config.word_bytes)
 
 
-def parameter_records(config, rng, tiles, score=False):
-    """Parameter records of ``tiles`` tiles uint8[groups, bytes]; ``score``: scores of moderate size."""
+def parameter_records(config, rng, tiles, score=False, constant=None):
+    """Parameter records of ``tiles`` tiles uint8[groups, bytes]; ``score``: scores of moderate size; ``constant``: channels that are
+    constant, bool[channels]."""
     count = tiles * config.groups_per_tile
     data = rng.integers(0, 256, (count, config.param_group_words * config.word_bytes), np.uint8)
     shape = count, config.vector_lanes
@@ -64,6 +65,11 @@ def parameter_records(config, rng, tiles, score=False):
     shift = rng.integers(*_SHIFTS[int(rng.integers(len(_SHIFTS)))], shape)
     if score:
         bias, shift = bias >> 12, rng.integers(10, 26, shape)
+    if constant is not None:
+        constant = constant.reshape(shape)
+        bias = np.where(constant, bias >> int(rng.integers(30)), bias)
+        mult = np.where(constant & (rng.random(shape) < 0.8), 1, mult)
+        shift = np.where(constant, 0, shift)
     zero = rng.integers(0, 256, shape)
     high = (mult & 0x3FFFF) | shift << 18 | zero << 24
     records = np.stack([bias.astype(np.int64) & 0xFFFFFFFF, high], axis=-1).astype("<u4")

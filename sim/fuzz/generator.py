@@ -40,7 +40,8 @@ class Draw(Vectors):
                "gather": 1, "control": 2, "barrier": 0.5, "table": 1, "stream": 2, "chain": 2}
 
     def step(self):
-        weights = self.WEIGHTS | ({"circulant": 3} if self.config.circulant else {})
+        weights = (self.WEIGHTS | ({"circulant": 3} if self.config.circulant else {})
+                   | ({"constant": 1} if self.config.constant_channels else {}))
         names = list(weights)
         chance = np.array([weights[n] for n in names], float)
         getattr(self, "draw_" + names[self.rng.choice(len(names), p=chance / chance.sum())])()

@@ -4,6 +4,8 @@ import numpy as np
 
 from weft.hw.isa import Element
 
+from .contents import parameter_records
+from .operands import Results
 from .products import Products
 from .program import Node
 
@@ -53,11 +55,20 @@ class Vectors(Products):
         self.add(node)
         self.store(out)
 
-    def _requant_acc(self, results):
+    def draw_constant(self):
+        """Constant channels from accumulators that hold anything, or nothing yet."""
+        c = self.config
+        rows, tiles = int(self.rng.integers(1, 20)), c.tiles_per_panel * int(self.rng.integers(1, 4))
+        records, constant = self._constant_records(np.ones(tiles * c.cols, bool), keep=[])
+        if constant.all():
+            base = int(self.rng.integers(c.accumulator_words - rows * tiles + 1))
+            self._requant_acc(Results(base, rows, tiles, rows), records)
+
+    def _requant_acc(self, results, constant=None):
+        """``constant``: records that make all channels constant; else any are drawn."""
         kind = self.pick([Element.INT8, Element.UINT8, Element.INT16])
-        accesses = [self.access("accumulators", results.words, False, "source", "src")]
         fields = dict(src_type=Element.ACC, src_base=results.base, src_row_stride=1, src_panel_stride=results.stride)
-        node = self._requant(fields, accesses, kind, results.rows, results.tiles, keep=[])
+        node = self._requant(fields, [], kind, results.rows, results.tiles, keep=[], sums=results, constant=constant)
         if results.writer is not None:
             node.aligned.add((results.writer, "results", "src"))
         results.reader = node
@@ -72,9 +83,25 @@ class Vectors(Products):
         self._requant(fields, accesses, kind, a.rows, a.panels * self.config.tiles_per_panel, keep=[a],
                       place=in_place, source=a)
 
-    def _requant(self, fields, accesses, kind, rows, tiles, keep, place=None, source=None):
+    def _constant_records(self, channels, keep):
+        """Records that make ``channels`` constant, and of which tiles that is known: all channels, by constants of the image."""
+        records = self.load_constant(
+            parameter_records(self.config, self.rng, channels.size // self.config.cols, constant=channels), keep)
+        kind, _ = self.memory.buffers[records.node.fields["dram_addr"].buffer]
+        return records, channels.reshape(-1, self.config.cols).all(1) & (kind == "constant")
+
+    def _requant_records(self, tiles, keep):
+        """Records of so many tiles for a REQUANT, and as `_constant_records` which are known to be constant."""
+        if not self.config.constant_channels or self.chance(0.6):
+            return self.new_records(tiles, keep), np.zeros(tiles, bool)
+        channels = self.rng.random((tiles, self.config.cols)) < self.rng.choice([0.1, 1], (tiles, 1))
+        return self._constant_records(channels.reshape(-1), keep)
+
+    def _requant(self, fields, accesses, kind, rows, tiles, keep, place=None, source=None, sums=None, constant=None):
+        """``sums``: `Results` that are the source; ``constant``: as of `_requant_acc`."""
         c = self.config
         read = [] if source is None else [source]
+        keep = keep if constant is None else [*keep, constant]
         panels = tiles // c.tiles_per_panel
         if self.chance(0.4):
             second = self.operand((Element.INT8, Element.UINT8, Element.INT16), rows=rows, panels=panels, keep=keep)
@@ -84,16 +111,23 @@ class Vectors(Products):
             accesses.append(self.read(second.words, "source", "src"))
             keep, read = [*keep, second], [*read, second]
         hold = self.chance(0.2)
-        records = self.new_records(1 if hold else tiles, keep=keep)
+        if constant is None:
+            records, without_sums = self._requant_records(1 if hold else tiles, keep)
+        else:
+            records, without_sums = constant, np.ones(tiles, bool)
         keep = [*keep, records]
         if kind != Element.INT16 and not self.tables and self.chance(0.2):
             self.draw_table(keep=keep)
         fields.update(self._requant_options(kind), param_base=records.base, param_hold=hold)
         divided = [s for s in self.divided if s[1] >= rows]
-        if divided and self.chance(0.5):
+        if divided and constant is None and self.chance(0.5):
             base, _ = self.pick(divided)
             fields.update(row_scale=1, state_base=base)
             accesses.append(self.access("state", base + np.arange(rows), False, "source", "sync"))
+            without_sums = without_sums & False
+        if sums is not None:
+            words = sums.words.reshape(tiles, -1)[~np.broadcast_to(without_sums, tiles)]
+            accesses.insert(0, self.access("accumulators", words, False, "source", "src"))
         destination = place if place is not None else self.new_operand(kind, rows, panels, keep=keep)
         if place is not None:
             place.kind = kind

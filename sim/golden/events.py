@@ -14,6 +14,7 @@ from . import layout
 from .legality import check
 from .order import Component, Space
 from .regions import Regions
+from .vectors import parse_records
 
 __all__ = ["Group", "Recorder"]
 
@@ -42,10 +43,11 @@ class Recorder:
     """The memories' history and the plan so far.
 
     ``groups``: the plan; ``stationary``, ``parameters``: `Resolved` by operation number; ``live``: bool for each position.
+    ``constants``: the image's, uint8[words, word_bytes].
     """
 
-    def __init__(self, config, image):
-        self.config = config
+    def __init__(self, config, image, constants):
+        self.config, self.constants = config, constants
         self.regions = Regions(config, image)
         self.clocks = None                              # set by `Threads`
         self.scratchpad = Space("scratchpad", "word", config.scratchpad_words)
@@ -260,11 +262,23 @@ class Recorder:
             if space is self.scratchpad:
                 self.provenance[index] = -1
 
+    def _constant_tiles(self, operation, records):
+        """Which tiles of a REQUANT are known to have constant channels only, by the words of their records: bool[tiles]."""
+        if not self.config.constant_channels or operation.f.row_scale:
+            return np.zeros(len(records), bool)
+        self.scratchpad.check_range(operation, records, "reads")
+        addresses = self.provenance[records]
+        _, _, shift, _ = parse_records(self.config, self.constants[addresses // self.config.word_bytes], False)
+        return (addresses >= 0).all(1) & (shift.reshape(len(records), -1) == 0).all(1)
+
     def _requant(self, operation, start, stop, reads, writes):
         f = operation.f
+        records = layout.param_words(self.config, f, start, stop)
         if f.src_type == Element.ACC:
             words = f.src_base + np.arange(start, stop)[:, None] * f.src_panel_stride + np.arange(f.rows) * f.src_row_stride
-            reads.append((self.accumulators, words, Component.VECTOR))
+            self.accumulators.check_range(operation, words, "reads")
+            counts = np.broadcast_to(~self._constant_tiles(operation, records), stop - start)
+            reads.append((self.accumulators, words[counts], Component.VECTOR))
         else:
             reads.append((self.scratchpad, self._operand(f, "src", f.src_type, start, stop), Component.VECTOR))
         if f.residual or f.multiply:
@@ -277,8 +291,7 @@ class Recorder:
         if f.table and f.slot not in self._tables:
             raise operation.error(f"table slot {f.slot} has not been loaded")
         writes.append((self.scratchpad, self._operand(f, "dst", f.dst_type, start, stop), Component.VECTOR_WRITES))
-        self._vector_event(operation, start, stop, reads, writes, layout.param_words(self.config, f, start, stop),
-                           0 if f.param_hold else start)
+        self._vector_event(operation, start, stop, reads, writes, records, 0 if f.param_hold else start)
 
     def _norm(self, operation, start, stop, reads, writes):
         f = operation.f

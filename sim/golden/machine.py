@@ -155,7 +155,7 @@ class GoldenMachine:
     def _make_plan(self, registers):
         config = self.image.config
         operations = trace(self._program, registers)
-        recorder = Recorder(config, self.image)
+        recorder = Recorder(config, self.image, self._words)
         Threads(config, operations, recorder).run()
         self._regions = recorder.regions
         kernels, macs = [], 0

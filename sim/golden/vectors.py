@@ -66,6 +66,7 @@ class _Records:
     """Parameters of a range of tiles: constants parsed once, or read at run time."""
 
     def __init__(self, config, operation, words, addresses, constant_words, unsigned_zero):
+        self._constants = operation.mnemonic == "REQUANT" and config.constant_channels
         self.config, self.operation, self.words, self.unsigned_zero = config, operation, words, unsigned_zero
         self.values = None
         if addresses is not None:
@@ -73,8 +74,9 @@ class _Records:
 
     def _checked(self, data):
         bias, mult, shift, zero = parse_records(self.config, data, self.unsigned_zero)
-        bad = (shift == 0) & (mult != 0)
-        if bad.any():
+        # Records of zeros give 0 (padding), in a norm too.
+        bad = (shift == 0) & ((mult != 0) | (bias != 0) & (self.operation.mnemonic == "NORM"))
+        if bad.any() and not self._constants:
             raise self.operation.error(f"the parameter record of channel {np.argwhere(bad)[0][-1]} has shift 0")
         return bias, mult, shift, zero
 
@@ -115,6 +117,7 @@ class Requant:
         self.destination = _Operand(config, f, "dst", f.dst_type, group.start, group.stop)
         self.records = _records(config, group, resolved, constant_words)
         self.repeat = self.tiles if f.param_hold else 1
+        self.constants = config.constant_channels and not f.row_scale
 
     def run(self, state):
         f = self.f
@@ -127,6 +130,8 @@ class Requant:
             x = x * second
             _fits_int32(self.operation, x, "product")
         bias, mult, shift, zero = (np.tile(v, self.repeat)[:, None, :] for v in self.records.get(state))
+        if self.constants:
+            x = numerics.without_constants(x, shift)
         x = x + bias
         _fits_int32(self.operation, x, "sum with the bias")
         if f.row_scale:

@@ -43,7 +43,7 @@ def test_requant(config, grant):
 
 
 def test_requant_extremes(config):
-    """Largest and smallest accumulators, multipliers, shifts 1 to 63, all destination types."""
+    """Largest and smallest accumulators, multipliers, all shifts, all destination types."""
     for seed, element in enumerate((Element.INT8, Element.UINT8, Element.INT16)):
         bench = Bench(config, 7 + seed)
         rows, tiles = 5, 4 * config.tiles_per_panel
@@ -51,7 +51,7 @@ def test_requant_extremes(config):
         random = bench.random
         extremes = np.array([-1 << 31, (1 << 31) - 1, 0, 1, -1, 255, -256, (1 << 30) + 7])
         bench.accumulators[:rows * tiles] = random.choice(extremes, (rows * tiles, config.cols))
-        shift = np.resize(random.permutation(np.arange(1, 64)), count)
+        shift = np.resize(random.permutation(np.arange(not config.constant_channels, 64)), count)
         mult = random.choice([-1 << 17, (1 << 17) - 1, 1, -1, 65536, 0], count)
         params = bench.put_records(tiles * config.groups_per_tile, np.zeros(count, np.int64), mult, shift,
                              random.choice([-128, 127, 255, 0], count))
@@ -60,6 +60,42 @@ def test_requant_extremes(config):
                   dst_type=element, dst_base=bench.alloc(4 * rows * step), dst_row_stride=step, dst_panel_stride=rows * step,
                   param_base=params)
         bench.run()
+
+
+@pytest.mark.parametrize("config", CONFIGS[1:2], indirect=True)
+def test_constant_channels(config):
+    """Records with shift 0 beside others: extreme biases and multipliers, every option, any accumulators; norms whose padding has
+    records of zeros, in the same lanes."""
+    extremes = np.array([-1 << 31, (1 << 31) - 1, (1 << 19) - 1, -1 << 19, 127, 128, -128, -129, 40, 1, 0, -1])
+    for seed in range(8):
+        bench = Bench(config, 11 + seed)
+        random, rows, panels = bench.random, 5, 4
+        tiles = panels * config.tiles_per_panel
+        count = tiles * config.cols
+        bench.table()
+        for slot, option in enumerate(({}, dict(residual=1), dict(multiply=1, residual=1), dict(table=1))):
+            element = Element(random.integers(0, 2 if option == dict(table=1) else 3))
+            shift = random.choice([0, 0, 1, 9, 24], count)
+            bias = np.where(shift == 0, random.choice(extremes, count), random.integers(-1 << 20, 1 << 20, count))
+            params = bench.put_records(tiles * config.groups_per_tile, bias, random.choice([1, 1, 1, -1 << 17, 77], count), shift,
+                                       random.choice([-128, 127, 255, 0], count))
+            where, row_stride, panel_stride = bench.place(element, rows, panels)
+            source = dict(src_type=Element.ACC, src_row_stride=1, src_panel_stride=rows)
+            if "multiply" in option:
+                source = dict(zip(("src_base", "src_row_stride", "src_panel_stride"), bench.place(Element.INT16, rows, panels)),
+                              src_type=Element.INT16)
+            second = dict(zip(("res_base", "res_row_stride", "res_panel_stride"), bench.place(Element.INT16, rows, panels)),
+                          res_type=Element.INT16)
+            if "table" in option:
+                option = option | dict(slot=bench.instructions[0][1]["slot"])
+            bench.add("REQUANT", **source, **second, **option, rows=rows, tiles=tiles, dst_type=element, dst_base=where,
+                      dst_row_stride=row_stride, dst_panel_stride=panel_stride, param_base=params)
+            if slot == 1:
+                bench.norm()
+                first = bench.instructions[-1][1]["param_base"]
+                records = bench.scratchpad[first:first + config.param_group_words].reshape(-1, 8)
+                records[:config.vector_lanes][random.random(config.vector_lanes) < 0.5] = 0
+        bench.run(100 if seed % 2 else 60)
 
 
 def test_in_place(config):

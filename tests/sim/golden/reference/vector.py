@@ -52,6 +52,8 @@ class VectorThread:
                 x *= res
             number = channel % c.cols if f.param_hold else channel
             bias, mult, shift, zero = self.record(f.param_base, number, f.dst_type)
+            if shift == 0 and not f.row_scale and c.rows > c.cols:
+                x = 0
             if f.row_scale:
                 state = self.rows[f.state_base + row]
                 mult, shift = state.mr, state.s
