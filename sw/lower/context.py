@@ -6,7 +6,7 @@ from weft.hw.errors import CompileError
 from weft.hw.isa import Element
 
 from .builder import Builder
-from .layout import ceil_div, pack_records, pack_table, round_up
+from .layout import ceil_div, constant_channels, pack_records, pack_table, round_up
 from .memory import Allocator, BankedAllocator, Ring
 from .tensors import View
 from .tuning import Tuning
@@ -161,12 +161,18 @@ class Context:
         """A view whose every element is an int8 zero; valid like `params`."""
         return View(self.params(np.zeros(self.config.dma_bytes, np.uint8), "zeros"), 0, 0, Element.INT8, 1)
 
-    def rescale_records(self, rescale, channels, panel0, panel1, idle=0):
-        """Records of a `weft.qgraph.Rescale` for panels ``panel0..panel1``; padding channels give ``idle``."""
+    def rescale_records(self, rescale, channels, panel0, panel1, idle=0, constant=None):
+        """Records of a `weft.qgraph.Rescale` for panels ``panel0..panel1``; padding channels give ``idle``.
+
+        ``constant``: N tiles (of all panels of ``channels``, bool[panels * tiles_per_panel]) whose sums are zero and need not be
+        there; only where `weft.hw.config.Config.constant_channels`.
+        """
         span = slice(panel0 * self.config.panel, panel1 * self.config.panel)
         bias, mult, shift = (channels.spread(np.broadcast_to(v, channels.features), fill=f)[span]
                              for v, f in ((rescale.bias, 0), (rescale.mult, 0), (rescale.shift, 1)))
         zero = np.where(channels.map[span] >= 0, rescale.zero, idle)
+        if constant is not None:
+            bias, mult, shift = constant_channels(bias, mult, shift, np.repeat(constant, self.config.cols)[span])
         return pack_records(self.config, bias, mult, shift, zero)
 
     def table(self, values, keep=None):

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 
 __all__ = ["ceil_div", "round_up", "Channels", "pack_rows", "unpack_rows", "tile_grid", "pack_weights", "pack_four_bit",
-           "pack_generators", "pack_sparse", "pack_scales", "pack_records", "pack_mask", "mask_row_words", "pack_table"]
+           "pack_generators", "pack_sparse", "pack_scales", "constant_channels", "pack_records", "pack_mask", "mask_row_words",
+           "pack_table"]
 
 
 def ceil_div(a, b):
@@ -201,6 +202,17 @@ def pack_scales(config, scales, outputs):
     words = np.zeros((len(spread), rows, c.weight_slot_bytes), np.uint8)
     words[:, :scales.shape[1], :c.cols] = spread
     return _pack_nibbles(words).reshape(len(spread), -1)
+
+
+def constant_channels(bias, mult, shift, constant):
+    """``(bias, mult, shift)`` of records (int[channels]) that give, where ``constant`` (bool[channels]), what a sum of zero would
+    give with the records passed, whatever the sums are; the others as they are. For configurations with ``constant_channels``.
+    """
+    bias, mult, shift = (np.asarray(v, np.int64) for v in (bias, mult, shift))
+    result = (bias * mult + (np.int64(1) << (shift - 1))) >> shift
+    # Nothing that is added later (a residual of 16 bits at most) brings more than 20 bits back into range.
+    result = np.clip(result, -1 << 19, (1 << 19) - 1)
+    return np.where(constant, result, bias), np.where(constant, 1, mult), np.where(constant, 0, shift)
 
 
 def pack_records(config, bias, mult, shift, zero):

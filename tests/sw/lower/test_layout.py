@@ -1,12 +1,20 @@
 """Layouts against the sentences of hw/README.md, element by element."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 from weft.hw.config import Config
-from weft.lower.layout import (Channels, pack_mask, pack_records, pack_rows, pack_weights, mask_row_words, unpack_rows)
+from weft.lower.context import Context
+from weft.lower.layout import (Channels, constant_channels, mask_row_words, pack_mask, pack_records, pack_rows, pack_weights,
+                               unpack_rows)
 from weft.lower.memory import Allocator, BankedAllocator, Ring
 from weft.lower.split import split, split_rows
+from weft.qgraph import Rescale
+from weft.sim import numerics
+from weft.sim.golden.vectors import parse_records
 
 CONFIGS = [Config.named("tiny"), Config(rows=5, cols=7), Config(rows=4, cols=8), Config(rows=16, cols=4),
            Config(rows=8, cols=12, vector_lanes=4)]
@@ -78,6 +86,38 @@ def test_records(config):
         assert record >> 32 & 0x3FFFF == mult[channel] & 0x3FFFF
         assert record >> 50 & 0x3F == shift[channel]
         assert record >> 56 == zero[channel] & 0xFF
+
+
+INT32, MULT = st.integers(-2**31, 2**31 - 1), st.integers(-2**17, 2**17 - 1)
+
+
+@given(bias=INT32 | st.integers(-2000, 2000), mult=MULT, shift=st.integers(1, 47), zero=st.integers(-128, 255),
+       residual=st.integers(-2**15, 2**15 - 1), sums=INT32, dtype=st.sampled_from(["int8", "uint8", "int16"]))
+def test_constant_channels_are_sums_of_zero(bias, mult, shift, zero, residual, sums, dtype):
+    b, m, s = (int(v[0]) for v in constant_channels([bias], [mult], [shift], np.array([True])))
+    assert -2**31 <= b < 2**31 and (m, s) == (1, 0)
+    found = numerics.requantize(numerics.without_constants(sums, s), m, s, b, zero) + residual
+    assert numerics.clamp(found, dtype) == numerics.clamp(numerics.requantize(0, mult, shift, bias, zero) + residual, dtype)
+
+
+def test_records_of_constant_tiles():
+    """Whole N tiles, padding channels too; the others and other panels stay."""
+    c = Config(rows=8, cols=4, vector_lanes=2)
+    channels = Channels(21, 7, c.panel)
+    rescale = Rescale(rng.integers(-9999, 9999, 21), rng.integers(1, 2**17, 21), rng.integers(9, 24, 21), "int8", -5)
+    ctx, constant = SimpleNamespace(config=c), np.array([True, False, False, True, True, True])
+
+    def records(panel0, panel1, **options):
+        words = Context.rescale_records(ctx, rescale, channels, panel0, panel1, 7, **options)
+        return np.stack(parse_records(c, words.reshape(1, -1, c.word_bytes), False))
+
+    plain, made = records(0, 3), records(0, 3, constant=constant)
+    np.testing.assert_array_equal(records(1, 3, constant=constant), made[:, c.panel:])
+    mask = np.repeat(constant, c.cols)
+    np.testing.assert_array_equal(made[:, ~mask], plain[:, ~mask])
+    np.testing.assert_array_equal(made[1:, mask], [np.ones(mask.sum()), np.zeros(mask.sum()), plain[3, mask]])
+    bias, mult, shift, _ = plain[:, mask]
+    np.testing.assert_array_equal(made[0, mask], numerics.requantize(0, mult, shift, bias))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.name)
