@@ -76,6 +76,8 @@ def _legal(config, instruction, word):
              *(fields[name].any() for name in instruction.counts)]
     if instruction.has_ring:
         rules.append((fields.ring_start < fields.ring_slots) | ~fields.ring_slots.any())
+    if instruction.has_k_offset:
+        rules.append(fields.k_offset < config.k_tiles_per_panel)
     if instruction.has_formats and config.compressed_weights:
         rules.append(reduce(or_, (fields.w_format == number for number in config.weight_formats)))
         rules.append(~((fields.w_format == isa.WeightFormat.FOUR_BIT) & fields.k_outer))

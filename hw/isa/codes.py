@@ -7,7 +7,7 @@ __all__ = ["VERSION", "INSTRUCTION_BYTES", "INSTRUCTION_BITS", "OPCODE_BITS", "S
            "SPARSE_PANELS", "ErrorCause"]
 
 #: Version of this instruction set; programs and hardware must agree.
-VERSION = 4
+VERSION = 5
 INSTRUCTION_BYTES = 32
 INSTRUCTION_BITS = 8 * INSTRUCTION_BYTES
 #: The first bits of an instruction.

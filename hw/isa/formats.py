@@ -76,6 +76,11 @@ class Instruction:
         return runs + [(stop, INSTRUCTION_BITS)] * (stop < INSTRUCTION_BITS)
 
     @cached_property
+    def has_k_offset(self):
+        """Whether its K tiles may begin within a panel: ``k_offset`` is less than the panel's K tiles."""
+        return "k_offset" in self.fields
+
+    @cached_property
     def has_formats(self):
         """Whether ``w_format``, a `WeightFormat`, says how weights lie in memory; 4-bit weights take ``k_outer`` 0."""
         return "w_format" in self.fields
@@ -101,6 +106,8 @@ class Instruction:
                 return f"{name} must be at least 1, not {values[name]}"
         if self.has_ring and 0 < values["ring_slots"] <= values["ring_start"]:
             return f"ring_start is {values['ring_start']}, the ring has {values['ring_slots']} slots"
+        if self.has_k_offset and values["k_offset"] >= config.k_tiles_per_panel:
+            return f"k_offset is {values['k_offset']}, a panel has {config.k_tiles_per_panel} K tiles"
         for f in self.field_list:
             if f.option and values[f.name] and not getattr(config, f.option):
                 return f"{f.name} is {values[f.name]}, the configuration is without {f.option}"

@@ -48,6 +48,7 @@ _MATMUL = (
     _count("rows", 12, "rows M of the moving operand, streamed for each tile"),
     _count("k_tiles", 12, "K tiles"),
     _count("n_tiles", 12, "N tiles"),
+    Field("k_offset", 4, "K tiles of panel 0 in front of K tile 0"),
     Field("k_outer", 1, "0: for n: for k (K innermost); 1: for k: for n"),
     Field("acc_base", 14, "accumulator word of row 0, N tile 0"),
     Field("acc_stride", 14, "accumulator words between N tiles"),

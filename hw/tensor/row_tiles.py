@@ -132,10 +132,11 @@ class RowTiles(wiring.Component):
             may_go = may_go & ~takes_more
             run = run[0]
         m.d.comb += [
-            walker.k_tiles.eq(matmul.k_tiles), walker.n_tiles.eq(matmul.n_tiles), walker.k_outer.eq(matmul.k_outer),
+            walker.k_tiles.eq(matmul.k_tiles), walker.k_offset.eq(matmul.k_offset), walker.n_tiles.eq(matmul.n_tiles),
+            walker.k_outer.eq(matmul.k_outer),
             first.eq(walker.k_first & walker.n_first),
             last.eq(walker.k_last & walker.n_last),
-            a_needed.eq(first | (matmul.a_wait_each & walker.n_first & (walker.k_sub == 0))),
+            a_needed.eq(first | (matmul.a_wait_each & walker.n_first & (walker.k_first | (walker.k_sub == 0)))),
             acc_needed.eq(first | (matmul.acc_wait_each & walker.k_first)),
             granted.eq(may_go),
             self.a_wait.id.eq(a_wait),

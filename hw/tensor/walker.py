@@ -1,6 +1,6 @@
 """The loops over K tiles and N tiles, as both threads of the tensor engine walk them."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,7 +8,7 @@ from .. import isa
 
 __all__ = ["TileWalker"]
 
-_COUNT_BITS = isa.INSTRUCTIONS["MATMUL"].fields["k_tiles"].width
+_COUNT_BITS, _OFFSET_BITS = (isa.INSTRUCTIONS["MATMUL"].fields[name].width for name in ("k_tiles", "k_offset"))
 
 
 class TileWalker(wiring.Component):
@@ -24,6 +24,8 @@ class TileWalker(wiring.Component):
     -------
     k_tiles, n_tiles : In
         Counts, at least 1, constant over the walk.
+    k_offset : In
+        Number of the first K tile within its panel, constant over the walk.
     k_outer : In(1)
     next : In(1)
         Goes to the next tile at the end of this cycle.
@@ -42,7 +44,8 @@ class TileWalker(wiring.Component):
     def __init__(self, config):
         self.k_per_panel = config.k_tiles_per_panel
         self.n_per_panel = config.tiles_per_panel
-        members = {"k_tiles": In(_COUNT_BITS), "n_tiles": In(_COUNT_BITS), "k_outer": In(1), "next": In(1)}
+        members = {"k_tiles": In(_COUNT_BITS), "k_offset": In(_OFFSET_BITS), "n_tiles": In(_COUNT_BITS), "k_outer": In(1),
+                   "next": In(1)}
         for axis, per_panel in ("k", self.k_per_panel), ("n", self.n_per_panel):
             members |= {f"{axis}_{flag}": Out(1) for flag in ("first", "last", "step", "panel", "wrap")}
             members[f"{axis}_sub"] = Out(range(max(2, per_panel)))
@@ -55,23 +58,25 @@ class TileWalker(wiring.Component):
             def member(name, axis=axis):
                 return getattr(self, f"{axis}_{name}")
 
-            index = Signal(_COUNT_BITS, name=f"{axis}_index")
             following = Signal(_COUNT_BITS, name=f"{axis}_following", init=1)
-            sub = Signal(range(max(2, per_panel)), name=f"{axis}_in_panel")
+            first = Signal(name=f"{axis}_is_first", init=1)
+            in_panel = Signal(range(max(2, per_panel)), name=f"{axis}_in_panel")
+            # N tiles begin with a panel, K tiles where the instruction says.
+            sub = in_panel if axis == "n" or per_panel == 1 else Mux(first, self.k_offset, in_panel)
             m.d.comb += [
-                member("first").eq(index == 0),
+                member("first").eq(first),
                 member("last").eq(following == count),
                 member("sub").eq(sub),
                 member("step").eq(moves[axis] & ~member("last")),
                 member("wrap").eq(moves[axis] & member("last")),
-                member("panel").eq(member("step") & (sub == per_panel - 1)),
+                member("panel").eq(member("step") & (member("sub") == per_panel - 1)),
             ]
             with m.If(member("step")):
-                m.d.sync += [index.eq(following), following.eq(following + 1)]
-                with m.If(sub == per_panel - 1):
-                    m.d.sync += sub.eq(0)
+                m.d.sync += [following.eq(following + 1), first.eq(0)]
+                with m.If(member("sub") == per_panel - 1):
+                    m.d.sync += in_panel.eq(0)
                 with m.Else():
-                    m.d.sync += sub.eq(sub + 1)
+                    m.d.sync += in_panel.eq(member("sub") + 1)
             with m.Elif(member("wrap")):
-                m.d.sync += [index.eq(0), following.eq(1), sub.eq(0)]
+                m.d.sync += [following.eq(1), first.eq(1), in_panel.eq(0)]
         return m

@@ -37,6 +37,11 @@ def features_of(config, k_sub):
     return Array(Const(count, unsigned(7)) for count in table)[k_sub]
 
 
+def first_key(config, k_offset):
+    """Number of the first key of K tile number `k_offset`, a signal, of panel 0 of the values."""
+    return Array(Const(tile * config.rows, _WORD_BITS) for tile in range(config.k_tiles_per_panel))[k_offset]
+
+
 def format_members(config):
     """Members of a tile's layouts that say how streamed weights lie in memory; none if there is one way only.
 
@@ -141,7 +146,8 @@ class WeightTiles(wiring.Component):
         first, last, last_in_chunk, needs_token = Signal(), Signal(), Signal(), Signal()
         tile = self.tiles.payload
         m.d.comb += [
-            walker.k_tiles.eq(matmul.k_tiles), walker.n_tiles.eq(matmul.n_tiles), walker.k_outer.eq(matmul.k_outer),
+            walker.k_tiles.eq(matmul.k_tiles), walker.k_offset.eq(matmul.k_offset), walker.n_tiles.eq(matmul.n_tiles),
+            walker.k_outer.eq(matmul.k_outer),
             last.eq(walker.k_last & walker.n_last),
             last_in_chunk.eq(tile_in_chunk + 1 == matmul.chunk_tiles),
             needs_token.eq(first | (streamed & (tile_in_chunk == 0))),
@@ -180,7 +186,8 @@ class WeightTiles(wiring.Component):
                         stream_view = data.View(instruction_layout("MATMUL"), offered.word)
                         m.d.comb += self.instructions.ready.eq(1)
                         m.d.sync += [
-                            matmul.eq(offered.word), pc.eq(offered.pc), first.eq(1), key.eq(0),
+                            matmul.eq(offered.word), pc.eq(offered.pc), first.eq(1),
+                            key.eq(Mux(opcode == _OPCODE["MATMUL_V"], first_key(config, stream_view.k_offset), 0)),
                             tile_in_chunk.eq(0), slot.eq(stream_view.ring_start),
                             kind.eq(TileKind.STREAM), word.eq(stream_view.w_base), w_wait.eq(stream_view.w_wait),
                         ]
@@ -236,7 +243,8 @@ class WeightTiles(wiring.Component):
                     self._advance(m, word, walker.k_panel, kv.w_panel_stride, walker.k_wrap, kv.w_base)
                 with m.Case(TileKind.VALUES):
                     tail = config.panel - (config.k_tiles_per_panel - 1) * config.rows
-                    self._advance(m, key, walker.k_step, Mux(walker.k_panel, tail, config.rows), walker.k_wrap, 0)
+                    self._advance(m, key, walker.k_step, Mux(walker.k_panel, tail, config.rows), walker.k_wrap,
+                                  first_key(config, matmul.k_offset))
                     self._advance(m, word, walker.n_panel, kv.w_panel_stride, walker.n_wrap, kv.w_base)
         return m
 

@@ -81,10 +81,11 @@ class Draw(Vectors):
                              unit_rows=True, keep=[q, p])
             if context is None:
                 context = self.new_results(v_tiles, rows, avoid=scores)
-            k_tiles = key_panels * c.k_tiles_per_panel
+            k_offset = int(self.rng.integers(c.k_tiles_per_panel)) if self.chance(0.3) else 0
+            k_tiles = key_panels * c.k_tiles_per_panel - k_offset
             fields = self._product_fields(p, rows, k_tiles, v_tiles, context, int(block > 0))
-            fields.update(rescale=int(block > 0), state_base=int(state[0]) if block else 0, w_base=v.base,
-                          w_panel_stride=v.panel_stride)
+            fields.update(rescale=int(block > 0), state_base=int(state[0]) if block else 0, k_offset=k_offset,
+                          w_base=v.base, w_panel_stride=v.panel_stride)
             self._limit(fields, int(self.rng.integers(0, v.rows + 9)) if self.chance(0.4) else v.rows)
             accesses = [self.read(v.words, "weights", "w"), self.read(p.words, "moving", "a")]
             if block:
@@ -99,13 +100,14 @@ class Draw(Vectors):
     def _scores(self, q, rows, f_panels, key_panels, avoid):
         c = self.config
         k = self.operand((Element.INT8,), rows=key_panels * c.panel, panels=f_panels, unit_rows=True, keep=[q])
-        n_tiles, k_tiles = key_panels * c.tiles_per_panel, f_panels * c.k_tiles_per_panel
+        k_offset = int(self.rng.integers(c.k_tiles_per_panel)) if self.chance(0.3) else 0
+        n_tiles, k_tiles = key_panels * c.tiles_per_panel, f_panels * c.k_tiles_per_panel - k_offset
         if avoid is None or self.chance(0.5):
             scores, accumulate = self._results(n_tiles, rows, avoid)
         else:
             scores, accumulate = self.new_results(n_tiles, rows, avoid=avoid), 0
         fields = self._product_fields(q, rows, k_tiles, n_tiles, scores, accumulate)
-        fields.update(w_base=k.base, w_panel_stride=k.panel_stride)
+        fields.update(k_offset=k_offset, w_base=k.base, w_panel_stride=k.panel_stride)
         self._limit(fields, int(self.rng.integers(0, k.rows + 9)) if self.chance(0.4) else k.rows)
         node = Node("MATMUL_KT", fields, [
             self.read(k.words, "weights", "w"), self.read(q.words_of(rows, f_panels), "moving", "a")],

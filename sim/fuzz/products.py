@@ -22,6 +22,13 @@ class Products(Transfers):
                     k_tiles=k_tiles, n_tiles=n_tiles, k_outer=self.chance(0.4), acc_base=results.base,
                     acc_stride=results.stride, accumulate=accumulate)
 
+    def _k_tiles(self, panels):
+        """K tiles of an operand with so many panels, ``(k_offset, k_tiles, panels)`` of the product."""
+        per = self.config.k_tiles_per_panel
+        offset = int(self.rng.integers(per)) if self.chance(0.5) else 0
+        tiles = int(self.rng.integers(1, panels * per - offset + 1))
+        return offset, tiles, -(-(offset + tiles) // per)
+
     def _moving(self, panels=None):
         """An 8-bit operand with rows one word apart."""
         return self.operand((Element.INT8, Element.UINT8), panels=panels, unit_rows=True)
@@ -69,14 +76,13 @@ class Products(Transfers):
     def draw_product(self):
         c = self.config
         a = self._moving()
-        k_tiles = int(self.rng.integers(1, a.panels * c.k_tiles_per_panel + 1))
+        k_offset, k_tiles, k_panels = self._k_tiles(a.panels)
         n_tiles = int(self.rng.integers(1, 3)) * c.tiles_per_panel
         rows = a.rows if self.chance(0.7) else int(self.rng.integers(1, a.rows + 1))
         known = [r for r in self.results if r.rows <= a.rows]
         if known and self.chance(0.4):
             same = self.pick(known)
             rows, n_tiles = same.rows, same.tiles
-        k_panels = -(-k_tiles // c.k_tiles_per_panel)
         if sparse := self._sparse(k_panels):
             k_tiles, formats = sparse
             weights = self.load_constant(sparse_weights(c, self.rng, k_tiles * n_tiles), [a])
@@ -86,7 +92,7 @@ class Products(Transfers):
         fields = self._product_fields(a, rows, k_tiles, n_tiles, results, accumulate)
         tiles = k_tiles * n_tiles
         chunk = int(self.rng.choice([d for d in range(-(-tiles // 12), tiles + 1)] + [tiles + 3]))
-        fields.update(w_base=weights.base, chunk_tiles=chunk, **formats)
+        fields.update(k_offset=k_offset, w_base=weights.base, chunk_tiles=chunk, **formats)
         node = Node("MATMUL", fields, [
             self.read(weights.words, "weights", "w"), self.read(a.words_of(rows, k_panels), "moving", "a")],
             parts={"w_wait": -(-tiles // chunk), "w_signal": -(-tiles // chunk), "a_wait": k_panels})
@@ -110,11 +116,10 @@ class Products(Transfers):
             rows, n_tiles = same.rows, same.tiles
         block, single = self.pick(c.circulant), self.chance(0.5)
         w = self.operand((Element.INT8, Element.UINT8), rows=n_tiles * (1 if single else c.cols // block), unit_rows=True, keep=[a])
-        k_tiles = int(self.rng.integers(1, min(a.panels, w.panels) * c.k_tiles_per_panel + 1))
-        k_panels = -(-k_tiles // c.k_tiles_per_panel)
+        k_offset, k_tiles, k_panels = self._k_tiles(min(a.panels, w.panels))
         results, accumulate = self._results(n_tiles, rows)
         fields = self._product_fields(a, rows, k_tiles, n_tiles, results, accumulate)
-        fields.update(w_base=w.base, w_panel_stride=w.panel_stride, block=block, w_single=single,
+        fields.update(k_offset=k_offset, w_base=w.base, w_panel_stride=w.panel_stride, block=block, w_single=single,
                       w_column=int(self.rng.integers(c.cols // block + 1)), w_unsigned=int(w.kind == Element.UINT8))
         node = Node("MATMUL_C", fields, [
             self.read(w.words_of(n_tiles * (1 if single else c.cols // block), k_panels), "weights", "w"),
@@ -150,9 +155,8 @@ class Products(Transfers):
         """Weights through a ring that the load engine fills while the array empties it."""
         c = self.config
         a = self._moving()
-        k_tiles = int(self.rng.integers(1, a.panels * c.k_tiles_per_panel + 1))
+        k_offset, k_tiles, k_panels = self._k_tiles(a.panels)
         n_tiles = int(self.rng.integers(1, 4)) * c.tiles_per_panel
-        k_panels = -(-k_tiles // c.k_tiles_per_panel)
         drawn, tile_words, formats, keep = None, c.weight_tile_words, {}, [a]
         if sparse := self._sparse(k_panels):
             (k_tiles, formats), tile_words = sparse, c.sparse_tile_words
@@ -187,7 +191,7 @@ class Products(Transfers):
             outer_dram_stride=size * c.word_bytes, outer_spm_stride=size, ring_slots=slots, ring_start=start,
             wait=RING_FREE, wait_each=1, signal=RING_FULL, signal_each=1), [written]))
         fields = self._product_fields(a, a.rows, k_tiles, n_tiles, results, accumulate)
-        fields.update(w_base=int(ring[0]), chunk_tiles=chunk, ring_slots=slots, ring_start=start, 
+        fields.update(k_offset=k_offset, w_base=int(ring[0]), chunk_tiles=chunk, ring_slots=slots, ring_start=start,
                       w_wait=RING_FULL, w_signal=RING_FREE, **formats)
         node = Node("MATMUL", fields, [self.read(a.words_of(a.rows, k_panels), "moving", "a")], {"a_wait": k_panels})
         self._align_moving(node, a, k_panels)

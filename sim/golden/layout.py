@@ -31,7 +31,8 @@ def dma_addresses(f, start, stop):
 
 
 def k_features(config, tile):
-    """First feature (counted over whole panels) of K tile ``tile``; K tiles follow each other without gaps."""
+    """First feature (counted over whole panels) of K tile ``tile``, counted from the first one of panel 0; K tiles follow each
+    other without gaps."""
     return tile // config.k_tiles_per_panel * config.panel + tile % config.k_tiles_per_panel * config.rows
 
 
@@ -47,7 +48,7 @@ def moving_panels(config, f, k_start, k_stop):
     if covered := sparse_panels(f):
         return k_start * covered, k_stop * covered - (f.k_missing if k_stop == f.k_tiles else 0)
     per = config.k_tiles_per_panel
-    return k_start // per, (k_stop - 1) // per + 1
+    return (f.k_offset + k_start) // per, (f.k_offset + k_stop - 1) // per + 1
 
 
 def moving_words(config, f, k_start, k_stop):
@@ -119,11 +120,10 @@ def stationary_words(config, mnemonic, f, n_start, n_stop, k_start, k_stop):
     if mnemonic in ("MATMUL_KT", "MATMUL_C"):
         per_tile = tile_rows(config, mnemonic, f)
         first_key, keys = n_start * per_tile, (n_stop - n_start) * per_tile
-        per = config.k_tiles_per_panel
-        panels = np.arange(k_start // per, (k_stop - 1) // per + 1)
+        panels = np.arange(*moving_panels(config, f, k_start, k_stop))
     else:
-        first_key = k_features(config, k_start)
-        keys = k_end(config, k_stop) - first_key
+        first_key = k_features(config, f.k_offset + k_start)
+        keys = k_end(config, f.k_offset + k_stop) - first_key
         per = config.tiles_per_panel
         panels = np.arange(n_start // per, (n_stop - 1) // per + 1)
     limit = f.w_limit if mnemonic != "MATMUL_C" else first_key + keys

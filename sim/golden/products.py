@@ -85,7 +85,7 @@ def _tile_matrix(config, f, words, k_start):
     else:
         tiles = words.reshape(*lead, nk, nn, -1, config.weight_slot_bytes)[..., slots, :config.cols]
     tiles = np.moveaxis(tiles, -3, -2).reshape(*lead, nk * config.rows, nn * config.cols)
-    tile = k_start + np.arange(nk)
+    tile = f.k_offset + k_start + np.arange(nk)
     features = np.minimum(config.rows, config.panel - tile % config.k_tiles_per_panel * config.rows)
     keep = (np.arange(config.rows) < features[:, None]).reshape(-1)
     return np.ascontiguousarray(tiles[..., keep, :]).view(np.int8)
@@ -106,11 +106,11 @@ class ConstantWeights:
         """The matrix whose tile words lie at ``addresses`` (int64[nk, nn, tile_words]); K tiles count from ``k_start``; ``f``:
         the product's fields."""
         if layout.four_bit(f):
-            place = k_start, f.w_group
+            place = f.k_offset, k_start, f.w_group
         elif layout.sparse_panels(f):
             place = f.w_format, f.k_missing if k_start + len(addresses) == f.k_tiles else 0
         else:
-            place = k_start % self.config.k_tiles_per_panel, None
+            place = (f.k_offset + k_start) % self.config.k_tiles_per_panel, None
         key = place, addresses.shape, blake2b(np.ascontiguousarray(addresses), digest_size=16).digest()
         if key not in self._matrices:
             words = self.words[addresses // self.config.word_bytes]
@@ -207,16 +207,16 @@ class StageKeys:
         per_n, per_k = config.tiles_per_panel, config.k_tiles_per_panel
         if by_columns:
             per_tile = layout.tile_rows(config, operation.mnemonic, f)
-            self.shape = f.n_tiles * per_tile, -(-f.k_tiles // per_k)
+            self.shape = f.n_tiles * per_tile, -(-(f.k_offset + f.k_tiles) // per_k)
         else:
-            self.shape = layout.k_end(config, f.k_tiles), -(-f.n_tiles // per_n)
+            self.shape = layout.k_end(config, f.k_offset + f.k_tiles), -(-f.n_tiles // per_n)
         words, places = [], []
         outer, inner = (f.k_tiles, f.n_tiles) if f.k_outer else (f.n_tiles, f.k_tiles)
         for o0, o1, i0, i1 in layout.tile_runs(outer, inner, group.start, group.stop):
             n0, n1, k0, k1 = (i0, i1, o0, o1) if f.k_outer else (o0, o1, i0, i1)
             part, _ = layout.stationary_words(config, operation.mnemonic, f, n0, n1, k0, k1)
-            key = n0 * per_tile if by_columns else layout.k_features(config, k0)
-            panel = k0 // per_k if by_columns else n0 // per_n
+            key = n0 * per_tile if by_columns else layout.k_features(config, f.k_offset + k0)
+            panel = (f.k_offset + k0) // per_k if by_columns else n0 // per_n
             words.append(part.reshape(-1))
             places.append(((key + np.arange(part.shape[0]))[:, None] * self.shape[1]
                            + panel + np.arange(part.shape[1])).reshape(-1))
@@ -241,7 +241,7 @@ class _Rectangle:
         if layout.sparse_panels(f):
             first, stop = self.panel * config.panel, panel_stop * config.panel
         else:
-            first, stop = layout.k_features(config, k0), layout.k_end(config, k1)
+            first, stop = layout.k_features(config, f.k_offset + k0), layout.k_end(config, f.k_offset + k1)
         self.features = slice(first, stop)
         self.columns = slice(first - self.panel * config.panel, stop - self.panel * config.panel)
         self.results = layout.accumulator_words(f.acc_base, f.acc_stride, np.arange(n0, n1), f.rows)
@@ -295,8 +295,8 @@ class Product:
             words[:, known] = self.constants.words[addresses[known] // config.word_bytes]
             return _tile_matrix(config, self.f, words, rectangle.k0)
         if mnemonic in ("MATMUL_KT", "MATMUL_C"):
-            per, per_tile = config.k_tiles_per_panel, layout.tile_rows(config, mnemonic, self.f)
-            panels = slice(rectangle.panel, (rectangle.k1 - 1) // per + 1)
+            per_tile = layout.tile_rows(config, mnemonic, self.f)
+            panels = slice(*layout.moving_panels(config, self.f, rectangle.k0, rectangle.k1))
             keys = slice(rectangle.n0 * per_tile, rectangle.n1 * per_tile)
             words = staged[:, keys, panels, :config.panel]
             words = words.reshape(state.batch, words.shape[1], -1)[..., rectangle.columns]

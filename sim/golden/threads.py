@@ -270,7 +270,8 @@ class Threads:
             return k * nt + n if f.k_outer else n * kt + k
 
         if f.a_wait:
-            for k in range(0, kt, per) if f.a_wait_each else (0,):
+            # The first K tile, and those that begin a panel.
+            for k in (0, *range(per - f.k_offset, kt, per)) if f.a_wait_each else (0,):
                 first, stop = layout.moving_panels(self.config, f, k, k + 1) if f.a_wait_each else (0, 1)
                 waits.setdefault(position(0, k), []).extend([f.a_wait] * (stop - first))
         if f.acc_wait:

@@ -10,7 +10,7 @@ from weft.sim.golden import products
 
 CONFIG = weft.Config.named("tiny")
 K_TILES, N_TILES = 40, 2
-FIELDS = SimpleNamespace(w_format=0)
+FIELDS = SimpleNamespace(w_format=0, k_offset=0)
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ class TensorThreads:
             return [(n, k) for k in range(f.k_tiles) for n in range(f.n_tiles)]
         return [(n, k) for n in range(f.n_tiles) for k in range(f.k_tiles)]
 
-    def k_tile(self, k):
+    def k_tile(self, f, k):
         """Panel, first element within it, elements."""
         c = self.c
-        panel, part = divmod(k, c.k_tiles_per_panel)
+        panel, part = divmod(f.k_offset + k, c.k_tiles_per_panel)
         return panel, part * c.rows, min(c.rows, c.panel - part * c.rows)
 
     def sparse_panels(self, f, k):
@@ -36,7 +36,7 @@ class TensorThreads:
             for t, (n, k) in enumerate(order):
                 while self.loaded > self.streamed + 1:
                     yield 0
-                panel, off, size = self.k_tile(k)
+                panel, off, size = self.k_tile(f, k)
                 tile = [[0] * c.cols for _ in range(size)]
                 if f.name == "MATMUL":
                     chunk = t // f.chunk_tiles
@@ -64,10 +64,10 @@ class TensorThreads:
                     for r in range(size):
                         for j in range(c.cols):
                             if f.name == "MATMUL_C":
-                                tile[r][j] = self.circulant(f, n, k // c.k_tiles_per_panel, off, r, j)
+                                tile[r][j] = self.circulant(f, n, panel, off, r, j)
                                 continue
                             if f.name == "MATMUL_KT":
-                                key, feature = n * c.cols + j, k // c.k_tiles_per_panel
+                                key, feature = n * c.cols + j, panel
                                 byte = off + r
                             else:
                                 key, feature = panel * c.panel + off + r, n // c.tiles_per_panel
@@ -125,7 +125,7 @@ class TensorThreads:
                 continue
             order = self.tile_order(f)
             for t, (n, k) in enumerate(order):
-                panel, off, size = self.k_tile(k)
+                panel, off, size = self.k_tile(f, k)
                 panels = self.sparse_panels(f, k)
                 if n == 0 and (k == 0 or f.a_wait_each and off == 0):
                     yield from self.wait(f.a_wait, max(1, panels) if f.a_wait_each else 1)
