@@ -18,7 +18,7 @@ from .streamer import RowStreamer
 __all__ = ["TensorEngine"]
 
 #: Fields of tensor instructions by the thread that reads them, besides ``w_*`` (loader), ``a_*`` and ``acc_*`` (streamer).
-_BOTH_READ = {"k_tiles", "n_tiles", "k_outer", "wait"}
+_BOTH_READ = {"k_tiles", "n_tiles", "k_offset", "k_outer", "wait"}
 _LOADER_READS = _BOTH_READ | {"chunk_tiles", "ring_slots", "ring_start", "s_base", "block"}
 _STREAMER_READS = _BOTH_READ | {"rows", "accumulate", "rescale", "state_base", "wait_count", "signal", "signal_count", "w_format",
                                 "k_missing"}
