@@ -41,7 +41,7 @@ async def full_rate(dut):
             words = max(k_tiles * rows, k_tiles * n_tiles * CONFIG.weight_tile_words, 2 * max(CONFIG.rows, CONFIG.cols) + 2)
             if words > HALF or n_tiles * rows + 5 > CONFIG.accumulator_words:
                 continue
-            fields.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=rows,
+            fields.update(rows=rows, k_tiles=k_tiles, k_offset=0, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=rows,
                           acc_base=5, acc_stride=rows, accumulate=0, rescale=0, w_base=HALF, w_limit=1000, w_panel_stride=2)
             if mnemonic == "MATMUL":
                 fields.update(chunk_tiles=4, ring_slots=0, ring_start=0, w_format=0, k_missing=0)
@@ -88,7 +88,8 @@ async def four_bit_rate(dut):
         if max(words + 2 * n_tiles, k_tiles) > min(HALF, WORDS):
             continue
         fields = bench.product("MATMUL")[1]
-        fields.update(rows=1, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=1, acc_base=5, acc_stride=1,
+        fields.update(rows=1, k_tiles=k_tiles,
+                      k_offset=0, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=1, acc_base=5, acc_stride=1,
                       accumulate=0, rescale=0, w_base=HALF, chunk_tiles=k_tiles * n_tiles, ring_slots=0, ring_start=0,
                       w_format=1, w_group=group, s_base=HALF + words)
         taken = await bench.duration(fields)
@@ -115,7 +116,8 @@ async def sparse_rate(dut):
                         or n_tiles * rows + 5 > CONFIG.accumulator_words):
                     continue
                 fields = bench.product("MATMUL")[1]
-                fields.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=stride, acc_base=5,
+                fields.update(rows=rows, k_tiles=k_tiles,
+                              k_offset=0, n_tiles=n_tiles, k_outer=0, a_base=0, a_panel_stride=stride, acc_base=5,
                               acc_stride=rows, accumulate=0, rescale=0, w_base=HALF, chunk_tiles=9, ring_slots=0, ring_start=0,
                               w_format=number, k_missing=0, w_group=0, s_base=0)
                 taken = await bench.duration(fields)
@@ -141,7 +143,8 @@ async def short_sparse_passes(dut):
         number = bench.random.choice([number for number in CONFIG.weight_formats if number in isa.SPARSE_PANELS])
         k_tiles, panels = 12, 12 * isa.SPARSE_PANELS[number]
         fields = bench.product("MATMUL")[1]
-        fields.update(rows=rows, k_tiles=k_tiles, n_tiles=1, k_outer=0, a_base=bench.random.randrange(8), a_panel_stride=rows,
+        fields.update(rows=rows, k_tiles=k_tiles,
+                      k_offset=0, n_tiles=1, k_outer=0, a_base=bench.random.randrange(8), a_panel_stride=rows,
                       acc_base=5, acc_stride=rows, accumulate=0, rescale=0, w_base=HALF, chunk_tiles=k_tiles, ring_slots=0,
                       ring_start=0, w_format=number, k_missing=0, w_group=0, s_base=0)
         bench.stall_rate, bench.stall_lines = bench.random.choice((0.2, 0.5)), panels * rows // 2
@@ -179,7 +182,8 @@ async def chunks_through_a_ring(dut):
     base = HALF
     weights = bench.generator.integers(0, 256, (chunks, words, CONFIG.word_bytes), dtype=np.uint8)
     fields = bench.product("MATMUL")[1]
-    fields.update(w_format=0, k_missing=0, rows=3, k_tiles=tiles, n_tiles=1, a_base=4, a_panel_stride=3, acc_base=7, accumulate=1, rescale=0,
+    fields.update(w_format=0, k_missing=0, rows=3, k_tiles=tiles,
+                  k_offset=0, n_tiles=1, a_base=4, a_panel_stride=3, acc_base=7, accumulate=1, rescale=0,
                   chunk_tiles=chunk_tiles, w_wait=ready, w_signal=free)
     await bench.issue("MATMUL", **fields | {"w_base": base, "ring_slots": slots, "ring_start": start})
     for chunk in range(chunks):
@@ -210,7 +214,8 @@ async def tokens_of_rows_and_accumulators(dut):
     panels, n_tiles, rows = 3, 2, 3
     for k_outer in (0, 1):
         fields = bench.product("MATMUL")[1]
-        fields.update(w_format=0, k_missing=0, rows=rows, k_tiles=panels * CONFIG.k_tiles_per_panel, n_tiles=n_tiles, k_outer=k_outer,
+        fields.update(w_format=0, k_missing=0, rows=rows, k_tiles=panels * CONFIG.k_tiles_per_panel,
+                      k_offset=0, n_tiles=n_tiles, k_outer=k_outer,
                       a_base=8, a_panel_stride=4, acc_base=3, acc_stride=rows, accumulate=1, rescale=0, chunk_tiles=1,
                       ring_slots=1, ring_start=0, w_base=100,
                       a_wait=5, a_wait_each=1, a_signal=6, acc_wait=7, acc_wait_each=1, acc_signal=8, acc_signal_each=1)
@@ -255,7 +260,8 @@ async def signal_comes_after_the_write(dut):
     await bench.start()
     for trial in range(6):
         fields = bench.product("MATMUL")[1]
-        fields.update(w_format=0, k_missing=0, rows=2, k_tiles=1 + trial % 2, n_tiles=1, acc_base=9, acc_stride=2, acc_signal=1 + trial,
+        fields.update(w_format=0, k_missing=0, rows=2, k_tiles=1 + trial % 2,
+                      k_offset=0, n_tiles=1, acc_base=9, acc_stride=2, acc_signal=1 + trial,
                       rescale=0)
         await bench.run("MATMUL", **fields)
         while not bench.counts()[1 + trial]:

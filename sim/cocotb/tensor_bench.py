@@ -54,7 +54,8 @@ class TensorBench:
         f = self.product("MATMUL")[1]
         piece = min(64, CONFIG.accumulator_words)
         for base in range(0, CONFIG.accumulator_words, piece):
-            f.update(rows=piece, k_tiles=1, n_tiles=1, a_base=base % 64, acc_base=base, chunk_tiles=1, accumulate=0, rescale=0,
+            f.update(rows=piece, k_tiles=1,
+                     k_offset=0, n_tiles=1, a_base=base % 64, acc_base=base, chunk_tiles=1, accumulate=0, rescale=0,
                      ring_start=0, w_format=0, k_missing=0)
             await self.run("MATMUL", **f)
         await self.idle()

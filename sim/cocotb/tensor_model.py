@@ -23,7 +23,7 @@ class TensorModel:
         self.accumulators = np.zeros((config.accumulator_words, config.cols), np.int64)
 
     def features(self, k):
-        """(panel, first byte within the panel, count) of K tile `k`."""
+        """(panel, first byte within the panel, count) of K tile `k`, counted from the first one of panel 0."""
         first = k % self.config.k_tiles_per_panel * self.config.rows
         return k // self.config.k_tiles_per_panel, first, min(self.config.rows, self.config.panel - first)
 
@@ -43,7 +43,7 @@ class TensorModel:
         config, memory = self.config, self.scratchpad.view(np.int8).astype(np.int64)
         rows, cols = config.rows, config.cols
         tile = np.zeros((rows, cols), np.int64)
-        panel, first, count = self.features(k)
+        panel, first, count = self.features(f["k_offset"] + k)
         if mnemonic == "MATMUL":
             chunk, within = divmod(position, f["chunk_tiles"])
             slot = (f["ring_start"] + chunk) % f["ring_slots"] if f["ring_slots"] else chunk
@@ -130,7 +130,7 @@ class TensorModel:
                     a[:, number] = moving[start:start + f["rows"], :self.config.panel]
                 a = a.reshape(f["rows"], -1)
             else:
-                panel, first, count = self.features(k)
+                panel, first, count = self.features(f["k_offset"] + k)
                 start = f["a_base"] + panel * f["a_panel_stride"]
                 a = np.zeros((f["rows"], self.config.rows), np.int64)
                 a[:, :count] = moving[start:start + f["rows"], first:first + count]
@@ -171,14 +171,15 @@ def _draw(config, random, mnemonic, words):
             raise _TooLarge
         return random.randrange(size - extent)
 
-    panels = -(-k_tiles // config.k_tiles_per_panel)
+    k_offset = random.choice((0, random.randrange(config.k_tiles_per_panel)))
+    panels = -(-(k_offset + k_tiles) // config.k_tiles_per_panel)
     if mnemonic == "MATMUL" and config.sparsity and random.random() < 0.6:
         f["w_format"] = random.choice([number for number in config.weight_formats if number in isa.SPARSE_PANELS])
         covered = isa.SPARSE_PANELS[f["w_format"]]
         f["k_missing"] = random.choice((0, random.randrange(covered)))
         panels = covered * k_tiles - f["k_missing"]
     stride = random.choice((rows, rows + random.randint(0, 9)))
-    f.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_outer=random.getrandbits(1),
+    f.update(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_offset=k_offset, k_outer=random.getrandbits(1),
              a_base=place(panels * stride + rows), a_panel_stride=stride, a_unsigned=random.getrandbits(1))
     # Mostly one word after the other, sometimes overlapping.
     f["acc_stride"] = random.choice((rows, rows, rows + 3, random.randint(0, rows)))

@@ -176,28 +176,29 @@ class Builder:
     # Products. ``a`` is a View (row stride 1), ``acc`` an accumulator word, tiles counted as in the instructions.
 
     def _product(self, mnemonic, a, row, rows, a_panel, k_tiles, n_tiles, acc, accumulate, fields, stationary, *,
-                 unsigned=False, rescale=False, state=0, stride=None, a_panels=None):
+                 unsigned=False, rescale=False, state=0, stride=None, a_panels=None, k_offset=0):
         c = self.config
         if a_panels is None:
-            a_panels = -(-k_tiles // c.k_tiles_per_panel)
+            a_panels = -(-(k_offset + k_tiles) // c.k_tiles_per_panel)
         accesses = [*((Event.WEIGHTS, Space.SCRATCHPAD, words, False) for words in stationary),
                     (Event.ROWS, Space.SCRATCHPAD, a.words(row, rows, a_panel, a_panels), False),
                     (Event.SUMS, Space.ACCUMULATORS, words_of(acc, (n_tiles, stride or rows), (rows, 1)), True)]
         if rescale:
             accesses.append((Event.SUMS, Space.STATE, words_of(state, (rows, 1)), False))
         self._add(mnemonic, dict(a_base=a.address(row, a_panel), a_panel_stride=a.panel_stride, a_unsigned=int(unsigned),
-                                 rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, acc_base=acc, acc_stride=stride or rows,
+                                 rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_offset=k_offset, acc_base=acc, acc_stride=stride or rows,
                                  accumulate=int(accumulate), rescale=int(rescale),
                                  state_base=state if rescale else 0, **fields), *accesses)
 
     def matmul(self, a, row, rows, a_panel, k_tiles, n_tiles, acc, weights, accumulate=False, unsigned=False, stride=None,
-               a_panels=None):
+               a_panels=None, k_offset=0):
         """Rows of ``a`` times streamed ``weights``, a `Run`; N tiles are ``stride`` words apart from ``acc``
-        on, by default ``rows``. ``a_panels``: panels of ``a``, if not those of so many dense tiles."""
+        on, by default ``rows``. ``a_panels``: panels of ``a``, if not those of so many dense tiles; ``k_offset``: K tiles of
+        panel ``a_panel`` that are left out."""
         words = [words_of(first, (count, 1)) for first, count in weights.words]
         self._product("MATMUL", a, row, rows, a_panel, k_tiles, n_tiles, acc, accumulate,
                       dict(weights.fields, chunk_tiles=k_tiles * n_tiles), words, unsigned=unsigned, stride=stride,
-                      a_panels=a_panels)
+                      a_panels=a_panels, k_offset=k_offset)
 
     def matmul_kt(self, q, row, rows, q_panel, k_tiles, n_tiles, acc, k, key, k_panel, keys, stride=None):
         """Scores of ``rows`` queries against ``keys`` keys of ``k`` from row ``key`` on; N tiles are ``stride`` accumulator words
@@ -218,14 +219,15 @@ class Builder:
                       [v.words(key, keys, v_panel, panels)], unsigned=True, rescale=rescale, state=state, stride=stride)
 
     def matmul_c(self, a, row, rows, a_panel, k_tiles, n_tiles, acc, view, w_row, w_panel, w_rows, block, *, column=None,
-                 less_128=False, accumulate=False, unsigned=False, stride=None):
+                 less_128=False, accumulate=False, unsigned=False, stride=None, k_offset=0):
         """Rows of ``a`` times circulant blocks: ``w_rows`` rows of ``view`` from ``w_row`` on, panels from ``w_panel`` on.
-        ``column``: the column of blocks of a tile that a row is for, None where it takes rows for all of them."""
-        panels = -(-k_tiles // self.config.k_tiles_per_panel)
+        ``column``: the column of blocks of a tile that a row is for, None where it takes rows for all of them; ``k_offset``:
+        K tiles of panels ``a_panel`` and ``w_panel`` that are left out."""
+        panels = -(-(k_offset + k_tiles) // self.config.k_tiles_per_panel)
         self._product("MATMUL_C", a, row, rows, a_panel, k_tiles, n_tiles, acc, accumulate,
                       dict(w_base=view.address(w_row, w_panel), w_panel_stride=view.panel_stride, block=block,
                            w_single=int(column is not None), w_column=column or 0, w_unsigned=int(less_128)),
-                      [view.words(w_row, w_rows, w_panel, panels)], unsigned=unsigned, stride=stride)
+                      [view.words(w_row, w_rows, w_panel, panels)], unsigned=unsigned, stride=stride, k_offset=k_offset)
 
     # Vector instructions. ``view``, row and panel say where; whole panels throughout.
 

@@ -122,10 +122,11 @@ class TurnedWeights(StreamedWeights):
 
     def piece(self, n0, n1, k0, k1, base):
         """The piece whose words begin at scratchpad word ``base``."""
-        return TurnedPiece(n0, self._view(base, (n1 - n0) * self.panel_words), self.block, self.panel_words)
+        return TurnedPiece(n0, self.view(base, (n1 - n0) * self.panel_words), self.block, self.panel_words)
 
     @staticmethod
-    def _view(base, panel_stride):
+    def view(base, panel_stride):
+        """`View` of generator rows from scratchpad word ``base`` on."""
         return View(base, 1, panel_stride, Element.INT8, 0)
 
 
@@ -178,7 +179,7 @@ class TurnedRows(TurnedWeights):
 
     def piece(self, n0, n1, k0, k1, base):
         tiles = (n1 - n0) * self.config.tiles_per_panel
-        views = [self._view(base + column * tiles, self.columns * tiles) for column in range(self.columns)]
+        views = [self.view(base + column * tiles, self.columns * tiles) for column in range(self.columns)]
         return TurnedRowsPiece(n0, views, self.block)
 
 

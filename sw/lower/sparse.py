@@ -17,11 +17,12 @@ _WITHOUT = "the configuration is without sparsity"
 
 
 def _saves(config, panels, weight, inputs, outputs):
-    """Whether sparse tiles that cover so many panels are fewer than dense ones, of which those of zeros cost nothing, and take no
-    more memory."""
+    """Whether sparse tiles that cover so many panels are fewer than dense ones, tiles of zeros left out, and take no more memory."""
     tiles = ceil_div(inputs.panels, panels)
+    dense = tile_grid(config, weight, inputs, outputs)
+    sparse = np.pad(dense, ((0, 0), (0, -dense.shape[1] % panels))).reshape(len(dense), -1, panels).any(2)
     return (tiles < inputs.panels and tiles * config.sparse_tile_words <= inputs.panels * config.weight_tile_words
-            and np.count_nonzero(tile_grid(config, weight, inputs, outputs)) > outputs.panels * config.tiles_per_panel * tiles)
+            and np.count_nonzero(dense) > np.count_nonzero(sparse))
 
 
 def _form(config, spread, kept):

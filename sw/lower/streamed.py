@@ -30,6 +30,8 @@ class StreamedWeights:
         Names the order of the words in memory.
     zero_panels
         bool[N panels]: those without any weight, whose accumulators no product writes.
+    constant_tiles
+        bool[N tiles]: those without any weight in other panels, whose accumulators no product writes, either.
 
     A format defines ``cycles(rows)`` and ``pace(rows)``, ``bytes``, ``pack()``, and ``runs``, ``data`` and ``piece`` or ``load``.
     """
@@ -39,6 +41,7 @@ class StreamedWeights:
     def __init__(self, config, op, inputs, outputs):
         self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs
         self.zero_panels = np.zeros(outputs.panels, bool)
+        self.constant_tiles = np.zeros(outputs.panels * config.tiles_per_panel, bool)
         self._packed = None
 
     @property

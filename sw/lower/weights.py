@@ -154,38 +154,49 @@ class FourBitWeights(Int8Weights):
         k = config.k_tiles_per_panel
         self.period = lcm(max(1, self.group(0, inputs.panels)), k) // k
 
-    def _runs(self, k0, k1, group):
-        """``(least, largest)`` layer's group of each row of scales of the K panels, with so many K tiles in a row."""
-        k = self.config.k_tiles_per_panel
-        first, last = self._first[k0 * k:k1 * k], self._last[k0 * k:k1 * k]
+    def _runs(self, first_tile, stop, group):
+        """``(least, largest)`` layer's group of each row of scales of K tiles, with so many of them in a row."""
+        first, last = self._first[first_tile:stop], self._last[first_tile:stop]
         if not group:
             return first.reshape(-1), last.reshape(-1)
         starts = np.arange(0, len(first), group)
         return np.minimum.reduceat(first.min(1), starts), np.maximum.reduceat(last.max(1), starts)
 
-    def group(self, k0, k1):
-        if (k0, k1) not in self._group_of:
+    def tile_group(self, first, stop):
+        """``w_group`` of K tiles ``first..stop``."""
+        if (first, stop) not in self._group_of:
             # The most K tiles in a row that always share their scales; halves of tiles if there are none.
-            candidates = range(min((k1 - k0) * self.config.k_tiles_per_panel, _LARGEST_GROUP), -1, -1)
-            self._group_of[k0, k1] = next(group for group in candidates if _agree(*self._runs(k0, k1, group)).all())
-        return self._group_of[k0, k1]
+            candidates = range(min(stop - first, _LARGEST_GROUP), -1, -1)
+            self._group_of[first, stop] = next(group for group in candidates if _agree(*self._runs(first, stop, group)).all())
+        return self._group_of[first, stop]
+
+    def tile_scale_words(self, first, stop):
+        """Words of the rows of scales of K tiles ``first..stop`` of one N tile."""
+        rows = len(self._runs(first, stop, self.tile_group(first, stop))[0])
+        return ceil_div(rows, self.config.scale_rows_per_word)
+
+    def tile_scale_rows(self, first, stop):
+        """Rows of scales of K tiles ``first..stop`` for each N tile, uint8[n_tiles, bytes]."""
+        if (first, stop) not in self._scale_rows:
+            _, last = self._runs(first, stop, self.tile_group(first, stop))
+            rows = np.where(last < 0, 0, self.op.compressed.scales[:, np.maximum(last, 0)])
+            self._scale_rows[first, stop] = pack_scales(self.config, rows, self.outputs)
+        return self._scale_rows[first, stop]
+
+    def _tiles_of(self, k0, k1):
+        k = self.config.k_tiles_per_panel
+        return k0 * k, k1 * k
+
+    def group(self, k0, k1):
+        return self.tile_group(*self._tiles_of(k0, k1))
 
     def scale_words(self, k0, k1):
-        rows = len(self._runs(k0, k1, self.group(k0, k1))[0])
-        return self.config.tiles_per_panel * ceil_div(rows, self.config.scale_rows_per_word)
+        return self.config.tiles_per_panel * self.tile_scale_words(*self._tiles_of(k0, k1))
 
     def pack(self):
         return pack_four_bit(self.config, self.op.compressed.values, self.inputs, self.outputs)
 
-    def scale_rows(self, k0, k1):
-        """Rows of scales of K panels ``k0..k1`` for each N tile, uint8[n_tiles, bytes]."""
-        if (k0, k1) not in self._scale_rows:
-            _, last = self._runs(k0, k1, self.group(k0, k1))
-            rows = np.where(last < 0, 0, self.op.compressed.scales[:, np.maximum(last, 0)])
-            self._scale_rows[k0, k1] = pack_scales(self.config, rows, self.outputs)
-        return self._scale_rows[k0, k1]
-
     def scales(self, n0, n1, k0, k1):
         """Rows of scales of a piece as they lie in memory, uint8[bytes]."""
         per = self.config.tiles_per_panel
-        return self.scale_rows(k0, k1)[n0 * per:n1 * per].reshape(-1)
+        return self.tile_scale_rows(*self._tiles_of(k0, k1))[n0 * per:n1 * per].reshape(-1)

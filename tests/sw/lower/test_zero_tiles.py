@@ -12,6 +12,7 @@ from weft.hw.config import Config
 from weft.hw.isa import disassemble
 from weft.lower import lower
 from weft.lower.layout import Channels, tile_grid
+from weft.lower.tile_parts import Part, parts_of
 from weft.lower.weights import streamed_weights
 from weft.lower.zero_tiles import KeptTiles, without_zero_tiles
 from weft.performance import predict
@@ -52,18 +53,18 @@ def test_blocks_cover_each_nonzero_tile_once(shape, k, n, share, gap, seed):
     inputs, outputs = Channels(k, k, config.panel), Channels(n, n, config.panel)
     weights = streamed(config, graph.ops[1], inputs, outputs)
     nonzero = tile_grid(config, graph.ops[1].weight, inputs, outputs)
-    kept = KeptTiles(weights, nonzero, gap)
-    covered, tiles = np.zeros(nonzero.shape, int), 0
+    kept = KeptTiles(parts_of(weights), nonzero, gap)
+    covered, words = np.zeros(nonzero.shape, int), 0
     for block in kept.blocks:
-        start = block.k0 * config.k_tiles_per_panel
-        covered[block.n0:block.n1, start:start + block.k_tiles] += 1
-        assert block.first == tiles and block.accumulate == bool(covered[block.n0, :start].any())
-        tiles += (block.n1 - block.n0) * block.k_tiles
-    assert covered.max(initial=0) <= 1 and covered[nonzero].all() and tiles == kept.stored == len(kept.packed)
-    # Results are taken panel by panel: a panel has all of its N tiles or none.
-    panels = covered.any(1).reshape(-1, config.tiles_per_panel)
-    np.testing.assert_array_equal(panels.all(1), ~kept.zero_panels)
-    assert (panels.all(1) == panels.any(1)).all()
+        part = block.part
+        covered[part.n0:part.n1, part.k0:part.k1] += 1
+        assert block.first == words and block.accumulate == bool(covered[part.n0, :part.k0].any())
+        words += part.tiles * weights.tile_words
+    assert covered.max(initial=0) <= 1 and covered[nonzero].all() and words * config.word_bytes == len(kept.packed)
+    assert gap or (covered == nonzero).all()
+    # An N tile without weights is in a panel without any, or its results are constant.
+    empty = kept.zero_panels.repeat(config.tiles_per_panel) | kept.constant_tiles
+    np.testing.assert_array_equal(empty, ~covered.any(1))
     assert np.count_nonzero(graph.ops[1].weight) <= kept.products <= graph.ops[1].weight.size
 
 
@@ -94,7 +95,7 @@ def test_equal_tiles_share_products():
     zero = np.kron(np.eye(2, dtype=bool), np.ones((4, 4), bool))
     op, channels = layer(20, 64, 64, zero, config).ops[1], Channels(64, 64, 8)
     kept = without_zero_tiles(streamed(config, op, channels, channels), 20)
-    assert [(b.n0, b.n1, b.k0, b.k1, b.k_tiles) for b in kept.blocks] == [(0, 4, 4, 8, 4), (4, 8, 0, 4, 4)]
+    assert [block.part for block in kept.blocks] == [Part(0, 4, 4, 8), Part(4, 8, 0, 4)]
     check_graph(layer(20, 64, 64, zero, config), config)
 
 
