@@ -104,11 +104,12 @@ class SparseTiles(StreamedWeights):
         #: Panels that a tile covers. All pieces but the last one consist of whole tiles.
         self.granule = self.period = 4 // op.compressed.values.shape[2]
         self.format = next(number for number, panels in SPARSE_PANELS.items() if panels == self.granule)
+        self.tile_words = config.sparse_tile_words
         self.panel_words = ceil_div(self._words(inputs.panels), inputs.panels)
 
     def _words(self, k_panels):
         """Words of so many panels of K, from the beginning of a tile on, of an N panel."""
-        return self.config.tiles_per_panel * ceil_div(k_panels, self.granule) * self.config.sparse_tile_words
+        return self.config.tiles_per_panel * ceil_div(k_panels, self.granule) * self.tile_words
 
     def cycles(self, rows):
         """Cycles of the array for what would be a dense tile, and so many rows."""
@@ -136,7 +137,7 @@ class SparseTiles(StreamedWeights):
 
     def runs(self, n0, n1, k0, k1):
         """``(first, words, count, pitch)`` of the runs of words of a piece within all tiles."""
-        n, tile = self.config.tiles_per_panel, self.config.sparse_tile_words
+        n, tile = self.config.tiles_per_panel, self.tile_words
         first, stop, all_tiles = (ceil_div(k, self.granule) for k in (k0, k1, self.inputs.panels))
         return (n0 * n * all_tiles + first) * tile, (stop - first) * tile, (n1 - n0) * n, all_tiles * tile
 

@@ -88,8 +88,16 @@ class _Tiles:
 
     def cycles(self, rows, part):
         """Cycles of the array for a part and so many rows, or of the bus, roughly."""
-        c = self.config
-        return part.tiles * max(rows, c.weight_steps, ceil_div(self.weights.tile_words * c.word_bytes, c.data_bytes))
+        return max(part.tiles * max(rows, self._steps), self._beats(part))
+
+    @property
+    def _steps(self):
+        """Cycles in which a tile loads."""
+        return self.config.weight_steps
+
+    def _beats(self, part):
+        """Cycles of the bus."""
+        return ceil_div(self.words(part) * self.config.word_bytes, self.config.data_bytes)
 
     def words(self, part):
         """Scratchpad words of a part, rows of scales left out."""
@@ -145,6 +153,10 @@ class _SparseTiles(_Tiles):
         padded = np.pad(grid, ((0, 0), (0, -grid.shape[1] % covered)))
         return padded.reshape(len(grid), -1, covered).any(2)
 
+    @property
+    def _steps(self):
+        return self.config.load_steps(self.weights.format)
+
     def k_range(self, k0, k1):
         return ceil_div(k0, self.weights.granule), ceil_div(k1, self.weights.granule)
 
@@ -167,9 +179,9 @@ class _TurnedTiles(_Tiles):
         per = self.config.k_tiles_per_panel
         return part.k0 // per, ceil_div(part.k1, per)
 
-    def cycles(self, rows, part):
-        c = self.config
-        return max(part.tiles * max(rows, c.cols), ceil_div(self.words(part) * c.word_bytes, c.data_bytes))
+    @property
+    def _steps(self):
+        return self.config.cols
 
     def words(self, part):
         first, stop = self._panels(part)
@@ -196,9 +208,8 @@ class _TurnedRowsTiles(_TurnedTiles):
     """Of circulant weights that stream over turned rows: a pass for each column of blocks, as long as a tile loads at least."""
 
     def cycles(self, rows, part):
-        c = self.config
         passes = rows * self.weights.columns * part.k_tiles
-        return max(passes * max(part.n_tiles, c.cols), ceil_div(self.words(part) * c.word_bytes, c.data_bytes))
+        return max(passes * max(part.n_tiles, self._steps), self._beats(part))
 
     def data(self, part):
         return self.weights.packed[slice(*self._panels(part)), :, part.n0:part.n1].reshape(-1)

@@ -193,19 +193,24 @@ def zeroed(op, zero, rows, cols):
     """A layer whose weights are zero where ``zero`` bool[n, k] says, blocks of ``cols`` outputs by ``rows`` inputs."""
     n, k = op.weight.shape
     keep = ~np.kron(zero, np.ones((cols, rows), bool))[:n, :k]
-    form = op.compressed and replace(op.compressed, values=op.compressed.values * keep)
+    form = op.compressed
+    if isinstance(form, CirculantWeights):
+        form = CirculantWeights.of(op.weight * keep, form.block)
+    elif form:
+        form = replace(form, values=form.values * keep)
     return replace(op, weight=op.weight * keep, compressed=form)
 
 
-def with_zeros(graph, config, share, seed):
-    """Every linear layer with random tiles of zeros, some of its panels of outputs zero throughout."""
+def with_zeros(graph, config, share, seed, panels=1):
+    """Every linear layer with random tiles of zeros that cover so many times ``config.rows`` inputs, some of its panels of outputs
+    zero throughout."""
     rng = np.random.default_rng(seed)
 
     def changed(op):
         if not isinstance(op, qg.Linear):
             return op
         n, k = op.weight.shape
-        zero = rng.random((-(-n // config.cols), -(-k // config.rows))) < share
-        return zeroed(op, zero | (rng.random((len(zero), 1)) < 0.2), config.rows, config.cols)
+        zero = rng.random((-(-n // config.cols), -(-k // (panels * config.rows)))) < share
+        return zeroed(op, zero | (rng.random((len(zero), 1)) < 0.2), panels * config.rows, config.cols)
 
     return replace(graph, ops=[changed(op) for op in graph.ops])

@@ -44,6 +44,29 @@ def test_any_zeros_change_no_result(shape, rows, k, n, share, four_bit, seed):
     check_graph(with_zeros(graph, config, share, seed), config)
 
 
+#: Configurations with sparse and with circulant weights, and the layers' options.
+FORMATS = {
+    "2:4": (dict(rows=8, cols=8, sparsity="2:4"), dict(kept=2)), "1:4": (dict(rows=16, cols=16, sparsity="1:4"), dict(kept=1)),
+    "2:4, rows > cols": (dict(rows=8, cols=4, sparsity="2:4"), dict(kept=2)),
+    "circulant": (dict(rows=8, cols=8, circulant=(4,)), dict(block=4)),
+    "circulant, rows < cols": (dict(rows=4, cols=12, circulant=(4,)), dict(block=4)),
+    "circulant, rows > cols": (dict(rows=16, cols=8, circulant=(4, 8)), dict(block=8)),
+}
+
+
+@given(kind=st.sampled_from(list(FORMATS)), rows=st.integers(1, 40), k=st.integers(1, 15), n=st.integers(1, 12),
+       share=st.sampled_from([0.1, 0.5, 0.9, 1.0]), seed=st.integers(0, 99))
+@settings(max_examples=15, deadline=None)
+def test_zeros_of_compressed_layers(kind, rows, k, n, share, seed):
+    options, form = FORMATS[kind]
+    config, m = Config(**options), GraphMaker(seed)
+    x = m.input(rows, 8 * k, "uint8" if seed % 2 else "int8")
+    y = m.linear(x, 8 * n, "int16", **form)
+    z = m.linear(m.linear(x, 8 * n, table=True, **form), 8 * n, "int16", residual=y, **form)
+    graph = with_zeros(m.output(z, m.linear(x, 24, "uint8", **form)), config, share, seed, 4 // form.get("kept", 4))
+    check_graph(graph, config)
+
+
 @given(shape=st.sampled_from(list(SHAPES)), k=st.integers(1, 90), n=st.integers(1, 70), share=st.floats(0.05, 1),
        gap=st.integers(0, 2), seed=st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
