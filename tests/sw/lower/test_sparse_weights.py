@@ -139,17 +139,19 @@ def test_layers_of_one_panel_stay_dense():
 
 
 def test_tiles_of_zeros_cost_nothing():
-    """A layer most of whose tiles are zero is dense without them."""
+    """Neither dense nor sparse: a layer whose tiles of zeros leave no pair of dense ones is dense without them, another sparse."""
     config, rng = config_of("4x4"), np.random.default_rng(0)
     weight, channels = pruned(rng, 16, 64, 2), (Channels(64, 64, 4), Channels(16, 16, 4))
     assert sparse_form(config, weight, *channels) is not None
-    weight[:, 16:] = 0
-    assert sparse_form(config, weight, *channels) is None
-    m = GraphMaker(4)
-    x = m.linear(m.input(5, 64), 16, kept=2)
-    m.graph.ops[-1].weight[:, 16:] = 0
-    lowered = check_graph(m.output(x), config)
-    assert formats(lowered) == {0} and all(f["k_tiles"] <= 4 for f in products(lowered))
+    every_other, beginning = (np.arange(64) // 4 % 2 == 0), np.arange(64) < 16
+    assert sparse_form(config, weight * every_other, *channels) is None
+    assert sparse_form(config, weight * beginning, *channels) is not None
+    for keep, w_format, most in (every_other, 0, 1), (beginning, 2, 2):
+        m = GraphMaker(4)
+        x = m.linear(m.input(50, 64), 16, kept=2)
+        m.graph.ops[-1].weight[:, ~keep] = 0
+        lowered = check_graph(m.output(x), config)
+        assert formats(lowered) == {w_format} and all(f["k_tiles"] <= most for f in products(lowered))
 
 
 @pytest.mark.parametrize("weights", ["1:4", "2:4"])
