@@ -330,8 +330,9 @@ class _Linear:
             # Padding channels look up an entry that is zero, where there is one.
             zeros = np.flatnonzero(np.asarray(op.table) == 0)
             idle = int(zeros[0].astype(np.uint8).astype(np.int8)) if zeros.size else 0
-        return (self.ctx.rescale_records(self.weights.rescale(self.x.dtype), self.out.channels, n0, n1, idle),
-                ("records", id(op), type(self.weights), n0, n1))
+        constant = self.weights.constant_tiles if self.weights.constant_tiles.any() else None
+        return (self.ctx.rescale_records(self.weights.rescale(self.x.dtype), self.out.channels, n0, n1, idle, constant),
+                ("records", id(op), type(self.weights), None if constant is None else constant.tobytes(), n0, n1))
 
 
 class _Drain:

@@ -109,7 +109,7 @@ def test_cycles_and_memory_follow_the_tiles(options, form, panels):
     zero = np.random.default_rng(0).random((192 // config.cols, 192 // (panels * config.rows))) < 0.5
     dense, sparse = (lower(layer(128, 192, 192, z, config, panels, **form), config) for z in (zero & False, zero))
     share = 1 - zero.mean()
-    assert predict(sparse.image).cycles < (share + 0.08) * predict(dense.image).cycles
+    assert predict(sparse.image).cycles < (share + 0.1) * predict(dense.image).cycles
     stored = dense.compulsory_bytes - 2 * 128 * 192
     assert abs(sparse.compulsory_bytes - 2 * 128 * 192 - share * stored) <= 1
     # A word of generators is a whole panel, of tiles of zeros, too.
