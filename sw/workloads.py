@@ -42,13 +42,15 @@ def gemm(m, k, n, config, seed=0, weights="dense", zero_tiles=0.0):
     """``[m, k] x [k, n]``: int8 operand and result in memory, streamed weights, one multiplier for each column.
 
     ``weights``: "dense" (int8), "2:4" or "1:4" (so many of 4 neighbours along K are not zero) or, for example, "w4g32" (4 bits,
-    a scale for each 32 inputs) or "circulant:8" (circulant blocks of 8 x 8); ``zero_tiles``: share of the array's weight tiles,
-    drawn at random, that hold zeros only, in weights that are not circulant. Returns ``(program, args, kwargs)`` with random
-    arguments for ``program.run``.
+    a scale for each 32 inputs) or "circulant:8" (circulant blocks of 8 x 8); ``zero_tiles``: share of the array's weight tiles
+    (of sparse weights, which cover more inputs), drawn at random, that hold zeros only. Returns ``(program, args, kwargs)`` with
+    random arguments for ``program.run``.
     """
     rng = np.random.default_rng(seed)
     layer = _linear("a", "result", m, k, n, _UNIFORM, rng, "gemm", weights)
-    ops = [qgraph.Input(out="a"), _zeroed(layer, zero_tiles, config, rng) if zero_tiles else layer]
+    kind, number = weights_kind(weights)
+    inputs = config.rows * (4 // number if kind == "sparse" else 1)
+    ops = [qgraph.Input(out="a"), _zeroed(layer, zero_tiles, config.cols, inputs, rng) if zero_tiles else layer]
     return _program({"a": (m, k)}, {"result": (m, n)}, ops, config, rng)
 
 
@@ -94,15 +96,17 @@ def _weights(n, k, rng, name):
     return form.expand(), form
 
 
-def _zeroed(layer, share, config, rng):
-    """``layer`` with zeros in a share of its tiles."""
-    if isinstance(layer.compressed, CirculantWeights):
-        raise InputError("tiles of zeros are not drawn in circulant weights")
+def _zeroed(layer, share, outputs, inputs, rng):
+    """``layer`` with zeros in a share of its tiles of ``outputs`` times ``inputs`` weights."""
     n, k = layer.weight.shape
-    tiles = -(-n // config.cols), -(-k // config.rows)
+    tiles = -(-n // outputs), -(-k // inputs)
     zero = rng.permutation(tiles[0] * tiles[1]).reshape(tiles) < round(share * tiles[0] * tiles[1])
-    keep = ~np.kron(zero, np.ones((config.cols, config.rows), bool))[:n, :k]
-    form = layer.compressed and replace(layer.compressed, values=layer.compressed.values * keep)
+    keep = ~np.kron(zero, np.ones((outputs, inputs), bool))[:n, :k]
+    form = layer.compressed
+    if isinstance(form, CirculantWeights):
+        form = CirculantWeights.of(layer.weight * keep, form.block)
+    elif form:
+        form = replace(form, values=form.values * keep)
     return replace(layer, weight=layer.weight * keep, compressed=form)
 
 

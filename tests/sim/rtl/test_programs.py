@@ -77,6 +77,8 @@ def test_illegal_fields(machines, mnemonic):
     illegal = [{**legal, name: 0} for name in instruction.counts]
     if instruction.has_ring:
         illegal += [{**legal, "ring_slots": 2, "ring_start": 2}, {**legal, "ring_slots": 1, "ring_start": 63}]
+    if instruction.has_k_offset:
+        illegal += [{**legal, "k_offset": number} for number in (1, 15)]
     illegal += [{**legal, f.name: 1} for f in instruction.field_list if f.option]      # of options that tiny lacks
     assert instruction.violation(dict.fromkeys(instruction.fields, 0) | legal, CONFIGS["tiny"]) is None
     for fields in illegal:
@@ -85,6 +87,14 @@ def test_illegal_fields(machines, mnemonic):
             machines("tiny").run(image, {})
         with pytest.raises(ProgramError, match=rf"instruction 2 \({mnemonic}\): "):
             GoldenMachine(image).run({})
+
+
+def test_illegal_start_within_a_panel(machines):
+    image = program(("MATMUL", dict(rows=1, k_tiles=1, n_tiles=1, chunk_tiles=1, k_offset=2)), config="8x12")
+    with pytest.raises(RunError, match=r"stopped with ILLEGAL_INSTRUCTION at instruction 0 \(layer\)"):
+        machines("8x12").run(image, {})
+    with pytest.raises(ProgramError, match="k_offset is 2, a panel has 2 K tiles"):
+        GoldenMachine(image).run({})
 
 
 @pytest.mark.parametrize("config, block, message", [
