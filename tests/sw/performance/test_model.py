@@ -50,6 +50,7 @@ def images():
     for name, config in CONFIGS.items():
         for shape in ((1, 96, 128), (24, 64, 48), (40, 64, 100), (130, 48, 40)):
             yield f"gemm {shape} {name}", name, workloads.gemm(*shape, config)[0].image
+        yield f"gemm with tiles of zeros {name}", name, workloads.gemm(40, 96, 96, config, zero_tiles=0.5)[0].image
         if config.four_bit:
             yield f"4-bit gemm {name}", name, workloads.gemm(1, 128, 96, config, weights="w4g32")[0].image
         for rows in (1, 20) if config.circulant else ():
