@@ -12,7 +12,7 @@ import numpy as np
 
 from weft.hw import isa
 
-__all__ = ["Component", "THREADS", "Clocks", "Space", "Counters"]
+__all__ = ["BEYOND_QUEUE", "Component", "THREADS", "Clocks", "Space", "Counters"]
 
 
 class Component:
@@ -36,8 +36,8 @@ THREADS = {
 #: The queue that each thread is fed from.
 _QUEUE = {Component.LOAD: isa.Engine.LOAD, Component.WEIGHTS: isa.Engine.TENSOR, Component.STREAM: isa.Engine.TENSOR,
           Component.VECTOR: isa.Engine.VECTOR, Component.STORE: isa.Engine.STORE}
-#: Instructions of one engine that have left its queue and may still have tokens to take; hardware has two or three.
-_BEYOND_QUEUE = 8
+#: Instructions of one engine that have left its queue and may still have tokens to take; hardware has one to three.
+BEYOND_QUEUE = 8
 
 _ALWAYS = np.int32(2 ** 31 - 1)
 
@@ -149,7 +149,7 @@ class Counters:
     def __init__(self, clocks, operations, queue_depth):
         self._clocks = clocks
         self._dispatched = {engine: [o.number for o in operations if o.engine == engine] for engine in _QUEUE.values()}
-        self._unfinished = queue_depth + _BEYOND_QUEUE
+        self._unfinished = queue_depth + BEYOND_QUEUE
         self._consumers = [[] for _ in range(isa.SEMAPHORES)]   # numbers of the operations that consumed
         self._tokens = [deque() for _ in range(isa.SEMAPHORES)]
         self._last = [None] * isa.SEMAPHORES                # component and time of the last signal

@@ -1,5 +1,6 @@
 // Every counter is what was added less what was consumed, in [0, 255]; adding takes a cycle. What is consumed leaves it a cycle
-// later, and is not available in between.
+// later, and is not available in between. As both take that cycle, a counter overflows if and only if more than 255 tokens were
+// added at the ports than consumed there, what happens in the same cycle included.
 `include "taps.svh"
 
 module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0] b_id, input b_valid, input [4:0] c_id,
@@ -44,10 +45,16 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
   wire [9:0] consumed = (w_consume && w_id == n) + (x_consume && x_id == n);
   wire [9:0] next = count + added - leaving;
   wire too_many = next > 255;
+  // The same at the ports, without a delay, until something overflows.
+  reg [9:0] balance = 0;
+  reg overflowed = 0;
+  wire [9:0] given = (a_valid && a_id == n) + (b_valid && b_id == n) + (c_valid && c_id == n);
   always @(posedge clk) begin
     leaving <= rst ? 0 : consumed;
     if (rst) count <= 0;
     else if (!too_many) count <= next;
+    balance <= rst ? 0 : balance + given - consumed;
+    overflowed <= !rst && (overflowed || too_many);
   end
 
   // Number 0 always holds a token and takes none.
@@ -59,6 +66,7 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     if (x_id == n) assert(x_available == (count != leaving));
     if (w_id == 0) assert(w_available);
     if (x_id == 0) assert(x_available);
+    if (!overflowed) assert(next == balance && overflows[n] == (balance > 255));
     // What overflows is flagged, nothing else is, and the instruction named signalled to such a counter.
     assert(overflows[n] == too_many);
     assert(overflow == (overflows != 0));

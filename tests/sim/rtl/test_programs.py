@@ -1,6 +1,7 @@
 """Programs on the RTL: random ones against the golden model, errors, a program that never ends, and a broken RTL."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from weft.hw.isa import INSTRUCTIONS, encode_program
 from weft.sim.compare import compare, run_both
 from weft.sim.fuzz import random_image, random_program
 from weft.sim.fuzz.campaign import failure, replay, save, shrink
-from weft.sim.golden import GoldenMachine
+from weft.sim.golden import GoldenMachine, order
 from weft.sim.rtl import RtlMachine
 from weft.sim.rtl.library import sources_of
 
@@ -136,6 +137,40 @@ def test_token_overflow(machines):
     with pytest.raises(RunError, match="stopped with TOKEN_OVERFLOW at instruction 1"):
         machines("tiny").run(program(("LOAD_SYNC", dict(signal=3, signal_count=200)),
                                      ("LOAD_SYNC", dict(signal=3, signal_count=56))), {})
+
+
+def test_a_counter_may_be_full(machines):
+    """255 tokens, of which one is consumed before the next comes, again and again."""
+    turn = [("STORE_SYNC", dict(wait=3, wait_count=1, signal=4, signal_count=1)),
+            ("LOAD_SYNC", dict(wait=4, wait_count=1, signal=3, signal_count=1))]
+    image = program(("LOAD_SYNC", dict(signal=3, signal_count=255)), *turn * 30,
+                    ("STORE_SYNC", dict(wait=3, wait_count=255)))
+    GoldenMachine(image).run({})
+    machines("tiny").run(image, {})
+    # The same without waiting for the token that is consumed.
+    turn[1][1].update(wait=0)
+    image = program(("LOAD_SYNC", dict(signal=3, signal_count=255)), *turn)
+    with pytest.raises(ProgramError, match="semaphore 3 can pass 255"):
+        GoldenMachine(image).run({})
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_instructions_that_have_left_a_queue_without_their_tokens(machines, config):
+    """No more than the golden model reckons with when it bounds the token counters."""
+    depth = CONFIGS[config].queue_depth
+    for mnemonic, instruction in INSTRUCTIONS.items():
+        if instruction.available(CONFIGS["tiny"]) != (config == "tiny"):        # 8x12: those that tiny lacks
+            continue
+        fields = dict.fromkeys(instruction.counts, 1) | ({"block": 4} if instruction.has_blocks else {})
+        for name in instruction.fields:
+            if not name.endswith("wait"):
+                continue
+            waits = {name: 9} | ({"wait_count": 1} if "wait_count" in instruction.fields else {})
+            with pytest.raises(RunError, match=r"next instruction \d+") as stopped:
+                machines(config).run(program(*[(mnemonic, fields | waits)] * (depth + 20), config=config), {}, limit_cycles=1000)
+            assert "waits for semaphore 9 in instruction 0 " in str(stopped.value), (mnemonic, name)
+            dispatched = int(re.search(r"next instruction (\d+)", str(stopped.value))[1])
+            assert depth < dispatched <= depth + order.BEYOND_QUEUE, (mnemonic, name, dispatched)
 
 
 def test_program_that_comes_to_rest(machines):
