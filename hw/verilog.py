@@ -21,7 +21,7 @@ from .memory import wrapper
 from .memory.listing import list_memories
 from .rtlil import Instance, merge_modules
 
-__all__ = ["TOP", "LINT_WAIVERS", "convert", "to_verilog", "with_pragmas", "describe", "file_texts", "generate"]
+__all__ = ["TOP", "LINT_WAIVERS", "convert", "list_ports", "to_verilog", "with_pragmas", "describe", "file_texts", "generate"]
 
 #: Name of the top module.
 TOP = "weft"
@@ -54,6 +54,12 @@ def _instances(fragment, path, name, found):
     found[".".join((name, *path))] = Instance(components[0] if components else path[-1], path)
     for number, (child, child_name, _) in enumerate(fragment.subfragments):
         _instances(child, (*path, child_name or f"u{number}"), name, found)
+
+
+def list_ports(component):
+    """``[(name, whether an output, width)]`` of the members of a component's signature, in Verilog."""
+    return [("_".join(map(str, path)), member.flow is Out, len(Value.cast(value)))
+            for path, member, value in component.signature.flatten(component)]
 
 
 def convert(component, name):
@@ -110,10 +116,7 @@ def _build(config):
     """Verilog of a configuration, and its ports."""
     from .top import Accelerator        # the engines take a second to import, and not everybody builds them
     top = Accelerator(config)
-    ports = []
-    for path, member, value in top.signature.flatten(top):
-        ports.append({"name": "_".join(path), "direction": "output" if member.flow is Out else "input",
-                      "width": len(Value.cast(value))})
+    ports = [{"name": name, "direction": "output" if output else "input", "width": width} for name, output, width in list_ports(top)]
     text = convert(top, TOP)
     title = f"Transformer accelerator, {config.rows} x {config.cols} systolic array"
     header = _HEADER.format(title=title, version=isa.VERSION, name=config.name, fingerprint=config.fingerprint)

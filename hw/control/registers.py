@@ -109,7 +109,7 @@ class Registers(wiring.Component):
             m.submodules[f"{thread}_counters"] = counters
             m.d.comb += [counters.clear.eq(self.start), counters.running.eq(self.busy), counters.state.eq(live.state)]
             name, fields = thread.upper(), BY_NAME[f"{thread.upper()}_STATE"]
-            values[f"{name}_STATE"] = (live.state.as_value() << fields.field("state").low |
+            values[f"{name}_STATE"] = (counters.counted_state.as_value() << fields.field("state").low |
                                        live.semaphore << fields.field("semaphore").low |
                                        live.idle << fields.field("idle").low)
             values[f"{name}_PC"] = live.pc

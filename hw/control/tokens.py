@@ -18,7 +18,8 @@ class TokenCounters(wiring.Component):
 
     Parameters: names of the wait ports; names of the signal ports, each with the name of its thread.
     Ports: ``wait_*`` (TokenWait), ``signal_*`` (TokenSignal), ``pc_*`` number of the instruction of each thread that signals;
-    ``overflow``: a counter would have passed 255 (it stays there), ``overflow_pc``: the instruction that signalled.
+    ``overflow``: a counter would have passed 255 (it stays there), two cycles after the signal, ``overflow_pc``: the
+    instruction that signalled.
 
     All ports are served in every cycle; signals to one counter add up. A token can be consumed from the second cycle
     after its signal on. One that is consumed leaves its counter a cycle later, and until then ``available`` looks for a second
@@ -72,27 +73,36 @@ class TokenCounters(wiring.Component):
         touched = Signal(count)
         m.d.comb += touched.eq(reduce(or_, added, taken))
 
-        held, held_twice, exceeded = [Const(1, 1)], [Const(1, 1)], [Const(0, 1)]
+        held, held_twice = [Const(1, 1)], [Const(1, 1)]
+        exceeded = Signal(count)
         for n in range(1, count):
             tokens = Signal(range(isa.SEMAPHORE_LIMIT + 1), name=f"tokens_{n}")
             change = Signal(range(-1, len(added) + 1), name=f"change_{n}")
             total = Signal(len(tokens) + 1, name=f"total_{n}")
             some, several, over = Signal(name=f"holds_{n}"), Signal(name=f"holds_several_{n}"), Signal(name=f"overflows_{n}")
             m.d.comb += [change.eq(sum((a[n] for a in added), 0) - taken[n]), over.eq(total > isa.SEMAPHORE_LIMIT)]
+            m.d.sync += exceeded[n].eq(over)
             with m.If(touched[n]):
                 m.d.comb += total.eq(tokens + change)
                 with m.If(~over):
                     m.d.sync += [tokens.eq(total), some.eq(total.any()), several.eq(total[1:].any())]
             held.append(some)
             held_twice.append(several)
-            exceeded.append(over)
-        holds, holds_several, overflows = Cat(held), Cat(held_twice), Cat(exceeded)
+        holds, holds_several = Cat(held), Cat(held_twice)
         ready = (taken & holds_several) | (~taken & holds)
         for port in waits:
             m.d.comb += port.available.eq(ready.bit_select(port.id, 1))
 
-        m.d.comb += self.overflow.eq(overflows.any())
+        # Who is to blame is looked up a cycle after the sums, in what was then.
+        m.d.comb += self.overflow.eq(exceeded.any())
+        blamed = {}
+        for thread, pc in pcs.items():
+            blamed[thread] = Signal(PC_BITS, name=f"pc_before_of_{thread}", reset_less=True)
+            m.d.sync += blamed[thread].eq(pc)
         for number, valid, thread in reversed(signals):
-            with m.If(valid & overflows.bit_select(number, 1)):
-                m.d.comb += self.overflow_pc.eq(pcs[thread])
+            number_before = Signal.like(number, name=f"{number.name}_before", reset_less=True)
+            valid_before = Signal(name=f"{valid.name}_before")
+            m.d.sync += [number_before.eq(number), valid_before.eq(valid)]
+            with m.If(valid_before & exceeded.bit_select(number_before, 1)):
+                m.d.comb += self.overflow_pc.eq(blamed[thread])
         return m

@@ -69,7 +69,6 @@ class ControlUnit(wiring.Component):
             wiring.connect(m, getattr(dispatch, name), queue.i)
             wiring.connect(m, queue.o, wiring.flipped(getattr(self, name)))
             idle.append(queue.level == 0)
-        overflow, overflow_pc = Signal(), Signal(PC_BITS)
         engines_idle = Signal()
         m.d.sync += engines_idle.eq(all_of(idle))
 
@@ -104,13 +103,11 @@ class ControlUnit(wiring.Component):
             registers.read_beat.eq(self.read_beat), registers.write_beat.eq(self.write_beat),
             run.error_read.eq(self.read_error), run.pc_read.eq(self.read_error_pc),
             run.error_write.eq(self.write_error), run.pc_write.eq(self.write_error_pc),
-            run.error_overflow.eq(overflow), run.pc_overflow.eq(overflow_pc),
+            run.error_overflow.eq(tokens.overflow), run.pc_overflow.eq(tokens.overflow_pc),
             run.error_fetch.eq(dispatch.fetch_error), run.pc_fetch.eq(dispatch.pc),
             run.error_illegal.eq(dispatch.illegal), run.pc_illegal.eq(dispatch.pc),
             run.error_abort.eq(registers.abort), run.pc_abort.eq(dispatch.pc),
         ]
-        # Registers, at the end of a long path from the waits; END takes longer.
-        m.d.sync += [overflow.eq(tokens.overflow & ~run.stop), overflow_pc.eq(tokens.overflow_pc)]
         with m.If(dispatch.jump):
             m.d.comb += fetch.target.eq(dispatch.target)
         return m

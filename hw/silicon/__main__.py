@@ -44,9 +44,10 @@ def _options(given, tell):
 def _ecp5(given, tell):
     for text in given.config or _SHAPES:
         config = _config(text)
+        folder = given.out / f"ecp5-{ecp5.shape(config).replace(' ', '-')}{'-array' * given.array}"
         seeds = () if given.no_route else given.seed or (1, 2, 3)
-        result = ecp5.measure(config, given.out / f"ecp5-{ecp5.shape(config).replace(' ', '-')}", seeds, given.clock_mhz, tell)
-        report.merge(given.results, "ecp5", result, ("config",))
+        for result in ecp5.measure(config, folder, seeds, given.clock_mhz, tell, given.array):
+            report.merge(given.results, "ecp5", result, ("config",))
     return report.ecp5_table(report.load(given.results)["ecp5"])
 
 
@@ -56,7 +57,7 @@ def _main(arguments=None):
     for name, function, text in (
             ("cells", _cells, "standard cells: area by block by yosys, clock before layout by OpenSTA"),
             ("options", _options, "standard cells: array, weight loader and row streamer without and with each option"),
-            ("ecp5", _ecp5, "ECP5-85F: cells by yosys, clock by nextpnr (out of context, speed grade 6)")):
+            ("ecp5", _ecp5, "ECP5-85F: cells by yosys, clock by nextpnr (speed grade 6)")):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(function=function)
         command.add_argument("--config", action="append", metavar="NAME|FILE|ROWSxCOLS", help="may be given several times")
@@ -68,6 +69,7 @@ def _main(arguments=None):
             command.add_argument("--period", type=float, default=1.6, help="what mapping aims at, in ns (default 1.6)")
         else:
             command.add_argument("--seed", action="append", type=int, help="may be given several times (default 1, 2, 3)")
+            command.add_argument("--array", action="store_true", help="the systolic array alone")
             command.add_argument("--no-route", action="store_true", help="synthesis only: no clock")
             command.add_argument("--clock-mhz", type=float, default=100, help="what routing aims at (default 100)")
     given = parser.parse_args(arguments)

@@ -2,17 +2,19 @@
 
 import json
 from pathlib import Path
-from statistics import median
+from statistics import median, median_low
 
 from ..config import Config
+from ..tensor.array import SystolicArray
 from ..tools import find_tools, run_tool
-from ..verilog import TOP, to_verilog
+from ..verilog import TOP, convert, describe, list_ports, to_verilog
+from .frame import CORE, FRAME, frame
 
 __all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "lane_multipliers", "measure", "shape", "soft_modules"]
 
 #: 18x18 multipliers of an LFE5U-85F.
 MULTIPLIERS = 156
-_DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6")
+_DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained")
 
 #: Modules are kept until all are mapped, so that each is mapped once.
 _SCRIPT = """\
@@ -52,48 +54,71 @@ def soft_modules(config, available=MULTIPLIERS, top=TOP):
     return soft
 
 
-def synthesize(config, folder):
-    """Writes ``netlist.json`` in ``folder``; returns the `soft_modules`, and seconds of processor time and MiB of memory that
-    yosys took."""
-    config = Config.load(config)
+def core(config, array=False):
+    """``(module, Verilog, ports, modules whose multipliers become LUTs)`` of an accelerator, or of its systolic array alone."""
+    if array:
+        component = SystolicArray(config.rows, config.cols, config.activation_lanes)
+        return "array", convert(component, "array"), [*list_ports(component), ("rst", False, 1)], []
+    ports = [(port["name"], port["direction"] == "output", port["width"]) for port in describe(config)["ports"]]
+    return TOP, to_verilog(config), ports, soft_modules(config)
+
+
+def synthesize(config, folder, array=False):
+    """Writes ``netlist.json`` in ``folder``, unless it is there already, made of the same; without it nothing else there counts.
+
+    Returns the `soft_modules`, the registers of the frame, and seconds of processor time and MiB of memory that yosys took.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    soft = soft_modules(config)
-    (folder / "source.v").write_text(to_verilog(config), encoding="utf-8")
-    script = _SCRIPT.format(top=TOP, soft=SOFT_SCRIPT.format(modules=" ".join(soft)) if soft else "")
-    (folder / "map.ys").write_text(script, encoding="utf-8")
-    used = run_tool("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.log")
-    return soft, (used.seconds, used.mebibytes)
+    module, text, ports, soft = core(config, array)
+    around, registers = frame(module, ports)
+    files = {"source.v": f"{text}\n{around}",
+             "map.ys": _SCRIPT.format(top=FRAME, soft=SOFT_SCRIPT.format(modules=" ".join(soft)) if soft else "")}
+    done = folder / "yosys.json"
+    if not done.is_file() or any((folder / name).read_text(encoding="utf-8") != content for name, content in files.items()):
+        for old in [done, *folder.glob("report-*.json"), *folder.glob("placed-*.json")]:
+            old.unlink(missing_ok=True)
+        for name, content in files.items():
+            (folder / name).write_text(content, encoding="utf-8")
+        used = run_tool("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.log")
+        done.write_text(json.dumps([used.seconds, used.mebibytes]), encoding="utf-8")
+    return soft, registers, json.loads(done.read_text(encoding="utf-8"))
+
+
+def counts(folder, registers):
+    """Cells by type in the netlist of a folder, without the frame's registers."""
+    found = json.loads((Path(folder) / "cells.json").read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
+    return found | {"TRELLIS_FF": found["TRELLIS_FF"] - registers}
+
+
+def shape(config, array=False):
+    """ROWSxCOLS and the options of a configuration."""
+    words = [f"{config.rows}x{config.cols}", *config.name.split(" ")[1:]]
+    return " ".join(words) + ", the array alone" * array
 
 
 def clock(folder, seed, target_mhz=100):
-    """Places and routes ``netlist.json`` of a folder; nextpnr's report as a dict. More ports than pins: no bitstream."""
-    report, log = f"report-{seed}.json", f"nextpnr-{seed}.log"
-    run_tool("nextpnr-ecp5", [*_DEVICE, "--out-of-context", "--json", "netlist.json", "--freq", target_mhz, "--seed", seed,
-                              "--timing-allow-fail", "--report", report, "-q", "-l", log], folder, log)
-    return json.loads((Path(folder) / report).read_text(encoding="utf-8"))
+    """Places and routes ``netlist.json`` of a folder, unless that has been done; nextpnr's report as a dict."""
+    folder, report = Path(folder), Path(folder) / f"report-{seed}-{target_mhz:g}.json"
+    if not report.is_file():
+        log, unfinished = f"nextpnr-{seed}-{target_mhz:g}.log", folder / f"unfinished-{seed}-{target_mhz:g}.json"
+        run_tool("nextpnr-ecp5", [*_DEVICE, "--json", "netlist.json", "--freq", target_mhz, "--seed", seed,
+                                  "--timing-allow-fail", "--report", unfinished.name, "-q", "-l", log], folder, log)
+        unfinished.rename(report)
+    return json.loads(report.read_text(encoding="utf-8"))
 
 
-def counts(folder):
-    """Cells by type in the netlist of a folder."""
-    found = json.loads((Path(folder) / "cells.json").read_text(encoding="utf-8"))
-    return found["design"]["num_cells_by_type"]
-
-
-def shape(config):
-    """ROWSxCOLS and the options of a configuration."""
-    return " ".join([f"{config.rows}x{config.cols}", *config.name.split(" ")[1:]])
-
-
-def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print):
-    """What a configuration takes and its clock for each seed, as plain values; needs yosys and nextpnr-ecp5. Without seeds
-    nothing is placed, and LUTs are those that yosys counts."""
+def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print, array=False):
+    """Yields what a configuration, or its ``array`` alone, takes: plain values, first what yosys
+    says, then after each seed what is known by then. Needs yosys, and nextpnr-ecp5 where there are seeds. What the folder has of the
+    same netlist is not done again, and its other seeds count as well.
+    """
     config = Config.load(config)
-    name = shape(config)
+    name = shape(config, array)
     find_tools("yosys", *["nextpnr-ecp5"] * bool(seeds))        # before the minutes that yosys takes
     tell(f"{name}: yosys")
-    soft, (seconds, mebibytes) = synthesize(config, folder)
-    cells = counts(folder)
+    soft, registers, (seconds, mebibytes) = synthesize(config, folder, array)
+    cells = counts(folder, registers)
     result = {
         "config": name, "multipliers": cells.get("MULT18X18D", 0), "soft_multipliers": bool(soft),
         # A carry cell is two LUTs, 16 words of 4 bits are four and two that write.
@@ -101,17 +126,28 @@ def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print):
         "registers": cells["TRELLIS_FF"], "block_ram": cells.get("DP16KD", 0), "clock_mhz": None, "clocks": {},
         "yosys_seconds": seconds, "yosys_mib": mebibytes,
     }
-    clocks, report = {}, None
+    yield result | routed(folder, registers, target_mhz)
     for seed in seeds:
         tell(f"{name}: nextpnr, seed {seed}")
-        report = clock(folder, seed, target_mhz)
-        clocks[seed] = round(min(value["achieved"] for value in report["fmax"].values()), 1)
-    if not seeds:
-        return result
-    used = {name: value["used"] for name, value in report["utilization"].items()}
-    worst = max(report["critical_paths"], key=lambda path: sum(step["delay"] for step in path["path"]))
+        clock(folder, seed, target_mhz)
+        yield result | routed(folder, registers, target_mhz)
+
+
+def routed(folder, registers, target_mhz):
+    """What the reports of a folder say of cells and clock: median of the seeds, and the ends of the median's longest path;
+    nothing without reports."""
+    found = {}
+    for path in Path(folder).glob(f"report-*-{target_mhz:g}.json"):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        found[int(path.name.split("-")[1])] = min(value["achieved"] for value in report["fmax"].values()), report
+    if not found:
+        return {}
+    clocks = {seed: round(found[seed][0], 1) for seed in sorted(found)}
+    middle = median_low(clocks.values())
+    _, report = found[next(seed for seed, clock in clocks.items() if clock == middle)]
+    worst = max((path for path in report["critical_paths"] if path["from"] != "<async>"),
+                key=lambda path: sum(step["delay"] for step in path["path"]))
     ends = [worst["path"][0]["from"]["cell"], worst["path"][-1]["to"]["cell"]]
-    return result | {
-        "luts": used["TRELLIS_COMB"], "registers": used["TRELLIS_FF"],
-        "clock_mhz": median(clocks.values()), "clocks": clocks, "critical_path": " to ".join(ends),
-    }
+    used = {name: value["used"] for name, value in report["utilization"].items()}
+    return {"luts": used["TRELLIS_COMB"], "registers": used["TRELLIS_FF"] - registers, "clock_mhz": median(clocks.values()),
+            "clocks": clocks, "critical_path": " to ".join(end.removeprefix(f"{CORE}.") for end in ends)}

@@ -125,7 +125,8 @@ class VectorEngine(wiring.Component):
         m.d.comb += [
             issue.prepared.eq(preparer.prepared), preparer.take.eq(issue.take), preparer.release.eq(requantizer.release),
             issue.item_room.eq(~is_softmax | softmax.item_room), issue.row_room.eq(~is_softmax | softmax.row_room),
-            issue.row_end_room.eq(~is_stats | (row_unit.idle & ~row_pending)),
+            # No division is left of the jobs before.
+            issue.row_end_room.eq(~is_stats | (row_unit.root_idle & ~row_pending)),
             softmax.issued.eq(issue.item_valid & is_softmax),
             softmax.issued_row.eq(issue.item_valid & issue.item.first & is_softmax),
             operands.item_accepted.eq(issue.item_valid), operands.item.eq(issue.item),
@@ -146,7 +147,7 @@ class VectorEngine(wiring.Component):
         # Softmax and statistics; they share the tree of sums.
         m.d.comb += [
             softmax.score_valid.eq(requantizer.done & is_softmax), softmax.first.eq(requantizer.done_item.first),
-            softmax.last.eq(requantizer.done_item.last), softmax.scores.eq(requantizer.results),
+            softmax.last.eq(requantizer.done_item.last), softmax.scores.eq(requantizer.scores),
             softmax.visible.eq(requantizer.visible), softmax.total.eq(sum_tree.total),
             row_sums.total.eq(sum_tree.total), row_sums.valid.eq(requantizer.product_valid),
             row_sums.first.eq(requantizer.product_first), row_sums.last.eq(requantizer.product_last),

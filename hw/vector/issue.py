@@ -90,10 +90,11 @@ class Issue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, job, item = self.config, self.job, self.item
+        # Registers: the loop begins two cycles behind the job.
         softmax = Signal()
         from_accumulators = Signal()
         by_tokens = Signal()
-        m.d.comb += [
+        m.d.sync += [
             softmax.eq(job.kind == Kind.SOFTMAX),
             from_accumulators.eq(job.src_type == Element.ACC),
             by_tokens.eq((job.kind == Kind.REQUANT) | (job.kind == Kind.NORM)),
@@ -101,21 +102,21 @@ class Issue(wiring.Component):
 
         # Position in the loop.
         m.submodules.groups = groups = GroupCounter(config)
-        row = Signal(12)
-        row_last, at_end = Signal(), Signal()
+        row, rows_left = Signal(12), Signal(12)     # number of the row; rows with this one
+        row_first, row_last, at_end = Signal(), Signal(), Signal()
         advance = Signal()
         m.d.comb += [
-            row_last.eq(row == job.rows - 1),
             at_end.eq(row_last & groups.last),
             groups.tiles.eq(job.tiles), groups.restart.eq(self.start),
             groups.advance.eq(advance & (job.by_rows | row_last)),
         ]
         next_row = Signal()
         m.d.comb += next_row.eq(advance & (~job.by_rows | groups.last))
-        with m.If(self.start):
-            m.d.sync += row.eq(0)
-        with m.Elif(next_row):
-            m.d.sync += row.eq(Mux(row_last, 0, row + 1))
+        with m.If(self.start | next_row):
+            with m.If(self.start | row_last):
+                m.d.sync += [row.eq(0), rows_left.eq(job.rows), row_first.eq(1), row_last.eq(job.rows == 1)]
+            with m.Else():
+                m.d.sync += [row.eq(row + 1), rows_left.eq(rows_left - 1), row_first.eq(0), row_last.eq(rows_left == 2)]
 
         setup = Signal(2)
         m.d.sync += setup.eq(setup << 1 | self.start)
@@ -184,7 +185,7 @@ class Issue(wiring.Component):
         parts = config.product_parts
         pause = Signal(range(parts + 2))        # cycles until the next item may be asked for
         m.d.comb += [
-            wants_group.eq(Mux(job.by_rows, (row == 0) & groups.first, row == 0)),
+            wants_group.eq(row_first & (groups.first | ~job.by_rows)),
             go.eq(self.running & (~wants_group | self.prepared) & self.item_room & (pause == 0)
                   & (~groups.first | self.row_room | ~job.by_rows) & (~groups.last | self.row_end_room | ~job.by_rows)),
             self.accumulators.valid.eq(go & from_accumulators & ~source_done),

@@ -17,7 +17,7 @@ class GroupCounter(wiring.Component):
     Members
     -------
     tiles : In(12)
-        Tiles to count, at least 1.
+        Tiles to count, at least 1, from ``restart`` on.
     restart, advance : In(1)
         To the first group (wins); to the next group, from the last one to the first.
     group : Out
@@ -42,24 +42,29 @@ class GroupCounter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        tile = Signal(12)
+        # Registers say whether the tile is the first or the last: reads begin at them.
+        left = Signal(12)       # tiles with this one
+        first_tile, last_tile = Signal(init=1), Signal()
         m.d.comb += [
-            self.first_tile.eq(tile == 0),
+            self.first_tile.eq(first_tile),
             self.first_of_tile.eq(self.part == 0),
             self.first_of_panel.eq(self.group == 0),
             self.first.eq(self.first_tile & self.first_of_tile),
             self.tile_end.eq(self.part == self.groups_per_tile - 1),
             self.panel_end.eq(self.group == self.groups_per_panel - 1),
-            self.last.eq(self.tile_end & (tile == self.tiles - 1)),
+            self.last.eq(self.tile_end & last_tile),
         ]
-        with m.If(self.restart | (self.advance & self.last)):
-            m.d.sync += [tile.eq(0), self.part.eq(0), self.group.eq(0)]
-        with m.Elif(self.advance):
-            m.d.sync += [self.part.eq(self.part + 1), self.group.eq(self.group + 1)]
-            with m.If(self.tile_end):
-                m.d.sync += [self.part.eq(0), tile.eq(tile + 1)]
-            with m.If(self.panel_end):
-                m.d.sync += self.group.eq(0)
+        # ``advance`` comes late in its cycle: it enables the registers, and chooses nothing.
+        with m.If(self.restart | self.advance):
+            with m.If(self.restart | self.last):
+                m.d.sync += [left.eq(self.tiles), first_tile.eq(1), last_tile.eq(self.tiles == 1), self.part.eq(0),
+                             self.group.eq(0)]
+            with m.Else():
+                m.d.sync += [self.part.eq(self.part + 1), self.group.eq(self.group + 1)]
+                with m.If(self.tile_end):
+                    m.d.sync += [self.part.eq(0), left.eq(left - 1), first_tile.eq(0), last_tile.eq(left == 2)]
+                with m.If(self.panel_end):
+                    m.d.sync += self.group.eq(0)
         return m
 
 

@@ -64,7 +64,7 @@ class Preparer(wiring.Component):
         config, job = self.config, self.job
         group_lines = config.param_group_words // 2
         m.submodules.groups = groups = GroupCounter(config)
-        m.d.comb += [groups.tiles.eq(job.tiles), groups.restart.eq(self.start)]
+        m.d.comb += groups.tiles.eq(job.tiles)
 
         by_group = Signal()         # several preparations
         has_destination = Signal()
@@ -181,6 +181,7 @@ class Preparer(wiring.Component):
                 with m.If(~target.busy):
                     m.next = "IDLE"
             with m.State("LOAD"):
+                m.d.comb += groups.restart.eq(1)
                 m.d.sync += [line.eq(job.param_base[1:]), tokens.eq(job.src_waits)]
                 m.next = "SOURCE"
         return m

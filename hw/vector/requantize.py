@@ -47,8 +47,10 @@ class Requantizer(wiring.Component):
         Stage 1.
     done : Out(1); done_item : Out(item_layout(config))
         Stage 7 holds an item.
-    results : Out(ArrayLayout(signed(16), vector_lanes)); visible : Out(vector_lanes)
-        Its results, and for SOFTMAX which keys are visible.
+    results : Out(ArrayLayout(signed(16), vector_lanes))
+        Its results.
+    scores : Out(ArrayLayout(signed(16), vector_lanes)); visible : Out(vector_lanes)
+        For SOFTMAX: its results, which no table comes between, and which keys are visible.
     busy : Out(1)
     """
 
@@ -69,7 +71,8 @@ class Requantizer(wiring.Component):
             "product_valid": Out(1), "product_first": Out(1), "product_last": Out(1),
             "products": Out(data.ArrayLayout(signed(32), lanes)),
             "done": Out(1), "done_item": Out(item_layout(config)),
-            "results": Out(data.ArrayLayout(signed(16), lanes)), "visible": Out(lanes), "busy": Out(1),
+            "results": Out(data.ArrayLayout(signed(16), lanes)),
+            "scores": Out(data.ArrayLayout(signed(16), lanes)), "visible": Out(lanes), "busy": Out(1),
         })
 
     def elaborate(self, platform):
@@ -208,6 +211,7 @@ class Requantizer(wiring.Component):
                 lane.record.eq(self.records[number]), lane.residual.eq(residuals[number]),
                 self.elements[number].eq(lane.element), self.products[number].eq(lane.product),
                 tables.index[number].eq(lane.clamped[:8]),
+                self.scores[number].eq(lane.result),
                 self.results[number].eq(Mux(job.table, tables.values[number], lane.result)),
             ]
             sees = (self.launched.keys > number) & (lane.second_held[0] | ~job.mask)

@@ -93,10 +93,10 @@ class Softmax(wiring.Component):
             m.d.sync += write_place.eq(write_place + 1)
         with m.If(pop):
             m.d.sync += read_place.eq(read_place + 1)
-        m.d.sync += [
-            taken.eq(taken + self.issued - pop),
-            rows_taken.eq(rows_taken + self.issued_row - row_pop),
-        ]
+        # What is issued is known late in its cycle.
+        for count, comes, goes in (taken, self.issued, pop), (rows_taken, self.issued_row, row_pop):
+            with m.If(comes ^ goes):
+                m.d.sync += count.eq(Mux(goes, count - 1, count + 1))
 
         m.submodules.rows = rows = Queue(data.StructLayout({"maximum": MAXIMUM, "rescale": 6}), _ROWS)
         self._maxima(m, rows)

@@ -71,7 +71,11 @@ PROOFS = {
          "taken": (32, ["taken"]),
          **{f"{name}_held": (1, [f"{name}_valid"]) for name in "abc"},
          **{f"{name}_number": (5, [f"{name}_id"]) for name in "abc"},
-         **{f"{name}_number": (24, [f"pc_of_{name}"]) for name in "pq"}}),
+         **{f"{name}_number": (24, [f"pc_of_{name}"]) for name in "pq"},
+         "exceeding": (32, ["exceeded"]),
+         **{f"{name}_held_before": (1, [f"{name}_valid_before"]) for name in "abc"},
+         **{f"{name}_number_before": (5, [f"{name}_id_before"]) for name in "abc"},
+         **{f"{name}_number_before": (24, [f"pc_before_of_{name}"]) for name in "pq"}}),
     "burst_splitter": Proof(lambda: BurstSplitter(CONFIG), "splitter",
                             {"valid": (1, ["valid"]), "segment": (114, ["segment"])}),
     "write_master": Proof(

@@ -47,18 +47,31 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
   wire too_many = next > 255;
   // The same at the ports, without a delay, until something overflows.
   reg [9:0] balance = 0;
-  reg overflowed = 0;
+  reg spoiled = 0;
   wire [9:0] given = (a_valid && a_id == n) + (b_valid && b_id == n) + (c_valid && c_id == n);
   always @(posedge clk) begin
     leaving <= rst ? 0 : consumed;
     if (rst) count <= 0;
     else if (!too_many) count <= next;
     balance <= rst ? 0 : balance + given - consumed;
-    overflowed <= !rst && (overflowed || too_many);
+    spoiled <= !rst && (spoiled || too_many);
   end
 
   // Number 0 always holds a token and takes none.
   wire [31:0] holds = {holding, 1'b1}, several = {holding_several, 1'b1}, overflows = {overflowing, 1'b0};
+
+  // The cycle before, in which those that overflowed did so.
+  reg [31:0] overflowed = 0;
+  reg a_blamed = 0, b_blamed = 0, c_blamed = 0;
+  reg [4:0] a_then = 0, b_then = 0, c_then = 0;
+  reg [23:0] p_then = 0, q_then = 0;
+  always @(posedge clk) begin
+    overflowed <= rst ? 0 : overflows;
+    a_blamed <= a_held && !rst;
+    b_blamed <= b_held && !rst;
+    c_blamed <= c_held && !rst;
+    {a_then, b_then, c_then, p_then, q_then} <= {a_last, b_last, c_last, p_last, q_last};
+  end
 
   always @* if (started) begin
     assert(count <= 255 && leaving <= 1 && leaving + consumed <= count);
@@ -66,13 +79,13 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     if (x_id == n) assert(x_available == (count != leaving));
     if (w_id == 0) assert(w_available);
     if (x_id == 0) assert(x_available);
-    if (!overflowed) assert(next == balance && overflows[n] == (balance > 255));
-    // What overflows is flagged, nothing else is, and the instruction named signalled to such a counter.
+    if (!spoiled) assert(next == balance && overflows[n] == (balance > 255));
+    // What overflows is flagged, nothing else is, and the instruction named signalled to such a counter: a cycle later.
     assert(overflows[n] == too_many);
-    assert(overflow == (overflows != 0));
     if (overflows[n]) assert(added != 0);
-    if ((a_given && overflows[a_last]) || (b_given && overflows[b_last])) assert(overflow_pc == p_last);
-    else if (c_given && overflows[c_last]) assert(overflow_pc == q_last);
+    assert(overflow == (overflowed != 0));
+    if ((a_blamed && overflowed[a_then]) || (b_blamed && overflowed[b_then])) assert(overflow_pc == p_then);
+    else if (c_blamed && overflowed[c_then]) assert(overflow_pc == q_then);
     // The registers behind the signal ports.
     assert(counters[8 * n - 8 +: 8] == count && holds[n] == (count != 0) && several[n] == (count > 1));
     assert(taken[n] == leaving);
@@ -84,5 +97,14 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     if (c_held) assert(c_number == c_last);
     if (a_given || b_given) assert(p_number == p_last);
     if (c_given) assert(q_number == q_last);
+    assert(exceeding == overflowed);
+    assert(a_held_before == a_blamed);
+    assert(b_held_before == b_blamed);
+    assert(c_held_before == c_blamed);
+    if (a_blamed) assert(a_number_before == a_then);
+    if (b_blamed) assert(b_number_before == b_then);
+    if (c_blamed) assert(c_number_before == c_then);
+    if (a_blamed || b_blamed) assert(p_number_before == p_then);
+    if (c_blamed) assert(q_number_before == q_then);
   end
 endmodule
