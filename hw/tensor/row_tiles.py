@@ -117,6 +117,7 @@ class RowTiles(wiring.Component):
         pc = Signal(PC_BITS, reset_less=True)
         waits = Signal(isa.TOKEN_BITS, reset_less=True)
         signals = Signal(isa.TOKEN_BITS, reset_less=True)
+        reached = Signal()      # the loader holds at the same TENSOR_SYNC, and nothing streams
         row_word = Signal(len(matmul.a_base), reset_less=True)
         acc_word = Signal(len(matmul.acc_base), reset_less=True)
         first, last, a_needed, acc_needed, granted = Signal(), Signal(), Signal(), Signal(), Signal()
@@ -209,7 +210,9 @@ class RowTiles(wiring.Component):
                     m.next = "IDLE"
             with m.State("SYNC"):
                 m.d.comb += self.semaphore.eq(a_wait)
-                with m.If(self.drained & self.at_sync):
+                # A register: the loader's instruction comes from a memory, and a token may leave its counter behind this.
+                m.d.sync += reached.eq(self.drained & self.at_sync & ~self.synced)
+                with m.If(reached):
                     with m.If(waits != 0):
                         m.d.comb += [self.a_wait.consume.eq(self.a_wait.available),
                                      self.waiting.eq(~self.a_wait.available)]

@@ -31,10 +31,12 @@ class LaneControl(Signature):
     coarse_by_row, row_coarse, fine_by_row, row_fine
         Stages 4 to 5 and 5 to 6: the row's shift (high and low three bits; less one without ``constants``) instead of the
         channel's.
-    add_zero, zero_unsigned, add_residual, result_type
-        Stage 6 to 7: what is added, and the type to which the result is clamped.
+    add_residual, result_type
+        Stage 6 to 7: what is added to the result besides its zero, and the type to which it is clamped.
     load_bias, load_mult, load_coarse, load_fine, load_zero
         The channel's registers take over from ``record``, each just ahead of the first element that needs it.
+    add_zero, zero_unsigned
+        Whether there is a zero, and of which type, as ``load_zero`` takes it.
 
     Parameters
     ----------
@@ -122,13 +124,14 @@ class RequantizeLane(wiring.Component):
         mult = Signal(signed(18), reset_less=True)
         coarse = Signal(3, reset_less=True)
         fine = Signal(3, reset_less=True)
-        zero = Signal(8, reset_less=True)
+        offset = Signal(signed(9), reset_less=True)
         shift = Signal(6)
         m.d.comb += shift.eq(record.shift if self._constants else record.shift - 1)
         for load, register, value in (
                 (control.load_bias, bias, record.bias), (control.load_mult, mult, record.mult),
                 (control.load_coarse, coarse, shift[3:]), (control.load_fine, fine, shift[:3]),
-                (control.load_zero, zero, record.zero)):
+                (control.load_zero, offset,
+                 Mux(control.add_zero, Cat(record.zero, record.zero[7] & ~control.zero_unsigned).as_signed(), 0))):
             with m.If(load):
                 m.d.sync += register.eq(value)
 
@@ -188,8 +191,6 @@ class RequantizeLane(wiring.Component):
             m.d.sync += moved.eq(Mux(exceeds, Cat((~sign).replicate(19), sign), Cat(rounded[:19], sign & ~rounded[19])))
 
         # Stage 7: everything in units of the result.
-        offset = Signal(signed(9))
-        m.d.comb += offset.eq(Mux(control.add_zero, Cat(zero, zero[7] & ~control.zero_unsigned).as_signed(), 0))
         final = Signal(signed(21))
         m.d.comb += final.eq(moved + offset + Mux(control.add_residual, self.residual, 0))
         with m.Switch(control.result_type):
