@@ -144,6 +144,10 @@ class Dispatch(wiring.Component):
         b = Signal(32)
         total = Signal(41)
         m.d.comb += total.eq(a + b.as_signed())
+
+        def register_of(use):
+            return word[use[0]:use[0] + 4]
+
         last_use = Signal()
         unchanged = Signal()        # every register of the instruction is R0
         with m.Switch(opcode):
@@ -188,24 +192,25 @@ class Dispatch(wiring.Component):
                 with m.Switch(opcode):
                     for number, steps in order.items():
                         with m.Case(number):
-                            m.d.sync += use_number.eq(numbers[steps[0]])
+                            m.d.sync += [use_number.eq(numbers[steps[0]]), self.index.eq(register_of(steps[0]))]
                             with m.If(~unchanged):
                                 m.next = "Register"
                     with m.Case(number_of["END"], number_of["BARRIER"]):
                         m.next = "Drain"
-                    with m.Case(number_of["CALC"], number_of["BRANCH"]):
-                        m.next = "OperandA"
+                    for name, view in (("CALC", calc), ("BRANCH", branch)):
+                        with m.Case(number_of[name]):
+                            m.d.sync += self.index.eq(view.ra)
+                            m.next = "OperandA"
                 with m.If(failed | ~legal):
                     m.d.comb += [self.fetch_error.eq(failed), self.illegal.eq(~failed)]
                     m.next = "Halt"
 
-            # Register adder: operands, then the sum into the word.
+            # Register adder: operands, then the sum into the word. The register's number is there when its value is taken.
             with m.State("Register"):
                 with m.Switch(use_number):
                     for use, number in numbers.items():
-                        register, field, width, _ = use
+                        _, field, width, _ = use
                         with m.Case(number):
-                            m.d.comb += self.index.eq(word[register:register + 4])
                             m.d.sync += a.eq(word[field:field + width])
                 m.d.sync += b.eq(self.value)
                 m.next = "Sum"
@@ -214,6 +219,8 @@ class Dispatch(wiring.Component):
                     for use, number in numbers.items():
                         _, field, width, rule = use
                         with m.Case(number):
+                            if number + 1 < len(uses):
+                                m.d.sync += self.index.eq(register_of(list(uses)[number + 1]))
                             target = word[field:field + width]
                             m.d.sync += target.eq(total)
                             if rule is Rule.CLAMP:
@@ -235,15 +242,13 @@ class Dispatch(wiring.Component):
 
             # CALC and BRANCH share the operands.
             with m.State("OperandA"):
-                m.d.comb += self.index.eq(Mux(opcode == number_of["CALC"], calc.ra, branch.ra))
-                m.d.sync += a.eq(self.value)
+                m.d.sync += [self.index.eq(Mux(opcode == number_of["CALC"], calc.rb, branch.rb)), b.eq(self.value)]
                 m.next = "OperandB"
             with m.State("OperandB"):
-                m.d.comb += self.index.eq(Mux(opcode == number_of["CALC"], calc.rb, branch.rb))
-                m.d.sync += b.eq(self.value)
+                m.d.sync += [a.eq(b), b.eq(self.value)]
                 m.next = "Branch"
                 with m.If(opcode == number_of["CALC"]):
-                    m.d.sync += a.eq((a[:32] << calc.left)[:32])
+                    m.d.sync += a.eq((b << calc.left)[:32])
                     m.next = "Add"
             with m.State("Add"):
                 m.d.sync += a.eq((a[:32] + b + calc.imm.as_unsigned())[:32])

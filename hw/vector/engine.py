@@ -89,15 +89,15 @@ class VectorEngine(wiring.Component):
             decoder.word.eq(self.instructions.payload.word), self.instructions.ready.eq(idle),
             start.eq(idle & self.instructions.valid),
             loops.eq((job.kind != Kind.SYNC) & (job.kind != Kind.TABLE)),
-            is_softmax.eq(job.kind == Kind.SOFTMAX), is_stats.eq(job.kind == Kind.STATS),
         ]
-        m.d.sync += loaded.eq(start)
+        # What chooses between many wires is a register: nothing comes of a job in its first cycle.
+        m.d.sync += [loaded.eq(start), is_softmax.eq(job.kind == Kind.SOFTMAX), is_stats.eq(job.kind == Kind.STATS)]
         with m.If(start):
             m.d.sync += [job.eq(decoder.job), pc.eq(self.instructions.payload.pc)]
         for part in preparer, issue, operands, requantizer, softmax:
             m.d.comb += part.job.eq(job)
         m.d.comb += [
-            preparer.start.eq(start), issue.start.eq(loaded & loops), softmax.start.eq(loaded & is_softmax),
+            preparer.start.eq(start), issue.start.eq(loaded & loops), softmax.start.eq(loaded & (job.kind == Kind.SOFTMAX)),
             writer.load.eq(loaded), row_unit.load.eq(loaded),
         ]
 
@@ -121,12 +121,11 @@ class VectorEngine(wiring.Component):
         connect(m, preparer.dst_wait, flipped(self.dst_wait))
 
         # From issue to the lanes.
-        row_pending = Signal()      # the last item of a row of STATS is under way
+        row_end_room = Signal(init=1)       # no row of STATS is between its last item and the end of its root
         m.d.comb += [
             issue.prepared.eq(preparer.prepared), preparer.take.eq(issue.take), preparer.release.eq(requantizer.release),
-            issue.item_room.eq(~is_softmax | softmax.item_room), issue.row_room.eq(~is_softmax | softmax.row_room),
-            # No division is left of the jobs before.
-            issue.row_end_room.eq(~is_stats | (row_unit.root_idle & ~row_pending)),
+            issue.item_room.eq(softmax.item_room), issue.row_room.eq(softmax.row_room),
+            issue.row_end_room.eq(row_end_room),
             softmax.issued.eq(issue.item_valid & is_softmax),
             softmax.issued_row.eq(issue.item_valid & issue.item.first & is_softmax),
             operands.item_accepted.eq(issue.item_valid), operands.item.eq(issue.item),
@@ -140,9 +139,9 @@ class VectorEngine(wiring.Component):
         connect(m, issue.source, operands.source_accepted)
         connect(m, issue.second, operands.second_accepted)
         with m.If(issue.item_valid & issue.item.last & is_stats):
-            m.d.sync += row_pending.eq(1)
-        with m.Elif(row_sums.finished):
-            m.d.sync += row_pending.eq(0)
+            m.d.sync += row_end_room.eq(0)
+        with m.Elif(row_unit.norm_write.enable):
+            m.d.sync += row_end_room.eq(1)
 
         # Softmax and statistics; they share the tree of sums.
         m.d.comb += [

@@ -63,8 +63,10 @@ class Issue(wiring.Component):
         As at `Preparer`.
     odd : In(1)
         As at `Operands`.
-    item_room, row_room, row_end_room : In(1)
-        There is room for an item, for the first item of a row, for the last item of a row.
+    item_room, row_room : In(1)
+        SOFTMAX: there is room for an item, for the first item of a row.
+    row_end_room : In(1)
+        STATS: there is room for the last item of a row.
     running, stalled, starved : Out(1)
         Items remain; a read has not been accepted; the next group is not prepared.
     accumulators, source_read, second_read : Out
@@ -91,11 +93,13 @@ class Issue(wiring.Component):
         m = Module()
         config, job, item = self.config, self.job, self.item
         # Registers: the loop begins two cycles behind the job.
-        softmax = Signal()
+        softmax, stats = Signal(), Signal()
         from_accumulators = Signal()
         by_tokens = Signal()
+        by_rows, uses_second = Signal(), Signal()
         m.d.sync += [
-            softmax.eq(job.kind == Kind.SOFTMAX),
+            softmax.eq(job.kind == Kind.SOFTMAX), stats.eq(job.kind == Kind.STATS),
+            by_rows.eq(job.by_rows), uses_second.eq(job.res_used),
             from_accumulators.eq(job.src_type == Element.ACC),
             by_tokens.eq((job.kind == Kind.REQUANT) | (job.kind == Kind.NORM)),
         ]
@@ -108,10 +112,10 @@ class Issue(wiring.Component):
         m.d.comb += [
             at_end.eq(row_last & groups.last),
             groups.tiles.eq(job.tiles), groups.restart.eq(self.start),
-            groups.advance.eq(advance & (job.by_rows | row_last)),
+            groups.advance.eq(advance & (by_rows | row_last)),
         ]
         next_row = Signal()
-        m.d.comb += next_row.eq(advance & (~job.by_rows | groups.last))
+        m.d.comb += next_row.eq(advance & (~by_rows | groups.last))
         with m.If(self.start | next_row):
             with m.If(self.start | row_last):
                 m.d.sync += [row.eq(0), rows_left.eq(job.rows), row_first.eq(1), row_last.eq(job.rows == 1)]
@@ -142,7 +146,7 @@ class Issue(wiring.Component):
                 walker.inner.eq(getattr(job, operand + "_inner")), walker.outer.eq(getattr(job, operand + "_outer")),
                 walker.advance.eq(advance),
             ]
-        m.d.comb += source_address.step.eq(Mux(job.by_rows, by_rows_step, by_groups_step))
+        m.d.comb += source_address.step.eq(Mux(by_rows, by_rows_step, by_groups_step))
 
         # Mask words: a slot for each tile. The first slot is that of tile key_start / cols, exact, modulo a power of two.
         slot = Signal(range(config.mask_tiles_per_word))
@@ -185,19 +189,22 @@ class Issue(wiring.Component):
         parts = config.product_parts
         pause = Signal(range(parts + 2))        # cycles until the next item may be asked for
         m.d.comb += [
-            wants_group.eq(row_first & (groups.first | ~job.by_rows)),
-            go.eq(self.running & (~wants_group | self.prepared) & self.item_room & (pause == 0)
-                  & (~groups.first | self.row_room | ~job.by_rows) & (~groups.last | self.row_end_room | ~job.by_rows)),
+            wants_group.eq(row_first & (groups.first | ~by_rows)),
+            go.eq(self.running & (~wants_group | self.prepared) & (pause == 0)
+                  & (~softmax | (self.item_room & (~groups.first | self.row_room)))
+                  & (~stats | ~groups.last | self.row_end_room)),
             self.accumulators.valid.eq(go & from_accumulators & ~source_done),
             self.accumulators.address.eq(source_address.address),
             self.source_read.valid.eq(go & ~from_accumulators & ~source_done),
             self.source_read.line.eq(source_address.address[1:]),
-            self.second_read.valid.eq(go & job.res_used & ~second_done),
+            self.second_read.valid.eq(go & uses_second & ~second_done),
             self.second_read.line.eq(second_address.address[1:]),
             self.source.valid.eq((self.accumulators.valid & self.accumulators.ready)
                                  | (self.source_read.valid & self.source_read.ready)),
             self.second.valid.eq(self.second_read.valid & self.second_read.ready),
-            advance.eq(go & (self.source.valid | source_done) & (self.second.valid | second_done | ~job.res_used)),
+            # As `source.valid` and `second.valid` where they count, without another look at ``go``.
+            advance.eq(go & (source_done | Mux(from_accumulators, self.accumulators.ready, self.source_read.ready))
+                       & (second_done | ~uses_second | self.second_read.ready)),
             self.source.half.eq(source_address.address[0]), self.second.half.eq(second_address.address[0]),
             self.stalled.eq(go & ~advance), self.starved.eq(self.running & wants_group & ~self.prepared),
             self.take.eq(advance & wants_group),

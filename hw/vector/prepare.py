@@ -64,7 +64,7 @@ class Preparer(wiring.Component):
         config, job = self.config, self.job
         group_lines = config.param_group_words // 2
         m.submodules.groups = groups = GroupCounter(config)
-        m.d.comb += groups.tiles.eq(job.tiles)
+        m.d.comb += [groups.tiles.eq(job.tiles), groups.advance.eq(self.take)]
 
         by_group = Signal()         # several preparations
         has_destination = Signal()
@@ -162,7 +162,6 @@ class Preparer(wiring.Component):
             with m.State("READY"):
                 m.d.comb += self.prepared.eq(1)
                 with m.If(self.take):
-                    m.d.comb += groups.advance.eq(1)
                     m.d.sync += tokens.eq(job.src_wait_each & groups.tile_end)
                     with m.If(by_group & ~groups.last):
                         m.next = "SOURCE"

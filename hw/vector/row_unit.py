@@ -36,8 +36,7 @@ class RowUnit(wiring.Component):
     norm_write, division_write : Out(StateWrite)
     ready : Out(1)
         A division may start.
-    idle, root_idle : Out(1)
-        Neither; no root, which a register says.
+    idle : Out(1)
     """
 
     def __init__(self, rows, division_units):
@@ -48,7 +47,7 @@ class RowUnit(wiring.Component):
             "eps": In(VARIANCE),
             "divide": In(1), "row_total": In(SUM), "mult": In(signed(18)), "shift": In(6),
             "norm_write": Out(StateWrite(rows, NormState)), "division_write": Out(StateWrite(rows, DivisionState)),
-            "ready": Out(1), "idle": Out(1), "root_idle": Out(1),
+            "ready": Out(1), "idle": Out(1),
         })
 
     def elaborate(self, platform):
@@ -72,6 +71,6 @@ class RowUnit(wiring.Component):
             self.norm_write.enable.eq(root.done), self.norm_write.row.eq(row), self.norm_write.value.eq(root.value),
             self.division_write.enable.eq(division.done), self.division_write.row.eq(row),
             self.division_write.value.eq(division.value),
-            self.ready.eq(division.ready), self.idle.eq(root.idle & division.idle), self.root_idle.eq(root.idle),
+            self.ready.eq(division.ready), self.idle.eq(root.idle & division.idle),
         ]
         return m
