@@ -1,13 +1,17 @@
 """What ``scripts/silicon`` makes of libraries, netlists and results; yosys and the others run for minutes and are not run."""
 
+import json
+
 import pytest
 
 from weft.hw.config import Config
-from weft.hw.errors import InputError
+from weft.hw.errors import InputError, RunError
 from weft.hw.silicon import __main__ as command
 from weft.hw.silicon import cells, ecp5, mapping, report, timing
+from weft.hw.silicon.frame import frame
 from weft.hw.silicon.liberty import Library
 from weft.hw.silicon.netlist import Netlist
+from weft.hw.tools import ToolRun
 
 CELLS = """library ("cells") {
   cell (LOGIC0) { area : 0.5;
@@ -170,6 +174,61 @@ def test_what_is_missing_is_named_with_its_installation(monkeypatch, capsys, tmp
     ((4, 4), []), ((8, 8), []), ((8, 16), ["weft_requantize_lane"]), ((12, 12), ["weft_requantize_lane", "weft_products"])])
 def test_multipliers_outside_the_array_give_way(shape, soft):
     assert ecp5.soft_modules(Config(rows=shape[0], cols=shape[1])) == soft
+
+
+def test_frame():
+    """A register for every bit of every port; the clock comes by itself."""
+    text, registers = frame("part", [("clk", False, 1), ("a", False, 3), ("b", False, 2), ("y", True, 4), ("z", True, 1)])
+    assert registers == 3 + 2 + 4 + 1
+    for line in ("reg [4:0] given;", "reg [4:0] taken;", ".clk(clk)", ".a(given[0 +: 3])", ".b(given[3 +: 2])",
+                 ".y(taken_next[0 +: 4])", ".z(taken_next[4 +: 1])"):
+        assert line in text
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Tools that only write what is read of them; ``[(tool, seed)]`` that ran. Seed 13 fails."""
+    ran = []
+
+    def run_tool(tool, arguments, folder, log=None):
+        if tool == "yosys":
+            cells = {"TRELLIS_FF": 6000, "LUT4": 500, "CCU2C": 100, "MULT18X18D": 16}
+            (folder / "cells.json").write_text(json.dumps({"design": {"num_cells_by_type": cells}}))
+            ran.append((tool, None))
+            return ToolRun("", 7.5, 100)
+        seed = arguments[arguments.index("--seed") + 1]
+        ran.append((tool, seed))
+        if seed == 13:
+            raise RunError("stopped")
+        path = {"from": "posedge clk", "path": [{"delay": 2.0, "from": {"cell": "core.a"}, "to": {"cell": f"core.b{seed}"}}]}
+        used = {name: {"used": used} for name, used in (("TRELLIS_FF", 6000), ("TRELLIS_COMB", 700))}
+        (folder / arguments[arguments.index("--report") + 1]).write_text(json.dumps({
+            "fmax": {"clk": {"achieved": 100.0 + 10 * seed}}, "utilization": used,
+            "critical_paths": [path, {"from": "<async>", "path": [{"delay": 9.0, "from": {"cell": "x"}, "to": {"cell": "y"}}]}]}))
+        return ToolRun("", 60.0, 1000)
+    monkeypatch.setattr(ecp5, "run_tool", run_tool)
+    monkeypatch.setattr(ecp5, "find_tools", lambda *_: None)
+    return ran
+
+
+def test_what_is_stopped_loses_nothing(tmp_path, runs):
+    """Results are there after each seed, and a second run does what is left, unless the Verilog has changed."""
+    config, tell, outputs = Config(rows=4, cols=4), lambda words: None, 4 * 19
+    results = ecp5.measure(config, tmp_path, (1, 13), tell=tell, array=True)
+    first = next(results)
+    assert (first["config"], first["clocks"], first["luts"], first["yosys_seconds"]) == ("4x4, the array alone", {}, 700, 7.5)
+    assert next(results) == first | {"clock_mhz": 110.0, "clocks": {1: 110.0}, "luts": 700, "critical_path": "a to b1"}
+    with pytest.raises(RunError):
+        next(results)
+    assert runs == [("yosys", None), ("nextpnr-ecp5", 1), ("nextpnr-ecp5", 13)]
+    last = list(ecp5.measure(config, tmp_path, (2, 3), tell=tell, array=True))[-1]
+    assert last["clocks"] == {1: 110.0, 2: 120.0, 3: 130.0} and (last["clock_mhz"], last["critical_path"]) == (120.0, "a to b2")
+    assert runs[3:] == [("nextpnr-ecp5", 2), ("nextpnr-ecp5", 3)]
+    # Neither the frame's registers nor paths from the pin count.
+    assert first["registers"] == last["registers"] < 6000 - outputs
+    (tmp_path / "source.v").write_text("another")
+    assert next(ecp5.measure(config, tmp_path, (1,), tell=tell, array=True))["clocks"] == {}
+    assert runs[5:] == [("yosys", None)]
 
 
 def test_tables(tmp_path):
