@@ -9,6 +9,7 @@ from ..tensor.array import SystolicArray
 from ..tools import find_tools, run_tool
 from ..verilog import TOP, convert, describe, list_ports, to_verilog
 from .frame import CORE, FRAME, frame
+from .multipliers import align_left
 
 __all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "lane_multipliers", "measure", "shape", "soft_modules"]
 
@@ -81,6 +82,9 @@ def synthesize(config, folder, array=False):
         for name, content in files.items():
             (folder / name).write_text(content, encoding="utf-8")
         used = run_tool("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.log")
+        netlist = json.loads((folder / "netlist.json").read_text(encoding="utf-8"))
+        align_left(netlist)
+        (folder / "netlist.json").write_text(json.dumps(netlist), encoding="utf-8")
         done.write_text(json.dumps([used.seconds, used.mebibytes]), encoding="utf-8")
     return soft, registers, json.loads(done.read_text(encoding="utf-8"))
 
