@@ -5,7 +5,10 @@ from ..interfaces import ThreadState
 from ..isa import ErrorCause
 from .register_map import BY_NAME, THREADS
 
-__all__ = ["set_up", "stopped", "at_rest", "thread_states", "run_figures"]
+__all__ = ["PROGRESS", "set_up", "stopped", "at_rest", "thread_states", "run_figures"]
+
+#: Registers of which one moves while anything does. The weight loader counts as busy also while its tile waits for the streamer.
+PROGRESS = [name for name in BY_NAME if name.endswith(("_BEATS", "_BUSY", "_DRAIN")) and name != "WEIGHTS_BUSY"]
 
 
 def set_up(write, image, base, registers=None):

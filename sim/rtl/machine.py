@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weft.hw.control import host
-from weft.hw.control.register_map import BY_NAME, MAGIC, THREADS
+from weft.hw.control.register_map import BY_NAME, MAGIC
 from weft.hw.errors import InputError, RunError
 from weft.hw.memory.wrapper import COLLISION_NOISE
 
@@ -177,7 +177,7 @@ class _Run:
             if limit is not None and cycles > limit:
                 raise RunError(f"The program did not end within {limit} cycles: {self._states()}")
             if self.call("idle") > _IDLE:
-                moved = [self.read(f"{t.upper()}_{s}") for t in THREADS for s in ("BUSY", "DRAIN")]
+                moved = [self.read(name) for name in host.PROGRESS]
                 if moved == before or self.call("idle") > _HUNG:
                     raise host.at_rest(self._peek, self.image)
                 before = moved

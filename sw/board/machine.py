@@ -17,8 +17,6 @@ __all__ = ["Board", "BoardResult"]
 
 #: Seconds in which no thread moves that end a run.
 _HUNG_SECONDS = 1.0
-#: Registers of which one moves while anything does. The weight loader counts as busy also while its tile waits for the streamer.
-_PROGRESS = [name for name in BY_NAME if name.endswith(("_BEATS", "_BUSY", "_DRAIN")) and name != "WEIGHTS_BUSY"]
 #: Seconds for an accelerator to end its bursts after an abort.
 _SETTLE_SECONDS = 0.5
 
@@ -159,7 +157,7 @@ class Board:
                 raise RunError(f"the board on {self.name} was reset during the run")
             if progress is not None:
                 progress(values["CYCLES_LO"] | values["CYCLES_HI"] << 32)
-            moved = [values[name] for name in _PROGRESS]
+            moved = [values[name] for name in host.PROGRESS]
             if moved != before:
                 before, looked = moved, self._port.now()
             elif self._port.now() - looked > _HUNG_SECONDS:

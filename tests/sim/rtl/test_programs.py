@@ -178,6 +178,13 @@ def test_program_that_comes_to_rest(machines):
         machines("tiny").run(program(("LOAD_SYNC", dict(wait=9, wait_count=1))), {})
 
 
+def test_products_that_come_to_rest(machines):
+    """Though the weight loader has tiles that wait for the array."""
+    product = ("MATMUL", dict(rows=1, k_tiles=1, n_tiles=3, chunk_tiles=1, acc_wait=9))
+    with pytest.raises(RunError, match="came to rest: .*tensor waits for semaphore 9 in instruction 0"):
+        machines("tiny").run(program(*[product] * 6), {}, limit_cycles=500_000)
+
+
 def test_two_tokens_of_one_counter(machines):
     """Operand and accumulators of a product may wait for the same counter, and take a token each."""
     product = ("MATMUL", dict(rows=1, k_tiles=1, n_tiles=1, chunk_tiles=1, a_wait=9, acc_wait=9))
