@@ -52,7 +52,8 @@ def run(command, name, arguments=None):
         # PyTorch has no exception of its own for it.
         if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
             raise
-        click.echo(f"{short}: not enough memory" + (f": {error}" if isinstance(error, MemoryError) and str(error) else ""), err=True)
+        what = f": {error}" if isinstance(error, MemoryError) and str(error) else ""
+        click.echo(f"{short}: not enough memory{what}", err=True)
         status = 2
     finally:
         warnings.showwarning = shown

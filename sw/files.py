@@ -44,8 +44,8 @@ def read_text(path, what="data file"):
 
 @contextmanager
 def whole_file(path):
-    """Yields the path of a temporary file beside `path`, in a folder that is made if need be, that takes its place if all goes well and
-    is removed otherwise.
+    """Yields the path of a temporary file beside `path` that takes its place if all goes well, and is removed otherwise. The
+    folder is made if need be.
 
     Raises InputError where the file cannot be written.
     """

@@ -238,7 +238,8 @@ class RowTiles(wiring.Component):
     def _panels(self, m, matmul, walker, row_word, a_needed):
         """The panels of each K tile beside the first, and tokens for them.
 
-        Returns the words between K tiles, and whether the tile needs more tokens of ``a_wait`` than one: they are taken one a cycle.
+        Returns the words between K tiles, and whether the tile needs more tokens of ``a_wait`` than one: they are taken one a
+        cycle.
         """
         config, tile = self.config, self.tiles.payload
         sparse, covered, panels = Signal(), Signal(range(config.sparse_panels + 1)), Signal(range(config.sparse_panels + 1))

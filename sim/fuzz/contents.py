@@ -55,8 +55,8 @@ def sparse_weights(config, rng, tiles):
 
 
 def parameter_records(config, rng, tiles, score=False, constant=None):
-    """Parameter records of ``tiles`` tiles uint8[groups, bytes]; ``score``: scores of moderate size; ``constant``: channels that are
-    constant, bool[channels]."""
+    """Parameter records of ``tiles`` tiles uint8[groups, bytes]; ``score``: scores of moderate size; ``constant``: channels
+    that are constant, bool[channels]."""
     count = tiles * config.groups_per_tile
     data = rng.integers(0, 256, (count, config.param_group_words * config.word_bytes), np.uint8)
     shape = count, config.vector_lanes

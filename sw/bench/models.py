@@ -44,10 +44,10 @@ def bench_model(name, seq=None, *, config, quantization=None, weights="dense", t
 
     ``seq``: tokens, by default those of `MODELS`; a decoding bench takes one token more after them. ``quantization``: as in
     `weft.compile`; a named configuration gets the options that the weight formats need, and the roofline counts weights as they
-    are stored. ``weights``: "dense", or "2:4" or "1:4": linear layers of an encoder with random weights (`Named.prunes`) are pruned by
-    magnitude, and a named configuration gets the sparsity that they need. ``tell``: called with words on the state of the work.
-    Besides what `figures.py` gives: ``compile_seconds`` of processor time, and
-    ``peak_memory_mib`` of this process so far.
+    are stored. ``weights``: "dense", or "2:4" or "1:4": linear layers of an encoder with random weights (`Named.prunes`) are
+    pruned by magnitude, and a named configuration gets the sparsity that they need. ``tell``: called with words on the state
+    of the work. Besides what `figures.py` gives: ``compile_seconds`` of processor time, and ``peak_memory_mib`` of this process
+    so far.
     """
     known, options = MODELS.get(name), {}
     formats = known.formats if known else ()

@@ -21,7 +21,8 @@ __all__ = ["build"]
 @click.option("--memory-kib", type=int, help="On-chip memory for programs.  [default: what is left, up to 256]")
 @click.option("--clock-mhz", type=float, help="Clock of the accelerator.  [default: 25]")
 @click.option("--baud", type=int, default=BAUD, show_default=True, help="Speed of the serial line to the host.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the placement: another may reach another clock.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True,
+              help="Of the placement: another may reach another clock.")
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
 def build(board_name, config_name, out_dir, memory_kib, clock_mhz, baud, seed, json_output):
     """Make a board's bitstream: accelerator, memory on the chip, and a link to the host over a serial line.

@@ -186,8 +186,8 @@ class Builder:
         if rescale:
             accesses.append((Event.SUMS, Space.STATE, words_of(state, (rows, 1)), False))
         self._add(mnemonic, dict(a_base=a.address(row, a_panel), a_panel_stride=a.panel_stride, a_unsigned=int(unsigned),
-                                 rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_offset=k_offset, acc_base=acc, acc_stride=stride or rows,
-                                 accumulate=int(accumulate), rescale=int(rescale),
+                                 rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, k_offset=k_offset, acc_base=acc,
+                                 acc_stride=stride or rows, accumulate=int(accumulate), rescale=int(rescale),
                                  state_base=state if rescale else 0, **fields), *accesses)
 
     def matmul(self, a, row, rows, a_panel, k_tiles, n_tiles, acc, weights, accumulate=False, unsigned=False, stride=None,

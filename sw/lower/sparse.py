@@ -17,7 +17,8 @@ _WITHOUT = "the configuration is without sparsity"
 
 
 def _saves(config, panels, weight, inputs, outputs):
-    """Whether sparse tiles that cover so many panels are fewer than dense ones, tiles of zeros left out, and take no more memory."""
+    """Whether sparse tiles that cover so many panels are fewer than dense ones, tiles of zeros left out, and take no more
+    memory."""
     tiles = ceil_div(inputs.panels, panels)
     dense = tile_grid(config, weight, inputs, outputs)
     sparse = np.pad(dense, ((0, 0), (0, -dense.shape[1] % panels))).reshape(len(dense), -1, panels).any(2)

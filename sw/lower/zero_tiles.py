@@ -171,8 +171,8 @@ def _joined(runs):
 
 @dataclass(frozen=True)
 class _Piece:
-    """A piece of weights in the scratchpad, from N tile ``n0`` on. ``pieces``: ``((block, part), first word of its tiles, first word
-    of its scales)``."""
+    """A piece of weights in the scratchpad, from N tile ``n0`` on. ``pieces``: ``((block, part), first word of its tiles, first
+    word of its scales)``."""
     n0: int
     parts: object
     pieces: list

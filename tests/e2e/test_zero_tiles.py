@@ -1,4 +1,5 @@
-"""Layers with tiles of zeros on the RTL: equal to the golden model, and the tiles cost no cycles, whatever else their panel holds."""
+"""Layers with tiles of zeros on the RTL: equal to the golden model, and the tiles cost no cycles, whatever else their panel
+holds."""
 
 import numpy as np
 import pytest

@@ -18,8 +18,9 @@ A, WEIGHTS, RECORDS, RESIDUAL, RESULTS = 0, 64, 256, 512, 768
 
 
 def made(build, config, shift, seed=0, products=(0,), records="records", order=True, **option):
-    """``(image, expected int16[ROWS, 2 panels])``: REQUANT of two panels, of whose N tiles only ``products`` have sums of ones times
-    ones; ``shift``: of each channel's record. ``records``: where they come from. ``order``: REQUANT comes after the products."""
+    """``(image, expected int16[ROWS, 2 panels])``: REQUANT of two panels, of whose N tiles only ``products`` have sums of
+    ones times ones; ``shift``: of each channel's record. ``records``: where they come from. ``order``: REQUANT comes after
+    the products."""
     rng, c = np.random.default_rng(seed), config
     tiles = 2 * c.tiles_per_panel
     shift = np.broadcast_to(shift, tiles * c.cols)
@@ -40,7 +41,8 @@ def made(build, config, shift, seed=0, products=(0,), records="records", order=T
     b.load(records, RECORDS, data["records"].size // c.word_bytes)
     b.add("BARRIER")
     for n in products:
-        b.add("MATMUL", a_base=A, a_panel_stride=ROWS, rows=ROWS, k_tiles=1, n_tiles=1, acc_base=n * ROWS, w_base=WEIGHTS, chunk_tiles=1)
+        b.add("MATMUL", a_base=A, a_panel_stride=ROWS, rows=ROWS, k_tiles=1, n_tiles=1, acc_base=n * ROWS, w_base=WEIGHTS,
+              chunk_tiles=1)
     if order:
         b.add("BARRIER")
     b.add("REQUANT", src_type=Element.ACC, src_row_stride=1, src_panel_stride=ROWS, dst_type=Element.INT16, dst_base=RESULTS,
@@ -77,7 +79,8 @@ def test_tiles_without_sums(build):
     one[5] = 9
     for shift, products, order, message in [
             (one, (0, 3), True, "reads accumulator word 3, which nothing has written"),
-            (channels(c, 0, 1, 2), (3,), False, r"reads accumulator word 9(, which nothing has written| while the row streamer writes it)"),
+            (channels(c, 0, 1, 2), (3,), False,
+             r"reads accumulator word 9(, which nothing has written| while the row streamer writes it)"),
             (channels(c, 1, 2), (0,), True, "reads accumulator word 9, which nothing has written")]:
         with pytest.raises(ProgramError, match=message):
             GoldenMachine(made(build, c, shift, products=products, order=order)[0]).check()
