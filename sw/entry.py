@@ -44,10 +44,17 @@ def run(command, name, arguments=None):
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"{short}: interrupted", err=True)
         status = 1
-    except BrokenPipeError:
-        # The reader (`head`) has seen enough; keep the interpreter from complaining when it flushes.
+    except (BrokenPipeError, SystemExit):
+        # click makes an exit of it. The reader (`head`) has seen enough; keep the interpreter from complaining when it flushes.
         sys.stdout = None
         status = 0
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        click.echo(f"{short}: " + (f"{error.filename}: " if error.filename else "") + error.strerror, err=True)
+        if error.filename is None:
+            sys.stdout = None       # perhaps it is what cannot be written
+        status = 2
     except (MemoryError, RuntimeError) as error:
         # PyTorch has no exception of its own for it.
         if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):

@@ -160,7 +160,7 @@ def compile_decoder_folder(model_dir, max_length, config, calibrate_file=None, p
 
 def encode_prompt(program, prompt):
     """Token ids of a prompt, by the tokenizer stored in a decoder program; ProgramError when it has none."""
-    return _stored_tokenizer(program).encode(prompt).ids
+    return _tokens(_stored_tokenizer(program), prompt, None).ids
 
 
 def pieces(program, prompt_ids, tokens):
@@ -271,6 +271,10 @@ def _tokenizer(text):
 
 def _tokens(tokenizer, text, length):
     """Tokens of a text, special ones included; cut to `length` in a way that keeps the closing special token."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:      # what a command line makes of other bytes
+        raise InputError(f"the text {text!r} is no UTF-8") from None
     if length is None:
         return tokenizer.encode(text)
     tokenizer.enable_truncation(length)

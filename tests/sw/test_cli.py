@@ -105,6 +105,7 @@ def test_a_wrong_configuration_is_one_sentence_and_status_2(tmp_path, capsys, te
     (["build", "--config", "tiny", "--out", "new", "--board", "nowhere"], ["'nowhere'", "ulx3s-85f"]),
     (["build", "--config", "tiny", "--out", "new", "--board", "arty-a7-35", "--seed", "-1"], ["--seed", "-1"]),
     (["disassemble", "taken"], ["taken is a folder"]),
+    (["disassemble", 300 * "x"], [300 * "x", "name too long"]),
     (["compile", "--model", "file", "--seq", "8", "--out", "new/x.weft"], ["model folder file is no folder"]),
     (["compile", "--model", "listed", "--seq", "8", "--out", "new/x.weft"], ["model folder listed: config.json holds no object"]),
     (["bench", "gemm", "--m", "99999999999", "--k", "1", "--n", "1"], ["--m", "99999999999"]),

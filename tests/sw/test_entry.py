@@ -16,9 +16,12 @@ from weft.hw.errors import InputError, WeftWarning
     (click.UsageError("too few"), 2, "scripts/tool: too few\n"),
     (MemoryError("Unable to allocate 7 TiB"), 2, "tool: not enough memory: Unable to allocate 7 TiB\n"),
     (RuntimeError("[enforce fail at alloc.cpp:1] DefaultCPUAllocator: can't allocate memory"), 2, "tool: not enough memory\n"),
+    (PermissionError(13, "Permission denied", "/root/x.weft"), 2, "tool: /root/x.weft: Permission denied\n"),
     (KeyboardInterrupt(), 1, "tool: interrupted\n"),
     (click.exceptions.Exit(3), 3, ""),
     (BrokenPipeError(), 0, ""),
+    (BrokenPipeError(32, "Broken pipe"), 0, ""),
+    (OSError(28, "No space left on device"), 2, "tool: No space left on device\n"),
 ])
 def test_status_and_one_sentence(capsys, monkeypatch, error, status, words):
     @click.command()

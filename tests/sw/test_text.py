@@ -60,6 +60,10 @@ def test_encoding_with_the_tokenizer_in_a_program(tmp_path, text_model_folder):
         text.encode(program, "a boat crosses the bay")
     _, kwargs = text.encode(program, "a boat crosses the bay", truncate=True)
     assert kwargs["input_ids"].tolist() == [[2, 4, 5, 6, 7, 3]]
+    with pytest.raises(InputError, match="is no UTF-8"):
+        text.encode(program, "a \udcff")
+    with pytest.raises(InputError, match="is no UTF-8"):
+        text.encode_prompt(program, "\udcff")
     with pytest.raises(ProgramError, match="no tokenizer"):
         text.encode(SimpleNamespace(assets={}, inputs=program.inputs), "a")
     for damaged in (b"{}", b"\xff"):
