@@ -251,18 +251,22 @@ class DmaFrontEnd(wiring.Component):
                     m.next = "Idle"
 
             if gather:
-                # GATHER: entry, product and sum take a register each.
+                # GATHER: entry, number, product and sum take a register each; the next entry is read beside the sum.
                 entry = Signal(len(self.index.entry), reset_less=True)
+                number = Signal.like(self.index.row, reset_less=True)
                 product = Signal(RELATIVE_BITS, reset_less=True)
                 m.d.comb += self.index.entry.eq(entry)
                 with m.State("Entry"):
                     m.d.sync += entry.eq(row.first)
                     with m.If(self.index.ready):
-                        m.next = "Row"
+                        m.next = "Read"
+                with m.State("Read"):
+                    m.next = "Row"
                 with m.State("Row"):
+                    m.d.sync += number.eq(self.index.row)
                     m.next = "Product"
                 with m.State("Product"):
-                    m.d.sync += product.eq(self.index.row.as_signed() * row.dram_stride)
+                    m.d.sync += [product.eq(number.as_signed() * row.dram_stride), entry.eq(entry + 1)]
                     m.next = "Sum"
                 with m.State("Sum"):
                     m.d.sync += run_address.eq(outer_address + product)
@@ -270,7 +274,7 @@ class DmaFrontEnd(wiring.Component):
                 with m.State("RowSegment"):
                     m.d.comb += self.segments.valid.eq(1)
                     with m.If(self.segments.ready):
-                        m.d.sync += [entry.eq(entry + 1), inner_left.eq(inner_left - 1)]
+                        m.d.sync += inner_left.eq(inner_left - 1)
                         m.next = "Row"
                         with m.If(ends_iteration):
                             m.next = "Idle"

@@ -129,21 +129,25 @@ class LineWalker(wiring.Component):
         source = Signal(job_layout(config))
         origin = Signal(address)
         origin_slot = Signal.like(job.ring_start)
+        # Where another job may begin, without looking whether one does: that is known late, and enables registers only.
+        begins = Signal()
         m.d.comb += [
-            source.eq(Mux(load, self.i.payload, job)),
-            origin.eq(Mux(load, self.i.payload.start, next_outer)),
-            origin_slot.eq(Mux(load, self.i.payload.ring_start, next_slot)),
+            begins.eq(~active | ends_job),
+            source.eq(Mux(begins, self.i.payload, job)),
+            origin.eq(Mux(begins, self.i.payload.start, next_outer)),
+            origin_slot.eq(Mux(begins, self.i.payload.ring_start, next_slot)),
         ]
         new_iteration = Signal()
         m.d.comb += new_iteration.eq(load | (step & ends_iteration))
         with m.If(new_iteration):
             wrap = Signal()
-            m.d.comb += wrap.eq((source.ring_slots != 0) & (origin_slot + 1 == source.ring_slots))
+            m.d.comb += wrap.eq(Mux(begins, *((one.ring_slots != 0) & (slot + 1 == one.ring_slots) for one, slot in (
+                (self.i.payload, self.i.payload.ring_start), (job, next_slot)))))
             m.d.sync += [
                 here.eq(origin),
                 left.eq(source.run_beats),
                 inner_left.eq(source.inner_count),
-                outer_left.eq(Mux(load, self.i.payload.outer_count, outer_left - 1)),
+                outer_left.eq(Mux(begins, self.i.payload.outer_count, outer_left - 1)),
                 next_inner.eq(origin + source.inner_stride),
                 next_outer.eq(Mux(wrap, source.base, origin + source.outer_stride)),
                 next_slot.eq(Mux(wrap, 0, origin_slot + 1)),

@@ -225,14 +225,15 @@ class RowTiles(wiring.Component):
                         m.next = "IDLE"
         m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
 
-        with m.If(walker.k_panel):
-            m.d.sync += row_word.eq(row_word + panel_stride)
-        with m.Elif(walker.k_wrap):
-            m.d.sync += row_word.eq(matmul.a_base)
-        with m.If(walker.n_step):
-            m.d.sync += acc_word.eq(acc_word + matmul.acc_stride)
-        with m.Elif(walker.n_wrap):
-            m.d.sync += acc_word.eq(matmul.acc_base)
+        with m.If(walker.next):
+            with m.If(walker.k_panel):
+                m.d.sync += row_word.eq(row_word + panel_stride)
+            with m.Elif(walker.k_wrap):
+                m.d.sync += row_word.eq(matmul.a_base)
+            with m.If(walker.n_step):
+                m.d.sync += acc_word.eq(acc_word + matmul.acc_stride)
+            with m.Elif(walker.n_wrap):
+                m.d.sync += acc_word.eq(matmul.acc_base)
         return m
 
     def _panels(self, m, matmul, walker, row_word, a_needed):

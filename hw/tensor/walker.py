@@ -34,11 +34,11 @@ class TileWalker(wiring.Component):
     k_sub, n_sub : Out
         Number of the tile within its panel.
     k_step, n_step : Out(1)
-        With ``next``: k, n goes up by one.
+        With ``next``, which comes late in its cycle and is for who takes them to look at, k, n goes up by one.
     k_panel, n_panel : Out(1)
-        With ``k_step``, ``n_step``: into the next panel.
+        Then into the next panel.
     k_wrap, n_wrap : Out(1)
-        With ``next``: k, n goes back to 0.
+        With ``next`` k, n goes back to 0.
     """
 
     def __init__(self, config):
@@ -53,7 +53,7 @@ class TileWalker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        moves = {"k": self.next & (~self.k_outer | self.n_last), "n": self.next & (self.k_outer | self.k_last)}
+        moves = {"k": ~self.k_outer | self.n_last, "n": self.k_outer | self.k_last}
         for axis, count, per_panel in (("k", self.k_tiles, self.k_per_panel), ("n", self.n_tiles, self.n_per_panel)):
             def member(name, axis=axis):
                 return getattr(self, f"{axis}_{name}")
@@ -71,12 +71,10 @@ class TileWalker(wiring.Component):
                 member("wrap").eq(moves[axis] & member("last")),
                 member("panel").eq(member("step") & (member("sub") == per_panel - 1)),
             ]
-            with m.If(member("step")):
-                m.d.sync += [following.eq(following + 1), first.eq(0)]
+            with m.If(self.next & moves[axis]):
+                m.d.sync += [following.eq(following + 1), first.eq(0), in_panel.eq(member("sub") + 1)]
                 with m.If(member("sub") == per_panel - 1):
                     m.d.sync += in_panel.eq(0)
-                with m.Else():
-                    m.d.sync += in_panel.eq(member("sub") + 1)
-            with m.Elif(member("wrap")):
-                m.d.sync += [following.eq(1), first.eq(1), in_panel.eq(0)]
+                with m.If(member("last")):
+                    m.d.sync += [following.eq(1), first.eq(1), in_panel.eq(0)]
         return m

@@ -103,7 +103,7 @@ class VectorEngine(wiring.Component):
 
         # Reads.
         records_on_a = Signal()
-        m.d.comb += records_on_a.eq((job.src_type == Element.ACC) | (job.kind == Kind.TABLE))
+        m.d.sync += records_on_a.eq((job.src_type == Element.ACC) | (job.kind == Kind.TABLE))
         for shared, mine in (shared_a, records_on_a), (shared_b, ~records_on_a):
             m.d.comb += [shared.first.valid.eq(preparer.read.valid & mine), shared.first.line.eq(preparer.read.line)]
         m.d.comb += [

@@ -101,6 +101,7 @@ class Preparer(wiring.Component):
                 m.d.sync += [position.eq(position + 1), line.eq(line + 1)]
                 with m.If(position == count - 1):
                     m.d.sync += position.eq(0)
+                    m.d.comb += becomes_ready.eq(after == "READY")
                     m.next = after
 
         # A table's words lie four bytes apart: several in a line.
@@ -108,6 +109,13 @@ class Preparer(wiring.Component):
         table_scratchpad_word = Signal(len(job.src_base))
         m.d.comb += table_scratchpad_word.eq(job.src_base + (position >> word_bits))
         m.d.comb += target.table_half.eq(table_scratchpad_word[0])
+
+        # Reads begin at this register, which says the same as the state.
+        becomes_ready = Signal()
+        with m.If(self.take):
+            m.d.sync += self.prepared.eq(0)
+        with m.Elif(becomes_ready):
+            m.d.sync += self.prepared.eq(1)
 
         after_tokens = Signal()     # the group's tokens are taken
         with m.FSM():
@@ -143,6 +151,7 @@ class Preparer(wiring.Component):
                     with m.Elif(has_records):
                         m.next = "RECORDS"
                     with m.Else():
+                        m.d.comb += becomes_ready.eq(1)
                         m.next = "READY"
             with m.State("RECORDS"):
                 with m.If(~busy_records):
@@ -151,8 +160,10 @@ class Preparer(wiring.Component):
             with m.State("ARRIVE"):
                 # Elements that are issued now need the records later than these arrive.
                 m.d.sync += busy_records.eq(1)
+                m.d.comb += becomes_ready.eq(1)
                 m.next = "READY"
                 with m.If((job.kind == Kind.SOFTMAX) & job.last):
+                    m.d.comb += becomes_ready.eq(0)
                     # The output scale's records follow a whole tile's.
                     m.d.sync += line.eq(line + (config.param_tile_words - config.param_group_words) // 2)
                     m.next = "DIVISION"
@@ -160,7 +171,6 @@ class Preparer(wiring.Component):
                 m.d.comb += [self.read.valid.eq(1), target.to_division.eq(1)]
                 fetched(1, "READY")
             with m.State("READY"):
-                m.d.comb += self.prepared.eq(1)
                 with m.If(self.take):
                     m.d.sync += tokens.eq(job.src_wait_each & groups.tile_end)
                     with m.If(by_group & ~groups.last):

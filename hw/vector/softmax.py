@@ -130,27 +130,30 @@ class Softmax(wiring.Component):
         some = Signal(reset_less=True)
         row = Signal(range(config.state_rows))
         written_row = Signal.like(row)
-        finished, decided = Signal(), Signal()
+        finished, compared, decided = Signal(), Signal(), Signal()
         with m.If(self.start):
             m.d.sync += [row.eq(job.state_base), written_row.eq(job.state_base)]
         with m.Else():
             m.d.sync += [row.eq(row + (valid & last)), written_row.eq(written_row + decided)]
         m.d.comb += [self.maximum_read.enable.eq(valid & last), self.maximum_read.row.eq(row)]
-        m.d.sync += [finished.eq(valid & last), decided.eq(finished)]
+        m.d.sync += [finished.eq(valid & last), compared.eq(finished), decided.eq(compared)]
         with m.If(valid & last):
             m.d.sync += [ceiling.eq(Cat(row_best[5:15], ~row_best[15]).as_signed() + row_best[:5].any()),
                          some.eq(row_best[16])]
 
-        before = Signal(MAXIMUM)
-        after = Signal(MAXIMUM)
+        # The state's maximum comes from memory: comparison and distance take a cycle each.
+        read = Signal(MAXIMUM)
+        before = Signal(MAXIMUM, reset_less=True)
+        after = Signal(MAXIMUM, reset_less=True)
         distance = Signal(13)
         decision = Signal(data.StructLayout({"maximum": MAXIMUM, "rescale": 6}), reset_less=True)
         m.d.comb += [
-            before.eq(Mux(job.first, EMPTY, self.maximum_read.value)),
-            after.eq(Mux(some & (ceiling > before), ceiling, before)),
+            read.eq(Mux(job.first, EMPTY, self.maximum_read.value)),
             distance.eq(after - before),
         ]
         with m.If(finished):
+            m.d.sync += [before.eq(read), after.eq(Mux(some & (ceiling > read), ceiling, read))]
+        with m.If(compared):
             m.d.sync += [
                 decision.maximum.eq(after),
                 decision.rescale.eq(Mux(before == EMPTY, 0, Mux(distance > 32, 32, distance))),

@@ -18,7 +18,7 @@ _NEXT = 3
 #: Row unit: cycles for a root and for a division.
 _ROOT, _DIVISION = 16, 17
 #: Stages of softmax behind the score, and of its sum.
-_SOFTMAX = 16
+_SOFTMAX = 17
 #: Rows on their way from issue to the last exponential.
 _ROWS = 8
 
