@@ -51,12 +51,17 @@ def ecp5_table(results):
     """One row for each configuration."""
     if not results:
         return "Not measured.\n"
+
+    def clock(result):
+        clocks = [f"{clock:.0f}" for clock in result["clocks"].values()]
+        if not clocks:
+            return "not routed"
+        return f"{result['clock_mhz']:.0f} ({', '.join(clocks) if len(clocks) > 1 else 'one seed'})"
+
     return _table(
         ["array", "multipliers", "LUTs", "registers", "block RAM", "clock, MHz (seeds)", "yosys"],
         [[r["config"], f"{r['multipliers']}{', others in LUTs' if r['soft_multipliers'] else ''}", f"{r['luts']:,}",
-          f"{r['registers']:,}", r["block_ram"],
-          f"{r['clock_mhz']:.0f} ({', '.join(f'{c:.0f}' for c in r['clocks'].values())})" if r["clocks"] else "not routed",
-          f"{r['yosys_seconds']:.0f} s"]
+          f"{r['registers']:,}", r["block_ram"], clock(r), f"{r['yosys_seconds']:.0f} s"]
          for r in results])
 
 

@@ -241,6 +241,7 @@ def test_tables(tmp_path):
     results = report.load(path)
     assert results["cells"] == [] and results["ecp5"] == [ecp5]
     assert "| 4x4 | 30 | 20,000 | 9,000 | 40 | 91 (90, 91, 96) | 60 s |" in report.ecp5_table(results["ecp5"])
+    assert "| 91 (one seed) |" in report.ecp5_table([ecp5 | {"clocks": {"1": 91.0}}])
     assert "| not routed |" in report.ecp5_table([ecp5 | {"clock_mhz": None, "clocks": {}}])
     areas = {"array": 60, "softmax": 40, "rest": 0}
     result = {"config": "tiny", "library": "nangate45_typ", "areas": areas, "total": 100, "area_per_mac": 6.2, "clock_mhz": 600,
