@@ -40,6 +40,8 @@ class StreamedWeights:
 
     def __init__(self, config, op, inputs, outputs):
         self.config, self.op, self.inputs, self.outputs = config, op, inputs, outputs
+        #: By which what is stored is known: programs that share a memory may stream a layer in different ways.
+        self.key = type(self), id(op)
         self.zero_panels = np.zeros(outputs.panels, bool)
         self.constant_tiles = np.zeros(outputs.panels * config.tiles_per_panel, bool)
         self._packed = None

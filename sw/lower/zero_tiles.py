@@ -71,7 +71,7 @@ class KeptTiles(StreamedWeights):
     def __init__(self, parts, grid, gap=0):
         weights = parts.weights
         super().__init__(weights.config, weights.op, weights.inputs, weights.outputs)
-        self.weights, self.parts = weights, parts
+        self.weights, self.parts, self.key = weights, parts, (KeptTiles, *weights.key)
         for name in _SHARED:
             setattr(self, name, getattr(weights, name))
         kept = grid.copy()
@@ -129,20 +129,20 @@ class KeptTiles(StreamedWeights):
         words = [self.parts.words(part) for _, part in pieces]
         scale_words = round_up(sum(scales), c.dma_words)
         base = ctx.weight_ring.take(scale_words + round_up(sum(words), c.dma_words))
-        op, tiles = id(self.op), base + scale_words
+        tiles = base + scale_words
         runs = _joined((block.first + first, run, count, pitch) for block, part in pieces
                        for first, run, count, pitch in [self.parts.run(part, block.part)])
         if ctx.offsets is not None and not any(number % c.dma_words for run in runs for number in (run[0], run[1], run[3])):
             # Programs that cut the layer differently read the same copy of its tiles.
             if scale_words:
-                ctx.builder.load(ctx.memory.constant(lambda: self._scales(pieces), ("kept scales", op, n0, n1, k0, k1)), base,
+                ctx.builder.load(ctx.memory.constant(lambda: self._scales(pieces), ("scales", *self.key, n0, n1, k0, k1)), base,
                                  scale_words, tracked=False)
-            whole, place = ctx.memory.constant(lambda: self.packed, ("kept", op)), tiles
+            whole, place = ctx.memory.constant(lambda: self.packed, ("weights", *self.key)), tiles
             for first, run, count, pitch in runs:
                 ctx.builder.load(whole + first * c.word_bytes, place, run, count, pitch * c.word_bytes, run, tracked=False)
                 place += run * count
         else:
-            ctx.builder.load(ctx.memory.constant(lambda: self._data(pieces), ("kept", op, n0, n1, k0, k1)), base,
+            ctx.builder.load(ctx.memory.constant(lambda: self._data(pieces), ("weights", *self.key, n0, n1, k0, k1)), base,
                              scale_words + round_up(sum(words), c.dma_words), tracked=False)
         return _Piece(first_tile, self.parts, list(zip(
             pieces, itertools.accumulate(words, initial=tiles), itertools.accumulate(scales, initial=base))))

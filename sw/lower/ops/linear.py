@@ -332,7 +332,7 @@ class _Linear:
             idle = int(zeros[0].astype(np.uint8).astype(np.int8)) if zeros.size else 0
         constant = self.weights.constant_tiles if self.weights.constant_tiles.any() else None
         return (self.ctx.rescale_records(self.weights.rescale(self.x.dtype), self.out.channels, n0, n1, idle, constant),
-                ("records", id(op), type(self.weights), None if constant is None else constant.tobytes(), n0, n1))
+                ("records", *self.weights.key, n0, n1))
 
 
 class _Drain:

@@ -131,6 +131,20 @@ def test_programs_share_tiles_that_are_not_zero():
     assert constants[1] - constants[0] > 0.8 * (stored[1].compulsory_bytes - stored[0].compulsory_bytes)
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_programs_that_stream_circulant_weights_in_different_ways_have_their_own_tiles(seed):
+    """Few rows are turned, of many the weights are; each has its order of words, its tiles and its records of a uint8 operand."""
+    config, m = Config(rows=16, cols=8, circulant=(4,)), GraphMaker(seed)
+    x = m.norm(m.add(m.embed(m.input(LENGTH, 1, "int32"), 64), m.constant(LENGTH, 64)), two=False)
+    a = m.attention(*(m.linear(x, 64, block=4) for _ in range(3)), 4, causal=True)
+    graph = with_zeros(m.output(m.linear(m.linear(a, 64, "uint8", block=4), 64, "int16", block=4)), config, 0.8, seed)
+    ids = np.random.default_rng(0).integers(0, 50, (LENGTH, 1)).astype(np.int32)
+    wanted = graph.run({graph.inputs[0]: ids})[graph.outputs[0].tensor]
+    runner = Runner(graph, config, 8)
+    for name, start, stop in [("many", 0, 8), ("few", 8, 9), ("many", 9, 17)]:
+        np.testing.assert_array_equal(runner.run(name, ids[start:stop], start), wanted[start:stop])
+
+
 def test_the_gather_does_not_wait_behind_weights():
     lines = list(disassemble(Runner(causal_graph(CONFIGS["tiny"]), CONFIGS["tiny"], 8).lowered["few"].image.code))
     engine = [line.split()[1] for line in lines]
