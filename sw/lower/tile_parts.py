@@ -107,6 +107,10 @@ class _Tiles:
         """Words of a part's rows of scales."""
         return 0
 
+    def panel_words(self, kept):
+        """Words that one N panel takes for one K panel, at most, if tiles ``kept`` (bool[n_tiles, k_tiles]) are stored."""
+        return self.weights.panel_words
+
     def data(self, part):
         """A part as it lies in memory, uint8[bytes]."""
         return self.weights.packed[part.n0:part.n1, part.k0:part.k1].reshape(-1)
@@ -186,6 +190,13 @@ class _TurnedTiles(_Tiles):
     def words(self, part):
         first, stop = self._panels(part)
         return (stop - first) * part.n_tiles * self.weights.columns
+
+    def panel_words(self, kept):
+        # Each run of tiles within a panel has words of its own.
+        tiles = kept.reshape(len(kept), -1, self.config.k_tiles_per_panel)
+        runs = tiles[..., 0] + np.count_nonzero(tiles[..., 1:] & ~tiles[..., :-1], axis=-1)
+        runs = runs.reshape(-1, self.config.tiles_per_panel, runs.shape[1]).sum(1)
+        return max(self.weights.panel_words, int(runs.max()) * self.weights.columns)
 
     def data(self, part):
         columns = self.weights.columns

@@ -21,7 +21,7 @@ __all__ = ["KeptTiles", "without_zero_tiles"]
 #: Cycles that another product costs beside the fetch of its instruction, roughly: no tile of zeros is left out for less.
 _PRODUCT_CYCLES = 4
 #: Attributes of a format that hold for a part of its tiles, too.
-_SHARED = ("panel_words", "period", "granule", "least_group", "by_rows", "fills_banks", "cycles", "pace", "rescale")
+_SHARED = ("period", "granule", "least_group", "by_rows", "fills_banks", "cycles", "pace", "rescale")
 
 
 def without_zero_tiles(weights, rows):
@@ -79,6 +79,7 @@ class KeptTiles(StreamedWeights):
             for (_, start), (stop, _) in itertools.pairwise(_runs(row)):
                 if stop - start <= gap:
                     row[start:stop] = True
+        self.panel_words = parts.panel_words(kept)
         self.blocks, self.words = [], 0
         for n0, n1 in _changes(kept):
             for number, (k0, k1) in enumerate(_runs(kept[n0])):

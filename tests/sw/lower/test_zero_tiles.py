@@ -117,6 +117,17 @@ def test_cycles_and_memory_follow_the_tiles(options, form, panels):
     assert memory[1] < (1 if "block" in form else 0.75) * memory[0]
 
 
+def test_runs_of_circulant_tiles_take_more_words_than_the_whole():
+    """Each has the words of the whole panel, of which a piece of weights in the scratchpad is made for so many fewer panels."""
+    config = Config(rows=4, cols=64, circulant=(4,))
+    zero = np.indices((4, 96)).sum(0) % 2 == 1
+    graph = layer(16, 384, 256, zero, config, block=4)
+    channels = Channels(384, 384, 64), Channels(256, 256, 64)
+    kept = without_zero_tiles(streamed(config, graph.ops[1], *channels), 16)
+    assert kept.panel_words * 4 * 6 == kept.words > 4 * kept.weights.panel_words * 4 * 6
+    check_graph(graph, config)
+
+
 def test_equal_tiles_share_products():
     """Two halves that read different inputs: one product for each half, whatever its number of tiles."""
     config = Config(rows=8, cols=8)
