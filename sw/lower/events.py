@@ -71,6 +71,11 @@ class Storage:
                     result[event] = number
         return result
 
+    def writers(self, space, words, event):
+        """All instructions that wrote ``words`` last, of those that announce it by ``event``: their numbers."""
+        last = self._last.get((space, event, True))
+        return [] if last is None else [number for number in np.unique(last[words]).tolist() if number >= 0]
+
     def touch(self, space, words, write, event, number):
         """Instruction ``number`` accesses ``words`` and announces it by ``event``; numbers only grow."""
         self._array(space, event, write)[words] = number

@@ -40,6 +40,9 @@ def _dependencies(items, sizes):
             thread = THREAD_OF[access.event]
             found = storage.needs(access.space, access.words, access.write, None if load else thread)
             needs.update((None if THREAD_OF[event] == thread else event, other) for event, other in found.items())
+            if load and access.write:
+                # Loads change their order, and not each of them has a reader that keeps it in front.
+                needs.update((None, other) for other in storage.writers(access.space, access.words, access.event))
         if item.mnemonic in _GATHERS:
             if gathered is not None:
                 needs.add((None, gathered))

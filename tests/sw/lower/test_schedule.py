@@ -55,6 +55,17 @@ def test_a_load_waits_for_the_readers_of_what_it_overwrites():
     assert by_start(b.items, SIZES, CONFIG) == [first, reader, second]
 
 
+def test_a_load_follows_all_loads_whose_words_it_overwrites():
+    """Also those that nobody reads, and not the last one alone."""
+    b = Builder(CONFIG)
+    b.store(0, 100, 60)
+    b.load(0, 16, 4)                            # waits for the store
+    b.load(64, 20, 4, tracked=False)
+    b.load(128, 18, 4, tracked=False)           # over words of both
+    store, waits, other, both = b.items
+    assert loads(b.items) == [other, waits, both]
+
+
 def test_gathers_keep_their_order_and_come_first():
     b = Builder(CONFIG)
     for table in (0, 1):
