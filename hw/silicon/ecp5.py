@@ -16,8 +16,6 @@ __all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "lane_mult
 #: 18x18 multipliers of an LFE5U-85F.
 MULTIPLIERS = 156
 _DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained")
-#: Placed less densely than by default, which leaves wires to the negotiating router; the other one rips wires up for hours.
-_EFFORT = ("--placer-heap-beta", "0.75", "--router", "router2")
 
 #: Flat, and by the mapper that knows delays: a quarter fewer LUTs than with modules kept, and a third fewer in a row.
 _SCRIPT = """\
@@ -107,7 +105,7 @@ def clock(folder, seed, target_mhz=100):
     folder, report = Path(folder), Path(folder) / f"report-{seed}-{target_mhz:g}.json"
     if not report.is_file():
         log, unfinished = f"nextpnr-{seed}-{target_mhz:g}.log", folder / f"unfinished-{seed}-{target_mhz:g}.json"
-        run_tool("nextpnr-ecp5", [*_DEVICE, *_EFFORT, "--json", "netlist.json", "--freq", target_mhz, "--seed", seed,
+        run_tool("nextpnr-ecp5", [*_DEVICE, "--json", "netlist.json", "--freq", target_mhz, "--seed", seed,
                                   "--timing-allow-fail", "--report", unfinished.name, "-q", "-l", log], folder, log)
         unfinished.rename(report)
     return json.loads(report.read_text(encoding="utf-8"))
