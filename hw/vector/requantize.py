@@ -46,11 +46,11 @@ class Requantizer(wiring.Component):
     product_valid, product_first, product_last : Out(1); products : Out(ArrayLayout(signed(32), vector_lanes))
         Stage 1.
     done : Out(1); done_item : Out(item_layout(config))
-        Stage 7 holds an item.
+        Stage 7 holds an item, or with ``table`` held it a cycle ago.
     results : Out(ArrayLayout(signed(16), vector_lanes))
         Its results.
     scores : Out(ArrayLayout(signed(16), vector_lanes)); visible : Out(vector_lanes)
-        For SOFTMAX: its results, which no table comes between, and which keys are visible.
+        For SOFTMAX: its results, before any table, and which keys are visible.
     busy : Out(1)
     """
 
@@ -112,13 +112,17 @@ class Requantizer(wiring.Component):
                     with m.If(again):
                         m.d.sync += [item[2].eq(item[6]), item[2].again.eq(1)]
         m.d.comb += [
-            self.busy.eq(Cat(valid).any()), self.done.eq(valid[7]),
             self.product_valid.eq(valid[1] & stats), self.product_first.eq(item[1].first),
             self.product_last.eq(item[1].last),
         ]
+        # A table's entry takes a register behind its memory, and its item comes out a cycle later.
+        looks_up, looked_up = Signal(), Signal()
+        looked_up_item = Signal(carried, reset_less=True)
+        m.d.sync += [looks_up.eq(job.table), looked_up.eq(valid[7] & looks_up), looked_up_item.eq(item[7])]
+        m.d.comb += [self.busy.eq(Cat(valid, looked_up).any()), self.done.eq(Mux(looks_up, looked_up, valid[7]))]
         for name in carried.members:
             if name != "again":
-                m.d.comb += self.done_item[name].eq(item[7][name])
+                m.d.comb += self.done_item[name].eq(Mux(looks_up, looked_up_item[name], item[7][name]))
 
         # Values of the row: read from stage 0, sum used in stage 1, multiplier in 2, shift in 4 and 5.
         m.d.comb += [
@@ -200,6 +204,9 @@ class Requantizer(wiring.Component):
             tables.write.eq(self.table_write), tables.write_slot.eq(job.slot), tables.write_word.eq(self.table_word),
             tables.write_data.eq(self.table_data), tables.lookup.eq(enter[7] & job.table), tables.slot.eq(job.slot),
         ]
+        entries = Signal.like(tables.values, reset_less=True)
+        with m.If(valid[7] & looks_up):
+            m.d.sync += entries.eq(tables.values)
         held_values = []
         for number in range(lanes):
             m.submodules[f"lane_{number}"] = lane = RequantizeLane(config.constant_channels)
@@ -214,7 +221,7 @@ class Requantizer(wiring.Component):
                 self.elements[number].eq(lane.element), self.products[number].eq(lane.product),
                 tables.index[number].eq(lane.clamped[:8]),
                 self.scores[number].eq(lane.result),
-                self.results[number].eq(Mux(job.table, tables.values[number], lane.result)),
+                self.results[number].eq(Mux(looks_up, entries[number], lane.result)),
             ]
             sees = (self.launched.keys > number) & (lane.second_held[0] | ~job.mask)
             held_values.append(Mux(softmax, sees, lane.second_held.as_unsigned())[:16])

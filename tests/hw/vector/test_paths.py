@@ -8,6 +8,7 @@ from weft.hw.errors import RunError
 from weft.hw.memory import wrapper
 from weft.hw.vector.issue import Issue
 from weft.hw.vector.requantize import Requantizer
+from weft.hw.vector.tables import Tables
 
 #: What selects all that a port depends on within a cycle, back to registers.
 CONE = "o:{port} %ci*:-$dff,$dffe,$sdff,$sdffe,$sdffce"
@@ -28,11 +29,12 @@ def depends(yosys, tmp_path):
     return depends
 
 
-def test_no_table_stands_before_softmax(depends):
-    """A table's entry takes most of a cycle of an FPGA; the maximum of the scores takes another."""
-    requantizer = Requantizer(Config.named("tiny"))
-    assert depends(requantizer, "results", "t:weft_memory")
-    assert not depends(requantizer, "scores", "t:weft_memory")
+def test_tables_take_a_cycle(depends):
+    """A table's entry takes most of a cycle of an FPGA; the scratchpad takes another, and the maximum of the scores."""
+    config = Config.named("tiny")
+    assert depends(Tables(config.vector_lanes), "values", "t:weft_memory")
+    for port in "results", "scores":
+        assert not depends(Requantizer(config), port, "t:weft_memory")
 
 
 def test_reads_do_not_wait_for_arithmetic(depends):
