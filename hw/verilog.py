@@ -116,7 +116,8 @@ def _build(config):
     """Verilog of a configuration, and its ports."""
     from .top import Accelerator        # the engines take a second to import, and not everybody builds them
     top = Accelerator(config)
-    ports = [{"name": name, "direction": "output" if output else "input", "width": width} for name, output, width in list_ports(top)]
+    ports = [{"name": name, "direction": "output" if output else "input", "width": width}
+             for name, output, width in list_ports(top)]
     text = convert(top, TOP)
     title = f"Transformer accelerator, {config.rows} x {config.cols} systolic array"
     header = _HEADER.format(title=title, version=isa.VERSION, name=config.name, fingerprint=config.fingerprint)

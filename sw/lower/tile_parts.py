@@ -107,9 +107,13 @@ class _Tiles:
         """Words of a part's rows of scales."""
         return 0
 
-    def panel_words(self, kept):
-        """Words that one N panel takes for one K panel, at most, if tiles ``kept`` (bool[n_tiles, k_tiles]) are stored."""
-        return self.weights.panel_words
+    def stored(self, kept):
+        """K tiles of an N tile that are stored where those of ``kept``, bool[k_tiles], are multiplied."""
+        return kept
+
+    def offset(self, product, part):
+        """Words between the beginning of a part and that of a product of it, which has all of its N tiles."""
+        return 0
 
     def data(self, part):
         """A part as it lies in memory, uint8[bytes]."""
@@ -191,12 +195,12 @@ class _TurnedTiles(_Tiles):
         first, stop = self._panels(part)
         return (stop - first) * part.n_tiles * self.weights.columns
 
-    def panel_words(self, kept):
-        # Each run of tiles within a panel has words of its own.
-        tiles = kept.reshape(len(kept), -1, self.config.k_tiles_per_panel)
-        runs = tiles[..., 0] + np.count_nonzero(tiles[..., 1:] & ~tiles[..., :-1], axis=-1)
-        runs = runs.reshape(-1, self.config.tiles_per_panel, runs.shape[1]).sum(1)
-        return max(self.weights.panel_words, int(runs.max()) * self.weights.columns)
+    def stored(self, kept):
+        per = self.config.k_tiles_per_panel
+        return kept.reshape(-1, per).any(1).repeat(per)
+
+    def offset(self, product, part):
+        return (self._panels(product)[0] - self._panels(part)[0]) * part.n_tiles * self.weights.columns
 
     def data(self, part):
         columns = self.weights.columns

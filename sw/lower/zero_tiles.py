@@ -21,7 +21,7 @@ __all__ = ["KeptTiles", "without_zero_tiles"]
 #: Cycles that another product costs beside the fetch of its instruction, roughly: no tile of zeros is left out for less.
 _PRODUCT_CYCLES = 4
 #: Attributes of a format that hold for a part of its tiles, too.
-_SHARED = ("period", "granule", "least_group", "by_rows", "fills_banks", "cycles", "pace", "rescale")
+_SHARED = ("panel_words", "period", "granule", "least_group", "by_rows", "fills_banks", "cycles", "pace", "rescale")
 
 
 def without_zero_tiles(weights, rows):
@@ -42,10 +42,11 @@ def without_zero_tiles(weights, rows):
 
 @dataclass(frozen=True)
 class _Block:
-    """A part that is stored in one piece. ``first``: number of its first word among all that are stored; ``accumulate``: its N
-    tiles have earlier K tiles that are stored as well."""
+    """A part that is stored in one piece. ``first``: number of its first word among all that are stored; ``products``: parts of
+    it that are multiplied, all of its N tiles each; ``accumulate``: earlier K tiles of these are multiplied as well."""
     part: Part
     first: int
+    products: list
     accumulate: bool
 
 
@@ -79,12 +80,12 @@ class KeptTiles(StreamedWeights):
             for (_, start), (stop, _) in itertools.pairwise(_runs(row)):
                 if stop - start <= gap:
                     row[start:stop] = True
-        self.panel_words = parts.panel_words(kept)
         self.blocks, self.words = [], 0
         for n0, n1 in _changes(kept):
-            for number, (k0, k1) in enumerate(_runs(kept[n0])):
+            for number, (k0, k1) in enumerate(_runs(parts.stored(kept[n0]))):
                 part = Part(n0, n1, k0, k1)
-                self.blocks.append(_Block(part, self.words, number > 0))
+                products = [Part(n0, n1, k0 + start, k0 + stop) for start, stop in _runs(kept[n0, k0:k1])]
+                self.blocks.append(_Block(part, self.words, products, number > 0))
                 self.words += parts.words(part)
         empty = ~kept.any(1)
         self.zero_panels = empty.reshape(-1, self.config.tiles_per_panel).all(1)
@@ -92,12 +93,12 @@ class KeptTiles(StreamedWeights):
 
     def cost(self, rows, product):
         """Cycles for so many rows, roughly; a product costs ``product`` besides."""
-        return sum(self.parts.cycles(rows, block.part) + product for block in self.blocks)
+        return sum(self.parts.cycles(rows, part) + product for block in self.blocks for part in block.products)
 
     @property
     def products(self):
         """Weights of the model that are multiplied, those of zeros that stay included."""
-        kept = sum(self.parts.weights_of(block.part) for block in self.blocks)
+        kept = sum(self.parts.weights_of(part) for block in self.blocks for part in block.products)
         return ceil_div(self.weights.products * kept, self.op.weight.size)
 
     @property
@@ -182,5 +183,7 @@ class _Piece:
         """As `weft.lower.weights.Piece`; of all of the piece, and ``accumulate`` follows from what is stored."""
         between = 1 if self.parts.weights.by_rows else stride
         for (block, part), base, scales in self.pieces:
-            self.parts.multiply(builder, part, base, scales, operand, row, rows, sums + (part.n0 - self.n0) * between,
-                                block.accumulate or part.k0 > block.part.k0, unsigned, stride)
+            for product in filter(None, (part.within(product) for product in block.products)):
+                self.parts.multiply(builder, product, base + self.parts.offset(product, part), scales, operand, row, rows,
+                                    sums + (part.n0 - self.n0) * between,
+                                    block.accumulate or product.k0 > block.products[0].k0, unsigned, stride)
