@@ -24,7 +24,7 @@ def gemm_weight():
     """The weights of the product, drawn as it draws them: int8[n, k]."""
     rng = np.random.default_rng(0)
     layer = workloads._linear("a", "result", 9, 20, 12, workloads._UNIFORM, rng, "gemm")
-    return workloads._zeroed(layer, 0.4, CONFIG, rng).weight
+    return workloads._zeroed(layer, 0.4, CONFIG.cols, CONFIG.rows, rng).weight
 
 
 @pytest.mark.parametrize("made", [lambda: workloads.mha(2, 11, 24, 10, CONFIG),
