@@ -12,7 +12,7 @@ from weft.program import Program
 from weft.quantize.host import HostProgram
 from weft.weights import GROUPS, SPARSITIES, CirculantWeights, GroupedWeights, four_bit_group
 
-__all__ = ["attention", "gemm", "mha", "weights_kind"]
+__all__ = ["attention", "gemm", "mha", "weights_kind", "zeroed"]
 
 #: Spread of uniform int8 values and of 4-bit ones times uniform scales, and the one that results have: most of the range,
 #: so that a wrong product shows.
@@ -96,11 +96,10 @@ def _weights(n, k, rng, name):
     return form.expand(), form
 
 
-def _zeroed(layer, share, outputs, inputs, rng):
-    """``layer`` with zeros in a share of its tiles of ``outputs`` times ``inputs`` weights."""
+def zeroed(layer, zero, outputs, inputs):
+    """A `weft.qgraph.Linear` whose weights are zero where ``zero`` bool[n, k] says, of tiles of ``outputs`` times ``inputs``
+    weights."""
     n, k = layer.weight.shape
-    tiles = -(-n // outputs), -(-k // inputs)
-    zero = rng.permutation(tiles[0] * tiles[1]).reshape(tiles) < round(share * tiles[0] * tiles[1])
     keep = ~np.kron(zero, np.ones((outputs, inputs), bool))[:n, :k]
     form = layer.compressed
     if isinstance(form, CirculantWeights):
@@ -108,6 +107,14 @@ def _zeroed(layer, share, outputs, inputs, rng):
     elif form:
         form = replace(form, values=form.values * keep)
     return replace(layer, weight=layer.weight * keep, compressed=form)
+
+
+def _zeroed(layer, share, outputs, inputs, rng):
+    """``layer`` with zeros in a share of its tiles of ``outputs`` times ``inputs`` weights."""
+    n, k = layer.weight.shape
+    tiles = -(-n // outputs), -(-k // inputs)
+    zero = rng.permutation(tiles[0] * tiles[1]).reshape(tiles) < round(share * tiles[0] * tiles[1])
+    return zeroed(layer, zero, outputs, inputs)
 
 
 def _linear(x, out, m, k, n, spread, rng, name, weights="dense"):

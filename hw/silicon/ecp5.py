@@ -112,9 +112,9 @@ def clock(folder, seed, target_mhz=100, placer="static"):
 
 
 def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print, array=False):
-    """Yields what a configuration, or its ``array`` alone, takes: plain values, first what yosys
-    says, then after each seed what is known by then. Needs yosys, and nextpnr-ecp5 where there are seeds. What the folder has of the
-    same netlist is not done again, and its other seeds count as well.
+    """Yields what a configuration, or its ``array`` alone, takes: plain values, first what yosys says, then after each seed what
+    is known by then. Needs yosys, and nextpnr-ecp5 where there are seeds. What the folder has of the same netlist is not done
+    again, and its other seeds count as well.
     """
     config = Config.load(config)
     name = shape(config, array)

@@ -20,7 +20,7 @@ __all__ = ["KeptTiles", "without_zero_tiles"]
 
 #: Cycles that another product costs beside the fetch of its instruction, roughly: no tile of zeros is left out for less.
 _PRODUCT_CYCLES = 4
-#: Attributes of a format that hold for a part of its tiles, too.
+#: Attributes of a format that hold for a part of its tiles, too; not ``together``, as a `_Piece` is multiplied whole.
 _SHARED = ("panel_words", "period", "granule", "least_group", "by_rows", "fills_banks", "cycles", "pace", "rescale")
 
 

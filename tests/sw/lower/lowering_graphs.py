@@ -6,8 +6,9 @@ import numpy as np
 
 from weft import qgraph as qg
 from weft.weights import CirculantWeights, GroupedWeights
+from weft.workloads import zeroed
 
-__all__ = ["GraphMaker", "random_inputs", "golden_outputs", "check_graph", "with_zeros", "zeroed"]
+__all__ = ["GraphMaker", "random_inputs", "golden_outputs", "check_graph", "with_zeros"]
 
 
 class GraphMaker:
@@ -189,18 +190,6 @@ def check_graph(graph, config, seed=0):
     return lowered
 
 
-def zeroed(op, zero, rows, cols):
-    """A layer whose weights are zero where ``zero`` bool[n, k] says, blocks of ``cols`` outputs by ``rows`` inputs."""
-    n, k = op.weight.shape
-    keep = ~np.kron(zero, np.ones((cols, rows), bool))[:n, :k]
-    form = op.compressed
-    if isinstance(form, CirculantWeights):
-        form = CirculantWeights.of(op.weight * keep, form.block)
-    elif form:
-        form = replace(form, values=form.values * keep)
-    return replace(op, weight=op.weight * keep, compressed=form)
-
-
 def with_zeros(graph, config, share, seed, panels=1):
     """Every linear layer with random tiles of zeros that cover so many times ``config.rows`` inputs, some of its panels of outputs
     zero throughout."""
@@ -211,6 +200,6 @@ def with_zeros(graph, config, share, seed, panels=1):
             return op
         n, k = op.weight.shape
         zero = rng.random((-(-n // config.cols), -(-k // (panels * config.rows)))) < share
-        return zeroed(op, zero | (rng.random((len(zero), 1)) < 0.2), panels * config.rows, config.cols)
+        return zeroed(op, zero | (rng.random((len(zero), 1)) < 0.2), config.cols, panels * config.rows)
 
     return replace(graph, ops=[changed(op) for op in graph.ops])

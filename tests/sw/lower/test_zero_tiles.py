@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from lowering_graphs import GraphMaker, check_graph, with_zeros, zeroed
+from lowering_graphs import GraphMaker, check_graph, with_zeros
 
 from weft import qgraph as qg
 from weft.hw.config import Config
@@ -16,6 +16,7 @@ from weft.lower.tile_parts import Part, parts_of
 from weft.lower.weights import streamed_weights
 from weft.lower.zero_tiles import KeptTiles, without_zero_tiles
 from weft.performance import predict
+from weft.workloads import zeroed
 
 SHAPES = {"4x4": dict(rows=4, cols=4), "16x16": dict(rows=16, cols=16), "5x7": dict(rows=5, cols=7), "12x4": dict(rows=12, cols=4),
           "4x12": dict(rows=4, cols=12), "8x4 wide bus": dict(rows=8, cols=4, data_bytes=16)}
@@ -95,7 +96,7 @@ def layer(rows, k, n, zero, config, panels=1, **options):
     """A graph of one layer whose tiles, of ``panels`` times ``config.rows`` inputs, are zero where ``zero`` says."""
     m = GraphMaker(0)
     graph = m.output(m.linear(m.input(rows, k), n, **options))
-    return replace(graph, ops=[zeroed(op, zero, panels * config.rows, config.cols) if isinstance(op, qg.Linear) else op
+    return replace(graph, ops=[zeroed(op, zero, config.cols, panels * config.rows) if isinstance(op, qg.Linear) else op
                                for op in graph.ops])
 
 
