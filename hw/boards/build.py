@@ -7,6 +7,7 @@ from pathlib import Path
 from ..errors import RunError
 from ..files import write_files
 from ..silicon.ecp5 import SOFT_SCRIPT, soft_modules
+from ..silicon.multipliers import improve
 from ..tools import find_tools, run_tool
 from .core import TOP as CORE
 from .design import design_files
@@ -70,6 +71,7 @@ def build(design, out_dir, seed=1, progress=None):
 
     say("synthesizing")
     run_tool("yosys", commands["yosys"], folder, REPORTS["synthesis"])
+    improve(folder / f"{_TOP}.json")
     say("placing and routing")
     run_tool("nextpnr-ecp5", commands["nextpnr-ecp5"], folder, REPORTS["routing"])
     report = _report(folder, design)

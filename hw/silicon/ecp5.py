@@ -1,6 +1,7 @@
 """ECP5: what the accelerator takes of an LFE5U-85F, and its clock."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from statistics import median, median_low
 
@@ -9,7 +10,7 @@ from ..tensor.array import SystolicArray
 from ..tools import find_tools, run_tool
 from ..verilog import TOP, convert, describe, list_ports, to_verilog
 from .frame import CORE, FRAME, frame
-from .multipliers import align_left
+from .multipliers import improve
 
 __all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "lane_multipliers", "measure", "shape", "soft_modules"]
 
@@ -24,7 +25,6 @@ hierarchy -top {top}
 {soft}
 synth_ecp5 -abc9 -top {top} -run begin:json
 opt_clean -purge
-tee -q -o cells.json stat -json
 write_json netlist.json
 """
 #: Makes adders of a module's multipliers, so that they become LUTs.
@@ -81,16 +81,15 @@ def synthesize(config, folder, array=False):
         for name, content in files.items():
             (folder / name).write_text(content, encoding="utf-8")
         used = run_tool("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.log")
-        netlist = json.loads((folder / "netlist.json").read_text(encoding="utf-8"))
-        align_left(netlist)
-        (folder / "netlist.json").write_text(json.dumps(netlist), encoding="utf-8")
+        cells = Counter(cell["type"] for cell in improve(folder / "netlist.json")["modules"][FRAME]["cells"].values())
+        (folder / "cells.json").write_text(json.dumps(cells), encoding="utf-8")
         done.write_text(json.dumps([used.seconds, used.mebibytes]), encoding="utf-8")
     return soft, registers, json.loads(done.read_text(encoding="utf-8"))
 
 
 def counts(folder, registers):
     """Cells by type in the netlist of a folder, without the frame's registers."""
-    found = json.loads((Path(folder) / "cells.json").read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
+    found = json.loads((Path(folder) / "cells.json").read_text(encoding="utf-8"))
     return found | {"TRELLIS_FF": found["TRELLIS_FF"] - registers}
 
 

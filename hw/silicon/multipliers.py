@@ -1,12 +1,44 @@
-"""Multipliers of the ECP5 with operands that are narrower than theirs."""
+"""The ECP5's multipliers as yosys wires them, put to better use: operands moved up, registers moved inside."""
 
-from collections import Counter
+import json
+from collections import Counter, defaultdict
 from itertools import takewhile
+from pathlib import Path
 
-__all__ = ["align_left"]
+__all__ = ["absorb_registers", "align_left", "improve"]
 
-#: Bits of an operand of MULT18X18D.
-_WIDTH = 18
+#: Bits of an operand of MULT18X18D, and its clock enables.
+_WIDTH, _ENABLES = 18, 4
+#: Pins of MULT18X18D, and the registers behind operands and before the result.
+_PINS = {side: [f"{side}{n}" for n in range(width)] for side, width in (("A", _WIDTH), ("B", _WIDTH), ("P", 2 * _WIDTH))}
+_REGISTERS = {"A": "INPUTA", "B": "INPUTB", "P": "OUTPUT"}
+
+
+def improve(path):
+    """Both, to a netlist that yosys wrote to a file, which is replaced; returns it as a dict."""
+    netlist = json.loads(Path(path).read_text(encoding="utf-8"))
+    align_left(netlist)
+    absorb_registers(netlist)
+    Path(path).write_text(json.dumps(netlist), encoding="utf-8")
+    return netlist
+
+
+def _multipliers(cells):
+    return [cell for cell in cells.values() if cell["type"] == "MULT18X18D"]
+
+
+def _readers(module):
+    """``{bit: [(cell, pin)]}`` of what reads it; ports of the module are ``(None, port)``."""
+    readers = defaultdict(list)
+    for name, cell in module["cells"].items():
+        for pin, bits in cell["connections"].items():
+            if cell["port_directions"][pin] != "output":
+                for bit in bits:
+                    readers[bit].append((name, pin))
+    for name, port in module["ports"].items():
+        for bit in port["bits"]:
+            readers[bit].append((None, name))
+    return readers
 
 
 def align_left(netlist):
@@ -16,29 +48,128 @@ def align_left(netlist):
     The product is the same. What comes in below are zeros, which take no wire; yosys wires the sign to every bit above.
     """
     for module in netlist["modules"].values():
-        cells = module["cells"].values()
-        read = Counter(bit for cell in cells for port, bits in cell["connections"].items()
-                       if cell["port_directions"][port] != "output" for bit in bits)
-        read.update(bit for port in module["ports"].values() for bit in port["bits"])
-        free = 1 + max((bit for cell in cells for bits in cell["connections"].values() for bit in bits if isinstance(bit, int)),
-                       default=1)
-        for cell in cells:
-            if cell["type"] != "MULT18X18D":
-                continue
+        cells = module["cells"]
+        read = _readers(module)
+        free = 1 + max((bit for cell in cells.values() for bits in cell["connections"].values() for bit in bits
+                        if isinstance(bit, int)), default=1)
+        for cell in _multipliers(cells):
             pins, moved, total = cell["connections"], {}, 0
             for side in "AB":
-                bits = [pins[f"{side}{n}"][0] for n in range(_WIDTH)]
+                bits = [pins[pin][0] for pin in _PINS[side]]
                 signed = pins[f"SIGNED{side}"] == ["1"]
                 filler = bits[-1] if signed else "0"
                 # Of repeated signs one is the operand's own.
                 spare = len(list(takewhile(lambda bit, filler=filler: bit == filler, reversed(bits)))) - signed
                 moved[side] = ["0"] * spare + bits[:_WIDTH - spare]
                 total += spare
-            results = [pins[f"P{n}"][0] for n in range(2 * _WIDTH)]
+            results = [pins[pin][0] for pin in _PINS["P"]]
             if any(read[bit] for bit in results[2 * _WIDTH - total:]):
                 continue        # something reads the sign where it was repeated
             moved["P"] = [*range(free, free + total), *results[:2 * _WIDTH - total]]
             free += total
             for side, bits in moved.items():
-                for n, bit in enumerate(bits):
-                    pins[f"{side}{n}"] = [bit]
+                for pin, bit in zip(_PINS[side], bits, strict=True):
+                    pins[pin] = [bit]
+
+
+def absorb_registers(netlist):
+    """Moves registers before the operands of MULT18X18D, and behind its result, into the block, in a netlist of yosys (a dict,
+    which changes); yosys uses none of the block's own.
+
+    A register that something else reads too stays, beside the block's. Left where they are: those with a reset or an initial
+    one, and a result with bits that anything but one register reads. An operand's registers must follow other registers: behind
+    logic, a wire more to the block would make a path longer.
+    """
+    for module in netlist["modules"].values():
+        cells, readers = module["cells"], _readers(module)
+        drivers = {bit: name for name, cell in cells.items() for pin, bits in cell["connections"].items()
+                   if cell["port_directions"][pin] == "output" for bit in bits}
+        for cell in _multipliers(cells):
+            pins, controls = cell["connections"], _Controls()
+            for side in "AB":
+                bits = [pins[pin][0] for pin in _PINS[side]]
+                before = [cells.get(drivers.get(bit)) if bit != "0" else None for bit in bits]
+                taken = [register for bit, register in zip(bits, before, strict=True) if bit != "0"]
+                if all(map(_is_plain, taken)) and all(_follows_register(cells, drivers, register) for register in taken) and \
+                        controls.admit(side, taken):
+                    for pin, register in zip(_PINS[side], before, strict=True):
+                        if register:
+                            pins[pin] = register["connections"]["DI"]
+            results = [readers[pins[pin][0]] for pin in _PINS["P"]]
+            behind = [cells.get(found[0][0]) if len(found) == 1 and found[0][1] == "DI" else None for found in results]
+            taken = [register for found, register in zip(results, behind, strict=True) if found]
+            if all(map(_is_plain, taken)) and controls.admit("P", taken):
+                for pin, found, register in zip(_PINS["P"], results, behind, strict=True):
+                    if found:
+                        pins[pin] = register["connections"]["Q"]
+                        del cells[found[0][0]]
+            controls.connect(cell)
+        _remove_unread(module)
+
+
+class _Controls:
+    """Clock and enables of the registers in one block, which share one clock and have four enables."""
+
+    def __init__(self):
+        self.clock, self.enables, self.sides = None, [], {}
+
+    def admit(self, side, registers):
+        """Whether a side's registers, which are moved as one, fit in with those of other sides; if so they count."""
+        found = {(register["connections"]["CLK"][0], _enable(register)) for register in registers}
+        if len(found) != 1:
+            return False
+        (clock, enable), = found
+        if self.clock not in (None, clock) or (enable not in self.enables and len(self.enables) == _ENABLES):
+            return False
+        self.clock = clock
+        if enable not in self.enables:
+            self.enables.append(enable)
+        self.sides[side] = f"CE{self.enables.index(enable)}"
+        return True
+
+    def connect(self, cell):
+        """Tells a block of its registers."""
+        if not self.sides:
+            return
+        for side, enable in self.sides.items():
+            name = f"REG_{_REGISTERS[side]}"
+            cell["parameters"] |= {f"{name}_CLK": "CLK0", f"{name}_CE": enable, f"{name}_RST": "RST0"}
+        cell["parameters"]["GSR"] = "DISABLED"
+        pins = {"CLK0": self.clock, "RST0": "0"} | {f"CE{n}": bit for n, bit in enumerate(self.enables)}
+        cell["connections"] |= {pin: [bit] for pin, bit in pins.items()}
+        cell["port_directions"] |= dict.fromkeys(pins, "input")
+
+
+def _is_plain(cell):
+    """Whether a cell is a flip-flop at the rising edge, without reset, that begins with zero."""
+    return cell is not None and cell["type"] == "TRELLIS_FF" and cell["connections"].get("LSR", ["0"]) == ["0"] and \
+        _setting(cell, "LSRMUX", "LSR") == "LSR" and _setting(cell, "REGSET", "RESET") == "RESET" and \
+        _setting(cell, "CLKMUX", "CLK") == "CLK" and _setting(cell, "CEMUX", "1") in ("1", "CE")
+
+
+def _setting(cell, name, default):
+    return cell["parameters"].get(name, default).strip()
+
+
+def _enable(register):
+    return register["connections"]["CE"][0] if _setting(register, "CEMUX", "1") == "CE" else "1"
+
+
+def _follows_register(cells, drivers, register):
+    source = cells.get(drivers.get(register["connections"]["DI"][0]))
+    return source is not None and source["type"] == "TRELLIS_FF"
+
+
+def _remove_unread(module):
+    """Removes flip-flops that nothing reads, and those that only they read."""
+    cells = module["cells"]
+    read = Counter({bit: len(found) for bit, found in _readers(module).items()})
+    sources = {cell["connections"]["Q"][0]: name for name, cell in cells.items() if cell["type"] == "TRELLIS_FF"}
+    unread = [bit for bit in sources if not read[bit]]
+    while unread:
+        for pin, bits in cells.pop(sources.pop(unread.pop()))["connections"].items():
+            if pin != "Q":
+                for bit in bits:
+                    read[bit] -= 1
+                    if bit in sources and not read[bit]:
+                        unread.append(bit)

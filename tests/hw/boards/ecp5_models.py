@@ -1,7 +1,8 @@
 """Simulation models of the two ECP5 cells that yosys has as black boxes: block RAM and multiplier.
 
-After Lattice's data sheet FPGA-DS-02012 and memory guide FPGA-TN-02204, as far as yosys uses them: registers in neither, one
-port of a block writes and the other reads. Whatever else is asked for stops the simulation.
+After Lattice's data sheet FPGA-DS-02012, memory guide FPGA-TN-02204 and sysDSP guide FPGA-TN-02205, as far as Weft uses them:
+one port of a block of RAM writes and the other reads, without registers behind; a multiplier's registers have one clock and no
+reset. Whatever else is asked for stops the simulation.
 """
 
 __all__ = ["models"]
@@ -67,14 +68,34 @@ end""")
 
 
 def _mult18x18d():
-    return "\n".join([
+    registers = {"INPUTA": ("a", "given_a"), "INPUTB": ("b", "given_b"), "OUTPUT": ("result", "product")}
+    text = [
         f"module MULT18X18D ({_bits('A', 18, 'input')}, {_bits('B', 18, 'input')}, {_bits('C', 18, 'input')},",
-        "  input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB,",
+        "  input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, CLK0, RST0, CE0, CE1, CE2, CE3,",
         f"  {_bits('P', 36, 'output')});",
-        f"wire signed [18:0] a = {{SIGNEDA & A17, {_vector('A', 18)[1:-1]}}}, b = {{SIGNEDB & B17, {_vector('B', 18)[1:-1]}}};",
-        "wire signed [37:0] product = a * b;",
-        f"assign {_vector('P', 36)} = product[35:0];",
-        "endmodule\n"])
+        'parameter GSR = "ENABLED";',
+        *(f'parameter REG_{name}_{pin} = "{value}";' for name in registers
+          for pin, value in (("CLK", "NONE"), ("CE", "CE0"), ("RST", "RST0"))),
+        f"wire signed [18:0] given_a = {{SIGNEDA & A17, {_vector('A', 18)[1:-1]}}};",
+        f"wire signed [18:0] given_b = {{SIGNEDB & B17, {_vector('B', 18)[1:-1]}}};",
+        "wire signed [18:0] a, b;",
+        "wire signed [37:0] product = a * b, result;",
+        f"assign {_vector('P', 36)} = result[35:0];",
+        "wire [3:0] enables = {CE3, CE2, CE1, CE0};",
+        'initial if (RST0 !== 0 && (REG_INPUTA_CLK != "NONE" || REG_INPUTB_CLK != "NONE" || REG_OUTPUT_CLK != "NONE"))',
+        '  $fatal(1, "a reset of MULT18X18D, which has no model");',
+    ]
+    for name, (after, before) in registers.items():
+        # The last character of CE0 to CE3 numbers the enable.
+        text.append(f"""
+generate if (REG_{name}_CLK == "NONE") assign {after} = {before};
+else begin : {name}
+  localparam [23:0] enable = REG_{name}_CE;
+  reg signed [37:0] held = 0;
+  assign {after} = held;
+  always @(posedge CLK0) if (enables[enable[1:0]]) held <= {before};
+end endgenerate""")
+    return "\n".join([*text, "endmodule\n"])
 
 
 def models():

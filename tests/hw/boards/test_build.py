@@ -116,7 +116,7 @@ def test_the_vivado_project_is_complete(tmp_path, capsys):
 
 #: Stand-ins: they leave what the tools leave.
 FAKES = {
-    "yosys": "echo synthesized > synthesis.log; echo '{}' > top.json",
+    "yosys": "echo synthesized > synthesis.log; echo '{\"modules\": {}}' > top.json",
     "nextpnr-ecp5": "echo \"$*\" > arguments; echo routed > routing.log; echo config > top.config\n"
                     "echo '{\"fmax\": {\"clk\": {\"achieved\": MHZ, \"constraint\": 25}}, \"utilization\": {\"TRELLIS_COMB\": "
                     "{\"used\": 7, \"available\": 9}}}' > report.json",
