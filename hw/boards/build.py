@@ -6,8 +6,7 @@ from pathlib import Path
 
 from ..errors import RunError
 from ..files import write_files
-from ..silicon.ecp5 import SOFT_SCRIPT, soft_modules
-from ..silicon.multipliers import improve
+from ..silicon.ecp5 import SOFT_SCRIPT, improve, soft_modules
 from ..tools import find_tools, run_tool
 from .core import TOP as CORE
 from .design import design_files

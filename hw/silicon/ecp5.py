@@ -9,10 +9,11 @@ from ..config import Config
 from ..tensor.array import SystolicArray
 from ..tools import find_tools, run_tool
 from ..verilog import TOP, convert, describe, list_ports, to_verilog
+from .carries import release_constants
 from .frame import CORE, FRAME, frame
-from .multipliers import improve
+from .multipliers import absorb_registers, align_left
 
-__all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "lane_multipliers", "measure", "shape", "soft_modules"]
+__all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "improve", "lane_multipliers", "measure", "shape", "soft_modules"]
 
 #: 18x18 multipliers of an LFE5U-85F.
 MULTIPLIERS = 156
@@ -85,6 +86,17 @@ def synthesize(config, folder, array=False):
         (folder / "cells.json").write_text(json.dumps(cells), encoding="utf-8")
         done.write_text(json.dumps([used.seconds, used.mebibytes]), encoding="utf-8")
     return soft, registers, json.loads(done.read_text(encoding="utf-8"))
+
+
+def improve(path):
+    """Puts the cells of a netlist that yosys wrote for the ECP5 to better use than yosys does (`multipliers`, `carries`); what it
+    computes stays. The file is replaced; returns the netlist as a dict."""
+    netlist = json.loads(Path(path).read_text(encoding="utf-8"))
+    align_left(netlist)
+    absorb_registers(netlist)
+    release_constants(netlist)
+    Path(path).write_text(json.dumps(netlist), encoding="utf-8")
+    return netlist
 
 
 def counts(folder, registers):

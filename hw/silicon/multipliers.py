@@ -1,26 +1,15 @@
 """The ECP5's multipliers as yosys wires them, put to better use: operands moved up, registers moved inside."""
 
-import json
 from collections import Counter, defaultdict
 from itertools import takewhile
-from pathlib import Path
 
-__all__ = ["absorb_registers", "align_left", "improve"]
+__all__ = ["absorb_registers", "align_left"]
 
 #: Bits of an operand of MULT18X18D, and its clock enables.
 _WIDTH, _ENABLES = 18, 4
 #: Pins of MULT18X18D, and the registers behind operands and before the result.
 _PINS = {side: [f"{side}{n}" for n in range(width)] for side, width in (("A", _WIDTH), ("B", _WIDTH), ("P", 2 * _WIDTH))}
 _REGISTERS = {"A": "INPUTA", "B": "INPUTB", "P": "OUTPUT"}
-
-
-def improve(path):
-    """Both, to a netlist that yosys wrote to a file, which is replaced; returns it as a dict."""
-    netlist = json.loads(Path(path).read_text(encoding="utf-8"))
-    align_left(netlist)
-    absorb_registers(netlist)
-    Path(path).write_text(json.dumps(netlist), encoding="utf-8")
-    return netlist
 
 
 def _multipliers(cells):

@@ -14,7 +14,7 @@ from ecp5_models import models
 
 from weft.hw.boards.core import TOP, core_verilog
 from weft.hw.config import Config
-from weft.hw.silicon.multipliers import improve
+from weft.hw.silicon.ecp5 import improve
 from weft.sim.board import SimulatedPort
 
 CONFIG = Config.named("tiny")
