@@ -1,12 +1,12 @@
 """Reciprocals of softmax rows' sums: a derived number of dividers that take rows in turns."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import DIVISION_CYCLES
 from .leading import shifted_up
-from .multiplier import Multiplication
+from .multiplier import Multiplication, chosen
 from .state import SUM, DivisionState
 
 __all__ = ["Divider", "Division"]
@@ -143,21 +143,12 @@ class Division(wiring.Component):
                 m.d.sync += turn.eq(Mux(turn == self.units - 1, 0, turn + 1))
         finishing = Cat(divider.finishing for divider in dividers)
 
-        def chosen(flags, values):
-            """The value of the one divider whose flag is set."""
-            if self.units == 1:
-                return values[0]
-            result = Const(0)
-            for flag, value in zip(flags, values):
-                result = result | Mux(flag, value, 0)
-            return result
-
         # Behind the last step: factors, product, result.
         finished = Signal(3)
         which = Signal(self.units, reset_less=True)
         m.d.sync += [finished.eq(Cat(finishing.any(), finished)), which.eq(finishing)]
         m.d.comb += [
-            self.multiplication.valid.eq(finished[0]), self.multiplication.wide.eq(self.mult),
+            self.multiplication.valid.eq(finished[0]), self.multiplication.wide.eq(Mux(finished[0], self.mult, 0)),
             self.multiplication.narrow.eq(chosen(which, [divider.quotient for divider in dividers])),
         ]
         last = chosen(finishing, [Cat(divider.finished_places, divider.any) for divider in dividers])

@@ -6,8 +6,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .leading import shifted_up
-from .multiplier import Multiplication
+from .leading import empty_places
+from .multiplier import Multiplication, chosen
 from .state import NormState
 from .statistics import SQUARES
 
@@ -49,20 +49,18 @@ class ReciprocalRoot(wiring.Component):
         m = Module()
         product = self.multiplication.product
 
-        def multiply(wide, narrow):
-            return [self.multiplication.valid.eq(1), self.multiplication.wide.eq(wide), self.multiplication.narrow.eq(narrow)]
-
         variance = Signal(VARIANCE, reset_less=True)
         places = Signal(6, reset_less=True)         # by how much it has been shifted left, an even number
-        coarse, coarse_places = shifted_up(m, variance, (32, 16, 8))
-        fine, fine_places = shifted_up(m, variance, (4, 2))
+        # How far it is to be shifted is known a cycle before it is.
+        coarse = (variance << Cat(Const(0, 4), places[4:]))[:VARIANCE]
+        fine = (variance << Cat(Const(0, 1), places[1:4]))[:VARIANCE]
         leading = variance[VARIANCE - _MANTISSA:]   # v once normalized
         magnitude = Signal(30)                      # of S1
         m.d.comb += magnitude.eq(Mux(self.rms, 0, Mux(self.row_sum < 0, -self.row_sum, self.row_sum)))
 
         guess = Signal(16, reset_less=True)
         table = Signal(16)
-        with m.Switch(leading[24:]):
+        with m.Switch(fine[VARIANCE - 8:]):
             for j, root in enumerate(ROOTS, 64):
                 with m.Case(j):
                     m.d.comb += table.eq(root)
@@ -76,59 +74,40 @@ class ReciprocalRoot(wiring.Component):
             self.value.root.eq(Mux(leading[30:].any(), Mux(root > 65535, 65535, root), 0)),
         ]
 
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += self.idle.eq(1)
-                with m.If(self.start):
-                    m.d.comb += multiply(self.row_squares[:32], self.features)
-                    m.next = "SQUARES_HIGH"
-
-            # V, a product in each cycle.
-            with m.State("SQUARES_HIGH"):
-                m.d.comb += multiply(self.row_squares[32:], self.features)
-                m.next = "SUM_LOW"
-            with m.State("SUM_LOW"):
-                m.d.comb += multiply(magnitude, magnitude[:15])
-                m.d.sync += variance.eq(self.eps + product.as_unsigned())
-                m.next = "SUM_HIGH"
-            with m.State("SUM_HIGH"):
-                m.d.comb += multiply(magnitude, magnitude[15:])
-                m.d.sync += variance.eq(variance + (product[:28] << 32))
-                m.next = "SUBTRACT_LOW"
-            with m.State("SUBTRACT_LOW"):
-                m.d.sync += variance.eq(variance - product.as_unsigned())
-                m.next = "SUBTRACT_HIGH"
-            with m.State("SUBTRACT_HIGH"):
-                m.d.sync += variance.eq(variance - (product[:45] << 15))
-                m.next = "COARSE"
-
-            with m.State("COARSE"):
-                m.d.sync += [variance.eq(coarse), places.eq(Cat(Const(0, 3), coarse_places))]
-                m.next = "FINE"
-            with m.State("FINE"):
-                m.d.sync += [variance.eq(fine), places[1:3].eq(fine_places)]
-                m.next = "GUESS"
-
-            # Newton: y1 = y0 * (3 * 2^16 - v * y0^2) / 2^17.
-            with m.State("GUESS"):
-                m.d.sync += guess.eq(table)
-                m.next = "SQUARE"
-            with m.State("SQUARE"):
-                m.d.comb += multiply(guess, guess)
-                m.next = "SQUARE_WAIT"
-            with m.State("SQUARE_WAIT"):
-                m.next = "SCALE"
-            with m.State("SCALE"):
-                m.d.comb += multiply(leading, product[14:32])
-                m.next = "SCALE_WAIT"
-            with m.State("SCALE_WAIT"):
-                m.next = "CORRECT"
-            with m.State("CORRECT"):
-                m.d.comb += multiply(guess, correction)
-                m.next = "CORRECT_WAIT"
-            with m.State("CORRECT_WAIT"):
-                m.next = "ROOT"
-            with m.State("ROOT"):
-                m.d.comb += self.done.eq(1)
-                m.next = "IDLE"
+        # A step a cycle, each with a flag of its own: the first with `start`, then V, a product in each cycle, then Newton,
+        # y1 = y0 * (3 * 2^16 - v * y0^2) / 2^17, each of whose products waits for the one before.
+        steps = Signal(15)
+        (squares_high, sum_low, sum_high, subtract_low, subtract_high, measure, shift_coarse, shift_fine,
+         square, _, scale, _, correct, _, finish) = steps
+        busy = Signal()
+        m.d.sync += steps.eq(Cat(self.start, steps))
+        with m.If(self.start):
+            m.d.sync += busy.eq(1)
+        with m.Elif(finish):
+            m.d.sync += busy.eq(0)
+        asks, wides, narrows = zip(
+            (self.start, self.row_squares[:32], self.features), (squares_high, self.row_squares[32:], self.features),
+            (sum_low, magnitude, magnitude[:15]), (sum_high, magnitude, magnitude[15:]),
+            (square, guess, guess), (scale, leading, product[14:32]), (correct, guess, correction), strict=True)
+        m.d.comb += [
+            self.multiplication.valid.eq(Cat(asks).any()), self.multiplication.wide.eq(chosen(asks, wides)),
+            self.multiplication.narrow.eq(chosen(asks, narrows)),
+            self.done.eq(finish), self.idle.eq(~busy),
+        ]
+        # Of a normalized variance the leading bits count, so shifts leave out what does not get there any more.
+        unused = VARIANCE - _MANTISSA
+        shifted = Mux(shift_coarse, coarse[unused - 14:] << unused - 14, fine[unused:] << unused)
+        changing = Cat(sum_low, sum_high, subtract_low, subtract_high).any()
+        changes, values = zip(
+            (sum_low, self.eps + product.as_unsigned()), (sum_high, variance + (product[:28] << 32)),
+            (subtract_low, variance - product.as_unsigned()), (subtract_high, variance - (product[:45] << 15)),
+            (~changing, shifted), strict=True)
+        with m.If(changing | shift_coarse | shift_fine):
+            m.d.sync += variance.eq(chosen(changes, [value[:VARIANCE] for value in values]))
+        with m.If(measure):
+            m.d.sync += places.eq(Cat(Const(0, 4), empty_places(variance, (32, 16))))
+        with m.If(shift_coarse):
+            m.d.sync += places[1:4].eq(empty_places(coarse, (8, 4, 2)))
+        with m.If(shift_fine):
+            m.d.sync += guess.eq(table)
         return m
