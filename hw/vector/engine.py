@@ -227,12 +227,12 @@ class VectorEngine(wiring.Component):
         complete = Signal()
         m.d.comb += complete.eq(
             preparer.finished & ~issue.running & ~operands.busy & ~requantizer.busy & ~row_sums.busy & row_unit.idle
-            & (~is_softmax | ((softmax.rows_done == job.rows) & (~job.last | (divided_rows == job.rows)))))
+            & (~is_softmax | (softmax.finished & (~job.last | (divided_rows == job.rows)))))
         # A SOFTMAX gives its destination's tokens before its divisions are done: only this engine reads those.
         given = Signal()
         with m.If(loaded):
             m.d.sync += given.eq(0)
-        with m.Elif(is_softmax & (softmax.rows_done == job.rows) & ~idle & ~given):
+        with m.Elif(is_softmax & softmax.finished & ~idle & ~given):
             m.d.sync += given.eq(1)
             m.d.comb += add_dst.eq(Mux(job.dst_signal_each, writer.panels, 1))
         with m.FSM():

@@ -30,7 +30,7 @@ class ExponentialLane(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Visible scores are at most 32 * maximum; beyond 16 halvings even 2^15 rounds to nothing.
+        # Visible scores are at most 32 * maximum; of 17 halvings and more nothing is left, of 32 none is made.
         distance = Signal(17)
         m.d.comb += distance.eq(Cat(Const(0, 5), self.maximum).as_signed() - self.score)
         place = Signal(5, reset_less=True)
@@ -38,7 +38,7 @@ class ExponentialLane(wiring.Component):
         visible = Signal(reset_less=True)
         with m.If(self.enter[1]):
             m.d.sync += [place.eq(distance[5:10]), fraction.eq(distance[:5]),
-                         visible.eq(self.visible & (distance[5:] <= 16))]
+                         visible.eq(self.visible & ~distance[10:].any())]
 
         mantissa = Signal(16, reset_less=True)
         shift = Signal(5, reset_less=True)

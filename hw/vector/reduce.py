@@ -1,6 +1,6 @@
 """Trees over the lanes."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -56,11 +56,14 @@ class LaneSum(_LaneTree):
 
 
 class LaneMaximum(_LaneTree):
-    """``total = max(values)`` of unsigned values, one set a cycle. Ports and parameters as `LaneSum`, unsigned."""
+    """The greatest of the unsigned values whose upper bit says that they count, one set a cycle; without that bit a value,
+    and ``total``, may be anything. Ports and parameters as `LaneSum`, unsigned."""
 
     def __init__(self, lanes, width):
         super().__init__(lanes, unsigned(width), unsigned(width))
 
     @staticmethod
     def combine(a, b):
-        return Mux(a > b, a, b)
+        # Values are compared as they come, while what counts decides beside them.
+        value = Mux(a[-1] & (~b[-1] | (a[:-1] > b[:-1])), a[:-1], b[:-1])
+        return Cat(value, a[-1] | b[-1])

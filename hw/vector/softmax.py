@@ -48,8 +48,8 @@ class Softmax(wiring.Component):
         Probabilities for the scratchpad: group within the panel, and how the destination goes on.
     exponential_valid : Out(1); exponentials : Out(ArrayLayout(16, softmax_lanes)); total : In
         A part's to the tree of sums and back, ``sum_latency`` cycles later.
-    rows_done : Out(12)
-        Rows whose state has been written.
+    rows_done : Out(13); finished : Out(1)
+        Rows whose state has been written, and whether these are all.
     """
 
     def __init__(self, config, sum_latency):
@@ -68,7 +68,7 @@ class Softmax(wiring.Component):
             "group": Out(range(config.panel // lanes)), "step": Out(Step),
             "exponential_valid": Out(1), "exponentials": Out(data.ArrayLayout(16, config.softmax_lanes)),
             "total": In(signed(17 + (lanes - 1).bit_length())),
-            "rows_done": Out(13),
+            "rows_done": Out(13), "finished": Out(1),
         })
 
     def elaborate(self, platform):
@@ -107,18 +107,20 @@ class Softmax(wiring.Component):
         """Maximum of each row, with the state's; the result goes to the queue ``rows``."""
         config, job = self.config, self.job
         lanes = config.vector_lanes
-        # Unsigned order: masked, then scores from -32768 up.
+        # Unsigned order, from -32768 up.
         m.submodules.tree = tree = LaneMaximum(lanes, 17)
         m.d.comb += tree.valid.eq(self.score_valid)
         for lane in range(lanes):
             score = self.scores[lane]
-            m.d.comb += tree.values[lane].eq(Mux(self.visible[lane], Cat(score[:15], ~score[15], Const(1, 1)), 0))
+            m.d.comb += tree.values[lane].eq(Cat(score[:15], ~score[15], self.visible[lane]))
         flags = Cat(self.score_valid, self.first, self.last)
         for stage in range(tree.latency):
             after = Signal(3, name=f"flags_{stage}")
             m.d.sync += after.eq(flags)
-            flags = after
+            before_flags, flags = flags, after
         valid, first, last = flags
+        # The state's maximum is read while the tree takes its last step.
+        row_ends = before_flags[0] & before_flags[2]
 
         best = Signal(17, reset_less=True)      # of the row's groups so far
         row_best = Signal(17)
@@ -128,35 +130,28 @@ class Softmax(wiring.Component):
         # In whole units, rounded up.
         ceiling = Signal(MAXIMUM, reset_less=True)
         some = Signal(reset_less=True)
+        before = Signal(MAXIMUM, reset_less=True)       # the state's
         row = Signal(range(config.state_rows))
         written_row = Signal.like(row)
-        finished, compared, decided = Signal(), Signal(), Signal()
+        ended, decided = Signal(), Signal()
         with m.If(self.start):
             m.d.sync += [row.eq(job.state_base), written_row.eq(job.state_base)]
         with m.Else():
-            m.d.sync += [row.eq(row + (valid & last)), written_row.eq(written_row + decided)]
-        m.d.comb += [self.maximum_read.enable.eq(valid & last), self.maximum_read.row.eq(row)]
-        m.d.sync += [finished.eq(valid & last), compared.eq(finished), decided.eq(compared)]
+            m.d.sync += [row.eq(row + row_ends), written_row.eq(written_row + decided)]
+        m.d.comb += [self.maximum_read.enable.eq(row_ends), self.maximum_read.row.eq(row)]
+        m.d.sync += [ended.eq(valid & last), decided.eq(ended)]
         with m.If(valid & last):
             m.d.sync += [ceiling.eq(Cat(row_best[5:15], ~row_best[15]).as_signed() + row_best[:5].any()),
-                         some.eq(row_best[16])]
+                         some.eq(row_best[16]), before.eq(Mux(job.first, EMPTY, self.maximum_read.value))]
 
-        # The state's maximum comes from memory: comparison and distance take a cycle each.
-        read = Signal(MAXIMUM)
-        before = Signal(MAXIMUM, reset_less=True)
-        after = Signal(MAXIMUM, reset_less=True)
-        distance = Signal(13)
+        distance = Signal(signed(13))
+        rises = Signal()
         decision = Signal(data.StructLayout({"maximum": MAXIMUM, "rescale": 6}), reset_less=True)
-        m.d.comb += [
-            read.eq(Mux(job.first, EMPTY, self.maximum_read.value)),
-            distance.eq(after - before),
-        ]
-        with m.If(finished):
-            m.d.sync += [before.eq(read), after.eq(Mux(some & (ceiling > read), ceiling, read))]
-        with m.If(compared):
+        m.d.comb += [distance.eq(ceiling - before), rises.eq(some & (distance >= 0))]
+        with m.If(ended):
             m.d.sync += [
-                decision.maximum.eq(after),
-                decision.rescale.eq(Mux(before == EMPTY, 0, Mux(distance > 32, 32, distance))),
+                decision.maximum.eq(Mux(rises, ceiling, before)),
+                decision.rescale.eq(Mux(rises & (before != EMPTY), Mux(distance[5:].any(), 32, distance[:5]), 0)),
             ]
         m.d.comb += [
             rows.i.valid.eq(decided), rows.i.payload.eq(decision),
@@ -227,33 +222,35 @@ class Softmax(wiring.Component):
             self.step.eq(Mux(written.last, Step.OUTER, Mux(written.panel_end, Step.INNER, Step.STAY))),
         ]
 
-        # Sum of the row; at its end the old sum is read, rescaled, added and written.
-        ready, of = valid[_EXPONENTIAL + self.sum_latency], item[_EXPONENTIAL + self.sum_latency]
+        # Sum of the row. Its old sum is read two stages ahead, shifted by bytes in the next and by bits in the last of them, so
+        # that both sums are there to be added behind it.
+        stage = _EXPONENTIAL + self.sum_latency
+        ready, of = valid[stage], item[stage]
+        row_ends = [valid[k] & item[k].last for k in range(stages)]
         total = Signal(SUM - 6, reset_less=True)
         with m.If(ready):
             m.d.sync += total.eq(Mux(of.first, 0, total) + self.total.as_unsigned())
         row = Signal(range(config.state_rows))
-        rescale = Signal(6, reset_less=True)
-        summed, added = Signal(), Signal()
+        written_row = Signal.like(row)
+        coarsely = Signal(SUM + 1, reset_less=True)     # with the bit that rounds
+        finely = Signal(SUM + 1)
         old = Signal(SUM, reset_less=True)
-        held_total = Signal.like(total, reset_less=True)
-        moved = Signal(SUM + 1)
+        summed = Signal()
         m.d.comb += [
             # Where there is no old sum, divisions read the memory.
-            self.sum_read.enable.eq(ready & of.last & ~job.first), self.sum_read.row.eq(row),
-            moved.eq(Cat(Const(0, 1), self.sum_read.value) >> rescale[:5]),
-            self.sum_write.enable.eq(added), self.sum_write.value.eq(old + held_total),
+            self.sum_read.enable.eq(row_ends[stage - 2] & ~job.first), self.sum_read.row.eq(row),
+            finely.eq(coarsely >> of.rescale[:3]),
+            self.sum_write.enable.eq(summed), self.sum_write.row.eq(written_row), self.sum_write.value.eq(old + total),
         ]
-        m.d.sync += [summed.eq(ready & of.last), added.eq(summed)]
-        with m.If(ready & of.last):
-            m.d.sync += rescale.eq(of.rescale)
-        with m.If(summed):
-            m.d.sync += [old.eq(Mux(job.first | rescale[5], 0, moved[1:] + moved[0])), held_total.eq(total)]
-        sum_row = Signal.like(row)
-        m.d.comb += self.sum_write.row.eq(sum_row)
-        with m.If(ready & of.last):
+        with m.If(row_ends[stage - 1]):
+            m.d.sync += coarsely.eq(Cat(Const(0, 1), self.sum_read.value) >> Cat(Const(0, 3), item[stage - 1].rescale[3:5]))
+        with m.If(row_ends[stage]):
+            m.d.sync += old.eq(Mux(job.first | of.rescale[5], 0, finely[1:] + finely[0]))
+        m.d.sync += summed.eq(row_ends[stage])
+        with m.If(row_ends[stage - 2]):
             m.d.sync += row.eq(row + 1)
-        with m.If(added):
-            m.d.sync += [sum_row.eq(sum_row + 1), self.rows_done.eq(self.rows_done + 1)]
+        with m.If(summed):
+            done = self.rows_done + 1
+            m.d.sync += [written_row.eq(written_row + 1), self.rows_done.eq(done), self.finished.eq(done == job.rows)]
         with m.If(self.start):
-            m.d.sync += [row.eq(job.state_base), sum_row.eq(job.state_base), self.rows_done.eq(0)]
+            m.d.sync += [row.eq(job.state_base), written_row.eq(job.state_base), self.rows_done.eq(0), self.finished.eq(0)]
