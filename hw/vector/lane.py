@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, Signature
 
 from .job import Element, ParameterRecord
 
-__all__ = ["LaneControl", "RequantizeLane", "saturate"]
+__all__ = ["LaneControl", "RequantizeLane"]
 
 
 class LaneControl(Signature):
@@ -29,10 +29,12 @@ class LaneControl(Signature):
     add_bias
         Stage 3 to 4: the bias is added to the product.
     coarse_by_row, row_coarse, fine_by_row, row_fine
-        Stages 4 to 5 and 5 to 6: the row's shift (high and low three bits; less one without ``constants``) instead of the
-        channel's.
-    add_residual, result_type
-        Stage 6 to 7: what is added to the result besides its zero, and the type to which it is clamped.
+        Stages 3 to 4 and 4 to 5, for the stage behind: the row's shift (high and low three bits; less one without
+        ``constants``) instead of the channel's.
+    add_residual
+        Stage 5 to 6: what is added to the result besides its zero.
+    result_type
+        Stage 6 to 7: the type to which it is clamped.
     load_bias, load_mult, load_coarse, load_fine, load_zero
         The channel's registers take over from ``record``, each just ahead of the first element that needs it.
     add_zero, zero_unsigned
@@ -56,14 +58,25 @@ class LaneControl(Signature):
         })
 
 
-def saturate(value, width):
-    """Signed `value` saturated to `width` signed bits."""
-    if len(value) <= width:
-        return value
-    high = value[width - 1:]
-    fits = high.all() | ~high.any()
-    limit = Cat((~value[-1]).replicate(width - 1), value[-1])
-    return Mux(fits, value[:width], limit).as_signed()
+def _sum(a, b, carry):
+    """``a + b + carry`` in one adder."""
+    return (Cat(carry, a).as_signed() + Cat(carry, b).as_signed())[1:].as_signed()
+
+
+def _same(bits, sign):
+    """Whether all bits are as the sign."""
+    return Mux(sign, bits.all(), ~bits.any())
+
+
+def _fits(value, width, places):
+    """Whether signed ``value``, shifted right, fits into ``width`` signed bits: one bit for each number of ``places``."""
+    return Cat(_same(value[width - 1 + place:-1], value[-1]) if width - 1 + place < len(value) - 1 else Const(1)
+               for place in places)
+
+
+def _limited(fits, value, sign):
+    """``value``, or the greatest or least number of as many bits."""
+    return Mux(fits, value, Cat((~sign).replicate(len(value) - 1), sign))
 
 
 class RequantizeLane(wiring.Component):
@@ -71,7 +84,7 @@ class RequantizeLane(wiring.Component):
 
     With p = x or the product with it that `Products` gives (stage 1)::
 
-        u = p + bias, or p - row_sum, or the first pass's result        (stage 2, 32 bits)
+        u = p + bias, or p - row_sum, or the first pass's y             (stage 2, 32 bits)
         q = u * mult (+ bias)                                           (stages 3 and 4; two 17 by 18 products)
         y = (q + (1 << (shift - 1))) >> shift, saturated to 20 bits     (stages 5 and 6)
         result = clamp(y + zero + residual)                             (stage 7)
@@ -100,9 +113,9 @@ class RequantizeLane(wiring.Component):
     product : Out(signed(32))
         Stage 1.
     residual : In(signed(16))
-        Second operand of the element in stage 6.
+        Second operand of the element in stage 5.
     clamped, result : Out(signed(16))
-        What stage 7 is about to take; stage 7. INT8 and UINT8 in the low byte.
+        What stage 7 is about to take; stage 7. INT8 and UINT8 in the low byte, above which anything may be.
     """
 
     def __init__(self, constants):
@@ -148,19 +161,21 @@ class RequantizeLane(wiring.Component):
             m.d.sync += product.eq(Mux(control.multiply, self.multiplied, source))
         m.d.comb += self.product.eq(product)
 
-        # Stage 2: what the main multiplier takes; the register of the second pass is stage 6.
+        # Stage 2: what the main multiplier takes; y of the second pass is in stage 6, rounded here or in stage 7.
         moved = Signal(signed(20), reset_less=True)
-        addend = Signal(signed(32))
+        round_up = Signal(reset_less=True)
+        first, addend = Signal(signed(32)), Signal(signed(32))
         wide = Signal(signed(32), reset_less=True)
-        m.d.comb += addend.eq(Mux(control.subtract, ~control.row_sum, bias))
         counted = product
         if self._constants:
             constant = Signal(reset_less=True)
             with m.If(control.load_bias):
                 m.d.sync += constant.eq(record.shift == 0)
             counted = Mux(constant & control.constants, 0, product)
+        m.d.comb += [first.eq(Mux(control.again, moved, counted)),
+                     addend.eq(Mux(control.again, 0, Mux(control.subtract, ~control.row_sum, bias)))]
         with m.If(control.enter[2]):
-            m.d.sync += wide.eq(Mux(control.again, moved, counted + addend + control.subtract))
+            m.d.sync += wide.eq(_sum(first, addend, Mux(control.again, round_up, control.subtract)))
 
         # Stages 3 and 4: product in two halves that fit the multipliers of FPGAs.
         narrow = Signal(signed(18))
@@ -173,33 +188,41 @@ class RequantizeLane(wiring.Component):
         with m.If(control.enter[4]):
             m.d.sync += total.eq(low + Cat(Const(0, 17), high).as_signed() + Mux(control.add_bias, bias, 0))
 
-        # Stages 5 and 6: shift. What 28 bits cannot hold saturates after the remaining shift of at most 8, too.
+        # Stages 5 and 6: shift, each by a number of bits that a register has. What 28 bits cannot hold saturates after the
+        # remaining shift of at most 7, too. Whether a result fits is seen in what has not been shifted, for every shift.
+        coarse_places = Signal(3, reset_less=True)
+        fine_places = Signal(3, reset_less=True)
+        with m.If(control.enter[4]):
+            m.d.sync += coarse_places.eq(Mux(control.coarse_by_row, control.row_coarse, coarse))
+        with m.If(control.enter[5]):
+            m.d.sync += fine_places.eq(Mux(control.fine_by_row, control.row_fine, fine))
         shifted = Signal(signed(28), reset_less=True)
         scaled = Cat(Const(0, 1), total).as_signed() if self._constants else total
-        coarsely = Signal(signed(len(scaled)))
-        m.d.comb += coarsely.eq(scaled >> Cat(Const(0, 3), Mux(control.coarse_by_row, control.row_coarse, coarse)))
+        coarsely = Signal(signed(28))
+        m.d.comb += coarsely.eq(scaled >> Cat(Const(0, 3), coarse_places))
         with m.If(control.enter[5]):
-            m.d.sync += shifted.eq(saturate(coarsely, 28))
-        finely = Signal(signed(28))
-        m.d.comb += finely.eq(shifted >> Mux(control.fine_by_row, control.row_fine, fine))
-        # Rounding overflows 20 bits only from the largest of them on, so the sum is of 19 and beside the look at the bits above.
-        kept, sign = finely[1:], finely[-1]
-        rounded = Signal(20)
-        m.d.comb += rounded.eq(kept[:19] + finely[0])
-        exceeds = ~(kept[19:].all() | ~kept[19:].any()) | (~sign & rounded[19])
+            m.d.sync += shifted.eq(_limited(_fits(scaled, 28, range(0, 64, 8)).bit_select(coarse_places, 1), coarsely, scaled[-1]))
+        finely = Signal(signed(21))
+        fits = Signal()
+        m.d.comb += [finely.eq(shifted >> fine_places), fits.eq(_fits(shifted, 21, range(8)).bit_select(fine_places, 1))]
         with m.If(control.enter[6]):
-            m.d.sync += moved.eq(Mux(exceeds, Cat((~sign).replicate(19), sign), Cat(rounded[:19], sign & ~rounded[19])))
+            # The last bit rounds up, but for the largest value, which is to stay one of 20 bits.
+            m.d.sync += [moved.eq(_limited(fits, finely[1:], shifted[-1])),
+                         round_up.eq(finely[0] & fits & ~(finely[1:-1].all() & ~shifted[-1]))]
 
-        # Stage 7: everything in units of the result.
+        # Stage 7: everything in units of the result. Zero and residual are added in stage 6.
+        extra = Signal(signed(17), reset_less=True)
+        with m.If(control.enter[6]):
+            m.d.sync += extra.eq(offset + Mux(control.add_residual, self.residual, 0))
         final = Signal(signed(21))
-        m.d.comb += final.eq(moved + offset + Mux(control.add_residual, self.residual, 0))
-        with m.Switch(control.result_type):
-            with m.Case(Element.INT8):
-                m.d.comb += self.clamped.eq(saturate(final, 8))
-            with m.Case(Element.UINT8):
-                m.d.comb += self.clamped.eq(Mux(final[-1], 0, Mux(final[8:].any(), 255, final[:8])))
-            with m.Default():
-                m.d.comb += self.clamped.eq(saturate(final, 16))
+        m.d.comb += final.eq(_sum(moved, extra, round_up))
+        sign = final[-1]
+        is_int8, is_uint8 = control.result_type == Element.INT8, control.result_type == Element.UINT8
+        # All types are the sign's opposite in the bits below their own sign when they do not fit.
+        above = Mux(is_uint8, ~sign, final[7] == sign) & _same(final[8:15], sign)
+        clamped = _limited(_same(final[15:-1], sign) & (above | ~(is_int8 | is_uint8)), final[:16], sign)
+        m.d.comb += self.clamped.eq(Cat(
+            clamped[:7], Mux(is_int8, sign, clamped[7]), clamped[8:15], sign))
         with m.If(control.enter[7]):
             m.d.sync += self.result.eq(self.clamped)
         return m

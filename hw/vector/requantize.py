@@ -124,13 +124,13 @@ class Requantizer(wiring.Component):
             if name != "again":
                 m.d.comb += self.done_item[name].eq(Mux(looks_up, looked_up_item[name], item[7][name]))
 
-        # Values of the row: read from stage 0, sum used in stage 1, multiplier in 2, shift in 4 and 5.
+        # Values of the row: read from stage 0, sum used in stage 1, multiplier in 2, shift in 3 and 4.
         m.d.comb += [
             self.norm_read.enable.eq(self.launch & norm), self.norm_read.row.eq(self.launched.row),
             self.division_read.enable.eq(self.launch & job.row_scale), self.division_read.row.eq(self.launched.row),
         ]
         row_mult = Signal(signed(18), reset_less=True)
-        row_shift = [Signal(6, name=f"row_shift_{k}", reset_less=True) for k in range(_STAGES)]
+        row_shift = [Signal(6, name=f"row_shift_{k}", reset_less=True) for k in range(5)]
         by_rows = Signal()
         m.d.comb += by_rows.eq(norm | job.row_scale)
         with m.If(enter[2] & by_rows):
@@ -138,13 +138,13 @@ class Requantizer(wiring.Component):
                 row_mult.eq(Mux(norm, self.norm_read.value.root, self.division_read.value.mult)),
                 row_shift[2].eq(Mux(norm, self.norm_read.value.shift, self.division_read.value.shift)),
             ]
-        for k in range(3, 6):
+        for k in range(3, 5):
             with m.If(enter[k] & by_rows):
                 # The rows' shifts are kept less one.
                 m.d.sync += row_shift[k].eq(row_shift[k - 1] + 1 if k == 3 and config.constant_channels else row_shift[k - 1])
 
         # Whether the item in stage k takes the row's values, from a register too.
-        by_row = {k: Signal(name=f"by_row_{k}", reset_less=True) for k in (2, 4, 5)}
+        by_row = {k: Signal(name=f"by_row_{k}", reset_less=True) for k in (2, 3, 4)}
         for k, register in by_row.items():
             with m.If(enter[k]):
                 m.d.sync += register.eq(job.row_scale | (norm & ~(again if k == 2 else item[k - 1].again)))
@@ -166,15 +166,15 @@ class Requantizer(wiring.Component):
             control.enter.eq(enter), control.multiply.eq(multiply),
             control.subtract.eq(norm), control.row_sum.eq(self.norm_read.value.row_sum), control.again.eq(again),
             control.by_row.eq(by_row[2]), control.row_mult.eq(row_mult), control.add_bias.eq(norm & item[3].again),
-            control.coarse_by_row.eq(by_row[4]), control.row_coarse.eq(row_shift[4][3:]),
-            control.fine_by_row.eq(by_row[5]), control.row_fine.eq(row_shift[5][:3]),
+            control.coarse_by_row.eq(by_row[3]), control.row_coarse.eq(row_shift[3][3:]),
+            control.fine_by_row.eq(by_row[4]), control.row_fine.eq(row_shift[4][:3]),
             control.add_zero.eq(~softmax), control.zero_unsigned.eq(job.dst_type == Element.UINT8),
             control.add_residual.eq(job.residual),
             control.result_type.eq(result_type),
             control.load_bias.eq(Mux(norm, takes_over(2), valid[0] & item[0].fresh)),
             control.load_mult.eq(Mux(norm, again & item[6].fresh, valid[1] & item[1].fresh)),
-            control.load_coarse.eq(takes_over(3)), control.load_fine.eq(takes_over(4)),
-            control.load_zero.eq(takes_over(5)), self.release.eq(takes_over(5)),
+            control.load_coarse.eq(takes_over(2)), control.load_fine.eq(takes_over(3)),
+            control.load_zero.eq(takes_over(4)), self.release.eq(takes_over(5)),
         ]
         with m.Switch(job.kind):
             with m.Case(Kind.NORM):
@@ -184,14 +184,14 @@ class Requantizer(wiring.Component):
             with m.Case(Kind.REQUANT):
                 m.d.sync += products.factor.eq(Factor.SECOND)
 
-        # Second operands wait in a memory until stage 6; for SOFTMAX the visibility of the keys does.
+        # Second operands wait in a memory until stage 5; for SOFTMAX the visibility of the keys does, until stage 6.
         m.submodules.held = held = OnChipMemory(16 * lanes, _HELD_OPERANDS)
         write_index, read_index = Signal(3), Signal(3)
         holds = Signal()
         m.d.comb += [
             holds.eq(job.residual | softmax),
             held.write_enable.eq(self.launch & holds), held.write_address.eq(write_index), held.write_mask.eq(1),
-            held.read_enable.eq(valid[5] & holds), held.read_address.eq(read_index),
+            held.read_enable.eq(Mux(softmax, valid[5], valid[4] & job.residual)), held.read_address.eq(read_index),
         ]
         with m.If(held.write_enable):
             m.d.sync += write_index.eq(write_index + 1)
