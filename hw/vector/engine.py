@@ -121,13 +121,10 @@ class VectorEngine(wiring.Component):
         connect(m, preparer.dst_wait, flipped(self.dst_wait))
 
         # From issue to the lanes.
-        row_end_room = Signal(init=1)       # no row of STATS is between its last item and the end of its root
         m.d.comb += [
             issue.prepared.eq(preparer.prepared), preparer.take.eq(issue.take), preparer.release.eq(requantizer.release),
-            issue.item_room.eq(softmax.item_room), issue.row_room.eq(softmax.row_room),
-            issue.row_end_room.eq(row_end_room),
-            softmax.issued.eq(issue.item_valid & is_softmax),
-            softmax.issued_row.eq(issue.item_valid & issue.item.first & is_softmax),
+            issue.item_freed.eq(softmax.item_freed), issue.row_freed.eq(softmax.row_freed),
+            issue.row_end_freed.eq(row_unit.norm_write.enable),
             operands.item_accepted.eq(issue.item_valid), operands.item.eq(issue.item),
             requantizer.load_source.eq(operands.load_source), requantizer.source.eq(operands.source),
             requantizer.load_second.eq(operands.load_second), requantizer.second.eq(operands.second),
@@ -138,10 +135,6 @@ class VectorEngine(wiring.Component):
         ]
         connect(m, issue.source, operands.source_accepted)
         connect(m, issue.second, operands.second_accepted)
-        with m.If(issue.item_valid & issue.item.last & is_stats):
-            m.d.sync += row_end_room.eq(0)
-        with m.Elif(row_unit.norm_write.enable):
-            m.d.sync += row_end_room.eq(1)
 
         # Softmax and statistics; they share the tree of sums.
         m.d.comb += [

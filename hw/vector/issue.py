@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, Signature
 from ..interfaces import READ_LATENCY, AccumulatorRead, ScratchpadRead
 from .job import Element, Kind, Step, job_layout, multiplies
 from .loops import AddressWalker, GroupCounter
+from .softmax import ROWS as SOFTMAX_ROWS
 
 __all__ = ["Issue", "Accepted", "item_layout"]
 
@@ -63,10 +64,10 @@ class Issue(wiring.Component):
         As at `Preparer`.
     odd : In(1)
         As at `Operands`.
-    item_room, row_room : In(1)
-        SOFTMAX: there is room for an item, for the first item of a row.
-    row_end_room : In(1)
-        STATS: there is room for the last item of a row.
+    item_freed, row_freed : In(1)
+        SOFTMAX: an item has left the ring of scores, a row the queue of rows; each has room for so many.
+    row_end_freed : In(1)
+        STATS: the root of a row has been written; one row at a time may be between its last item and that.
     running, stalled, starved : Out(1)
         Items remain; a read has not been accepted; the next group is not prepared.
     accumulators, source_read, second_read : Out
@@ -81,7 +82,7 @@ class Issue(wiring.Component):
         self.config = config
         super().__init__({
             "job": In(job_layout(config)), "start": In(1), "prepared": In(1), "take": Out(1),
-            "odd": In(1), "item_room": In(1), "row_room": In(1), "row_end_room": In(1),
+            "odd": In(1), "item_freed": In(1), "row_freed": In(1), "row_end_freed": In(1),
             "running": Out(1), "stalled": Out(1), "starved": Out(1),
             "accumulators": Out(AccumulatorRead(config)), "source_read": Out(ScratchpadRead(config)),
             "second_read": Out(ScratchpadRead(config)),
@@ -97,7 +98,10 @@ class Issue(wiring.Component):
         from_accumulators = Signal()
         by_tokens = Signal()
         by_rows, uses_second = Signal(), Signal()
+        parts = config.product_parts
+        rests = Signal()                # after each item
         m.d.sync += [
+            rests.eq(multiplies(job) if parts > 1 else job.kind == Kind.NORM),
             softmax.eq(job.kind == Kind.SOFTMAX), stats.eq(job.kind == Kind.STATS),
             by_rows.eq(job.by_rows), uses_second.eq(job.res_used),
             from_accumulators.eq(job.src_type == Element.ACC),
@@ -121,6 +125,13 @@ class Issue(wiring.Component):
                 m.d.sync += [row.eq(0), rows_left.eq(job.rows), row_first.eq(1), row_last.eq(job.rows == 1)]
             with m.Else():
                 m.d.sync += [row.eq(row + 1), rows_left.eq(rows_left - 1), row_first.eq(0), row_last.eq(rows_left == 2)]
+
+        # A group begins with this item: of the one preparation with ``by_rows``, else whenever the rows begin.
+        wants_group = Signal()
+        with m.If(self.start):
+            m.d.sync += wants_group.eq(1)
+        with m.Elif(advance):
+            m.d.sync += wants_group.eq(~by_rows & row_last)
 
         setup = Signal(2)
         m.d.sync += setup.eq(setup << 1 | self.start)
@@ -182,42 +193,35 @@ class Issue(wiring.Component):
         with m.Elif(advance & softmax):
             m.d.sync += keys_left.eq(keys_left - config.vector_lanes)
 
-        # Requests of the current item.
-        go = Signal()
-        source_done, second_done = Signal(), Signal()           # accepted in an earlier cycle
-        wants_group = Signal()
-        parts = config.product_parts
+        # Requests of the current item. Their answers come late in the cycle and decide whether there is a next one: so whether it may
+        # be asked for is known before, for both cases, but for the preparation of its group.
+        may_ask, go = Signal(), Signal()
+        asks_source, asks_sums, asks_second = Signal(), Signal(), Signal()      # not yet accepted
         pause = Signal(range(parts + 2))        # cycles until the next item may be asked for
+        room, room_after = self._room(m, groups, softmax, stats, advance)
+        m.d.sync += may_ask.eq(Mux(advance, ~at_end & ~rests & room_after, (self.running | setup[1]) & (pause <= 1) & room))
         m.d.comb += [
-            wants_group.eq(row_first & (groups.first | ~by_rows)),
-            go.eq(self.running & (~wants_group | self.prepared) & (pause == 0)
-                  & (~softmax | (self.item_room & (~groups.first | self.row_room)))
-                  & (~stats | ~groups.last | self.row_end_room)),
-            self.accumulators.valid.eq(go & from_accumulators & ~source_done),
-            self.accumulators.address.eq(source_address.address),
-            self.source_read.valid.eq(go & ~from_accumulators & ~source_done),
-            self.source_read.line.eq(source_address.address[1:]),
-            self.second_read.valid.eq(go & uses_second & ~second_done),
-            self.second_read.line.eq(second_address.address[1:]),
-            self.source.valid.eq((self.accumulators.valid & self.accumulators.ready)
-                                 | (self.source_read.valid & self.source_read.ready)),
-            self.second.valid.eq(self.second_read.valid & self.second_read.ready),
-            # As `source.valid` and `second.valid` where they count, without another look at ``go``.
-            advance.eq(go & (source_done | Mux(from_accumulators, self.accumulators.ready, self.source_read.ready))
-                       & (second_done | ~uses_second | self.second_read.ready)),
+            go.eq(may_ask & (~wants_group | self.prepared)),
+            self.accumulators.valid.eq(go & asks_sums), self.accumulators.address.eq(source_address.address),
+            self.source_read.valid.eq(go & asks_source), self.source_read.line.eq(source_address.address[1:]),
+            self.second_read.valid.eq(go & asks_second), self.second_read.line.eq(second_address.address[1:]),
+            self.source.valid.eq(go & ((asks_sums & self.accumulators.ready) | (asks_source & self.source_read.ready))),
+            self.second.valid.eq(go & asks_second & self.second_read.ready),
+            advance.eq(go & (~asks_sums | self.accumulators.ready) & (~asks_source | self.source_read.ready)
+                       & (~asks_second | self.second_read.ready)),
             self.source.half.eq(source_address.address[0]), self.second.half.eq(second_address.address[0]),
             self.stalled.eq(go & ~advance), self.starved.eq(self.running & wants_group & ~self.prepared),
             self.take.eq(advance & wants_group),
         ]
         for accepted in self.source, self.second:
             m.d.comb += [accepted.group.eq(groups.group), accepted.part.eq(groups.part), accepted.slot.eq(slot)]
-        with m.If(advance):
-            m.d.sync += [source_done.eq(0), second_done.eq(0)]
-        with m.Else():
-            with m.If(self.source.valid):
-                m.d.sync += source_done.eq(1)
-            with m.If(self.second.valid):
-                m.d.sync += second_done.eq(1)
+        for asks, used, port in ((asks_source, ~from_accumulators, self.source_read),
+                                 (asks_sums, from_accumulators, self.accumulators),
+                                 (asks_second, uses_second, self.second_read)):
+            with m.If(advance | setup[1]):
+                m.d.sync += asks.eq(used)
+            with m.Elif(go & port.ready):
+                m.d.sync += asks.eq(0)
         # An item stays in front of the lanes for the parts of its first products. A norm takes an even number of cycles, two
         # at least, and with several parts one more if it will have to wait for an odd one, so that its operands stay.
         waits = (self.odd if READ_LATENCY % 2 == 0 else ~self.odd) if parts > 1 else 0
@@ -245,3 +249,32 @@ class Issue(wiring.Component):
             m.d.comb += held.eq(job.param_hold & ~groups.first_tile)
         m.d.comb += item.fresh.eq(wants_group & (softmax | (by_tokens & ~held)))
         return m
+
+    def _room(self, m, groups, softmax, stats, advance):
+        """Whether there will be room in the next cycle: for the current item, and for the one after it if this is issued now.
+
+        Other instructions than SOFTMAX and STATS leave the counters as they are: with room.
+        """
+        depth = self.config.softmax_ring
+        items, rows = Signal(range(depth + 1)), Signal(range(SOFTMAX_ROWS + 1))
+        row_end = Signal()      # a row of STATS is between its last item and the end of its root
+        for count, comes, goes in ((items, advance & softmax, self.item_freed),
+                                   (rows, advance & softmax & groups.first, self.row_freed)):
+            with m.If(comes ^ goes):
+                m.d.sync += count.eq(Mux(goes, count - 1, count + 1))
+        with m.If(advance & groups.last & stats):
+            m.d.sync += row_end.eq(1)
+        with m.Elif(self.row_end_freed):
+            m.d.sync += row_end.eq(0)
+
+        row_end_stays = row_end & ~self.row_end_freed
+        room, room_after = Signal(), Signal()
+        m.d.comb += [
+            room.eq((self.item_freed | (items != depth)) & (~groups.first | self.row_freed | (rows != SOFTMAX_ROWS))
+                    & ~(groups.last & row_end_stays)),
+            # Behind a row's last item comes a row's first.
+            room_after.eq((self.item_freed | (items != depth - 1))
+                          & (~groups.last | self.row_freed | (rows + groups.first != SOFTMAX_ROWS))
+                          & ~(groups.next_last & stats & (groups.last | row_end_stays))),
+        ]
+        return room, room_after

@@ -1,6 +1,6 @@
 """Counters and addresses of the engine's loops."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,6 +26,8 @@ class GroupCounter(wiring.Component):
         Group within the tile.
     first, last : Out(1)
         The first tile's first group; the last tile's last group.
+    next_last : Out(1)
+        The group after this one is the last, perhaps of the next round.
     first_tile, first_of_tile, first_of_panel, tile_end, panel_end : Out(1)
         Where the group lies.
     """
@@ -36,7 +38,7 @@ class GroupCounter(wiring.Component):
         super().__init__({
             "tiles": In(12), "restart": In(1), "advance": In(1),
             "group": Out(range(self.groups_per_panel)), "part": Out(range(self.groups_per_tile)),
-            "first": Out(1), "last": Out(1), "first_tile": Out(1), "first_of_tile": Out(1), "first_of_panel": Out(1),
+            "first": Out(1), "last": Out(1), "next_last": Out(1), "first_tile": Out(1), "first_of_tile": Out(1), "first_of_panel": Out(1),
             "tile_end": Out(1), "panel_end": Out(1),
         })
 
@@ -54,6 +56,10 @@ class GroupCounter(wiring.Component):
             self.panel_end.eq(self.group == self.groups_per_panel - 1),
             self.last.eq(self.tile_end & last_tile),
         ]
+        if self.groups_per_tile == 1:
+            m.d.comb += self.next_last.eq(Mux(self.last, self.tiles == 1, left == 2))
+        else:
+            m.d.comb += self.next_last.eq(last_tile & (self.part == self.groups_per_tile - 2))
         # ``advance`` comes late in its cycle: it enables the registers, and chooses nothing.
         with m.If(self.restart | self.advance):
             with m.If(self.restart | self.last):

@@ -12,12 +12,12 @@ from .loops import GroupCounter
 from .reduce import LaneMaximum
 from .state import MAXIMUM, SUM, StateRead, StateWrite
 
-__all__ = ["Softmax", "EMPTY"]
+__all__ = ["Softmax", "EMPTY", "ROWS"]
 
 #: Running maximum of a row that has not seen a visible key.
 EMPTY = -2048
-# Rows on their way from the first score to the last exponential.
-_ROWS = 8
+#: Rows on their way from the first score to the last exponential.
+ROWS = 8
 # Stage of the exponential lanes that the sums take, and of the probabilities.
 _EXPONENTIAL, _PROBABILITY = 3, 4
 
@@ -27,7 +27,7 @@ class Softmax(wiring.Component):
 
     Scores wait in a ring until their row's maximum is known; meanwhile the next rows' scores arrive. One group of
     ``vector_lanes`` a cycle in; out of the ring a group takes ``vector_lanes / softmax_lanes`` cycles, as many parts.
-    Issue counts on room: an item takes one place of the ring when it is issued and a row one place of the row queue.
+    `Issue` counts the room: an item takes one place of the ring when it is issued and a row one of ``ROWS`` places.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class Softmax(wiring.Component):
     job : In(job_layout(config))
     start : In(1)
         A SOFTMAX has been loaded, ``job`` is valid.
-    issued, issued_row : In(1)
-        An item, the first of a row, has been issued; ``item_room``, ``row_room`` Out(1) allow the next.
+    item_freed, row_freed : Out(1)
+        An item leaves the ring, a row the row queue.
     score_valid, first, last : In(1); scores, visible : In
         A group of scores, the first or last of its row.
     maximum_read, maximum_write, sum_read, sum_write, rescale_write
@@ -58,7 +58,7 @@ class Softmax(wiring.Component):
         lanes, rows = config.vector_lanes, config.state_rows
         super().__init__({
             "job": In(job_layout(config)), "start": In(1),
-            "issued": In(1), "issued_row": In(1), "item_room": Out(1), "row_room": Out(1),
+            "item_freed": Out(1), "row_freed": Out(1),
             "score_valid": In(1), "first": In(1), "last": In(1),
             "scores": In(data.ArrayLayout(signed(16), lanes)), "visible": In(lanes),
             "maximum_read": Out(StateRead(rows, MAXIMUM)), "maximum_write": Out(StateWrite(rows, MAXIMUM)),
@@ -80,27 +80,20 @@ class Softmax(wiring.Component):
         depth = config.softmax_ring
         m.submodules.ring = ring = OnChipMemory(17 * lanes, depth)
         write_place, read_place = Signal(range(depth)), Signal(range(depth))
-        taken = Signal(range(depth + 1))
-        rows_taken = Signal(range(_ROWS + 1))
-        pop, row_pop = Signal(), Signal()
+        pop = self.item_freed
         m.d.comb += [
             ring.write_enable.eq(self.score_valid), ring.write_address.eq(write_place), ring.write_mask.eq(1),
             ring.write_data.eq(Cat(Cat(self.scores[lane], self.visible[lane]) for lane in range(lanes))),
             ring.read_enable.eq(pop), ring.read_address.eq(read_place),
-            self.item_room.eq(taken != depth), self.row_room.eq(rows_taken != _ROWS),
         ]
         with m.If(self.score_valid):
             m.d.sync += write_place.eq(write_place + 1)
         with m.If(pop):
             m.d.sync += read_place.eq(read_place + 1)
-        # What is issued is known late in its cycle.
-        for count, comes, goes in (taken, self.issued, pop), (rows_taken, self.issued_row, row_pop):
-            with m.If(comes ^ goes):
-                m.d.sync += count.eq(Mux(goes, count - 1, count + 1))
 
-        m.submodules.rows = rows = Queue(data.StructLayout({"maximum": MAXIMUM, "rescale": 6}), _ROWS)
+        m.submodules.rows = rows = Queue(data.StructLayout({"maximum": MAXIMUM, "rescale": 6}), ROWS)
         self._maxima(m, rows)
-        self._exponentials(m, rows, ring, pop, row_pop)
+        self._exponentials(m, rows, ring, pop)
         return m
 
     def _maxima(self, m, rows):
@@ -161,7 +154,7 @@ class Softmax(wiring.Component):
             self.rescale_write.value.eq(decision.rescale),
         ]
 
-    def _exponentials(self, m, rows, ring, pop, row_pop):
+    def _exponentials(self, m, rows, ring, pop):
         """Exponentials of the rows in the queue, their sums, and the new state."""
         config, job = self.config, self.job
         lanes = config.softmax_lanes
@@ -172,7 +165,7 @@ class Softmax(wiring.Component):
         m.d.comb += [
             groups.tiles.eq(job.tiles), groups.restart.eq(self.start), groups.advance.eq(rows.o.valid & last_part),
             pop.eq(rows.o.valid & first_part), rows.o.ready.eq(groups.last & last_part),
-            row_pop.eq(rows.o.valid & rows.o.ready),
+            self.row_freed.eq(rows.o.valid & rows.o.ready),
         ]
         if parts > 1:
             with m.If(rows.o.valid):

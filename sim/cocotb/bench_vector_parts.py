@@ -9,6 +9,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from weft.hw.config import DIVISION_CYCLES
 from weft.hw.vector.job import Kind, Step
 from weft.hw.vector.reduce import tree_latency
+from weft.hw.vector.softmax import ROWS
 from weft.hw.vector.state import DivisionState, NormState
 from weft.sim import numerics
 from weft.sim.cocotb.packing import pack, unpack
@@ -79,7 +80,7 @@ async def softmax(dut, rate):
     """Blocks of scores in turn: probabilities, running maxima, rescale distances and sums of every row."""
     part = Part(dut, "softmax")
     random, numbers = part.random, part.numbers
-    await part.start("start", "issued", "issued_row", "score_valid")
+    await part.start("start", "score_valid")
     for _ in range(8):
         rows = random.randint(1, 12)
         base = random.randrange(CONFIG.state_rows - rows + 1)
@@ -100,6 +101,7 @@ async def softmax(dut, rate):
             to_issue = deque((row, group) for row in range(rows) for group in range(groups))
             to_score, to_come = deque(), deque(to_issue)
             totals = deque([None] * SUM_LATENCY)
+            items_left, rows_left = CONFIG.softmax_ring, ROWS
             reads = {}
             written = {"maximum": [], "rescale": [], "sum": []}
             cycles = 0
@@ -114,11 +116,12 @@ async def softmax(dut, rate):
                     part.set(score_valid=1, first=group == 0, last=group == groups - 1,
                              scores=pack(scores[row, lanes], 16), visible=pack(visible[row, lanes], 1))
                 total = totals.popleft()
-                part.set(issued=0, issued_row=0, total=part.noise("total") if total is None else total)
+                part.set(total=part.noise("total") if total is None else total)
                 for name, value in reads.items():
                     part.set(**{f"{name}_read_value": value})
                 await FallingEdge(dut.clk)
-                item_room, row_room = part.get("item_room"), part.get("row_room")
+                items_left += part.get("item_freed")
+                rows_left += part.get("row_freed")
                 if part.get("exponential_valid"):
                     totals.append(int(unpack(part.get("exponentials"), 16, CONFIG.softmax_lanes, signed=False).sum()))
                 else:
@@ -146,9 +149,9 @@ async def softmax(dut, rate):
                     step = Step.OUTER if group == groups - 1 else Step.INNER if panel_end else Step.STAY
                     assert Step(part.get("step")) == step
                     assert GROUPS == 1 or part.get("group") == group % GROUPS       # of one group the port has no bits
-                # `issued` is seen at the end of the same cycle, as in the engine.
-                if to_issue and item_room and (to_issue[0][1] or row_room) and part.chance(rate):
-                    part.set(issued=1, issued_row=to_issue[0][1] == 0)
+                if to_issue and items_left and (to_issue[0][1] or rows_left) and part.chance(rate):
+                    items_left -= 1
+                    rows_left -= to_issue[0][1] == 0
                     to_score.append(to_issue.popleft())
                 await RisingEdge(dut.clk)
                 cycles += 1
