@@ -76,7 +76,6 @@ class VectorEngine(wiring.Component):
         m.submodules.row_sums = row_sums = RowSums(lanes, sum_tree.latency)
         m.submodules.row_unit = row_unit = RowUnit(config.state_rows, config.division_units)
         m.submodules.row_state = state = RowState(config)
-        m.submodules.shared_a = shared_a = SharedRead(config)
         m.submodules.shared_b = shared_b = SharedRead(config)
         m.submodules.writer = writer = Writer(config)
 
@@ -101,20 +100,21 @@ class VectorEngine(wiring.Component):
             writer.load.eq(loaded), row_unit.load.eq(loaded),
         ]
 
-        # Reads.
+        # Reads. Port a is the source's, or, where that does not come from the scratchpad, the records'.
         records_on_a = Signal()
+        records, source, port_a = preparer.read, issue.source_read, self.read_a
         m.d.sync += records_on_a.eq((job.src_type == Element.ACC) | (job.kind == Kind.TABLE))
-        for shared, mine in (shared_a, records_on_a), (shared_b, ~records_on_a):
-            m.d.comb += [shared.first.valid.eq(preparer.read.valid & mine), shared.first.line.eq(preparer.read.line)]
         m.d.comb += [
-            preparer.read.ready.eq(Mux(records_on_a, shared_a.first.ready, shared_b.first.ready)),
-            preparer.read.data.eq(Mux(records_on_a, shared_a.first.data, shared_b.first.data)),
-            operands.accumulator_data.eq(issue.accumulators.data), operands.source_data.eq(issue.source_read.data),
+            port_a.valid.eq(Mux(records_on_a, records.valid, source.valid)),
+            port_a.line.eq(Mux(records_on_a, records.line, source.line)),
+            source.ready.eq(port_a.ready), source.data.eq(port_a.data),
+            shared_b.first.valid.eq(records.valid & ~records_on_a), shared_b.first.line.eq(records.line),
+            records.ready.eq(Mux(records_on_a, port_a.ready, shared_b.first.ready)),
+            records.data.eq(Mux(records_on_a, port_a.data, shared_b.first.data)),
+            operands.accumulator_data.eq(issue.accumulators.data), operands.source_data.eq(source.data),
             operands.second_data.eq(issue.second_read.data),
         ]
-        connect(m, issue.source_read, shared_a.second)
         connect(m, issue.second_read, shared_b.second)
-        connect(m, shared_a.port, flipped(self.read_a))
         connect(m, shared_b.port, flipped(self.read_b))
         connect(m, issue.accumulators, flipped(self.accumulators))
         connect(m, preparer.src_wait, flipped(self.src_wait))

@@ -83,6 +83,7 @@ class Preparer(wiring.Component):
         target = _Target(config)
         m.submodules.target = target
         busy_records = Signal()                 # ``records`` hold what a lane still needs
+        records_free = Signal()                 # they do not from the next cycle on
 
         m.d.comb += [
             self.src_wait.id.eq(job.src_wait), self.dst_wait.id.eq(job.dst_wait),
@@ -92,14 +93,21 @@ class Preparer(wiring.Component):
             self.division_shift.eq(target.division.shift), self.table_write.eq(target.table_write),
             self.table_word.eq(target.table_word), self.table_data.eq(target.table_data),
         ]
+        m.d.comb += records_free.eq(~busy_records | self.release)
         with m.If(self.release):
             m.d.sync += busy_records.eq(0)
 
-        def fetched(count, after):
+        # The request is a register, as it goes through two arbitrations: each state says whether the next cycle reads.
+        reads_next = Signal()
+        m.d.sync += self.read.valid.eq(reads_next)
+
+        def fetch(count, after):
             """Counts the accepted reads of this state; goes on to ``after`` with the last."""
+            last = position == count - 1
+            m.d.comb += reads_next.eq(~(self.read.ready & last))
             with m.If(self.read.ready):
                 m.d.sync += [position.eq(position + 1), line.eq(line + 1)]
-                with m.If(position == count - 1):
+                with m.If(last):
                     m.d.sync += position.eq(0)
                     m.d.comb += becomes_ready.eq(after == "READY")
                     m.next = after
@@ -147,16 +155,19 @@ class Preparer(wiring.Component):
                     with m.If(job.kind == Kind.SYNC):
                         m.next = "IDLE"
                     with m.Elif(job.kind == Kind.TABLE):
+                        m.d.comb += reads_next.eq(1)
                         m.next = "TABLE"
                     with m.Elif(has_records):
+                        m.d.comb += reads_next.eq(records_free)
                         m.next = "RECORDS"
                     with m.Else():
                         m.d.comb += becomes_ready.eq(1)
                         m.next = "READY"
             with m.State("RECORDS"):
-                with m.If(~busy_records):
-                    m.d.comb += self.read.valid.eq(1)
-                    fetched(group_lines, "ARRIVE")
+                with m.If(self.read.valid):
+                    fetch(group_lines, "ARRIVE")
+                with m.Else():
+                    m.d.comb += reads_next.eq(records_free)
             with m.State("ARRIVE"):
                 # Elements that are issued now need the records later than these arrive.
                 m.d.sync += busy_records.eq(1)
@@ -166,10 +177,11 @@ class Preparer(wiring.Component):
                     m.d.comb += becomes_ready.eq(0)
                     # The output scale's records follow a whole tile's.
                     m.d.sync += line.eq(line + (config.param_tile_words - config.param_group_words) // 2)
+                    m.d.comb += reads_next.eq(1)
                     m.next = "DIVISION"
             with m.State("DIVISION"):
-                m.d.comb += [self.read.valid.eq(1), target.to_division.eq(1)]
-                fetched(1, "READY")
+                m.d.comb += target.to_division.eq(1)
+                fetch(1, "READY")
             with m.State("READY"):
                 with m.If(self.take):
                     m.d.sync += tokens.eq(job.src_wait_each & groups.tile_end)
@@ -182,10 +194,8 @@ class Preparer(wiring.Component):
                         with m.If(job.param_hold & groups.tile_end):
                             m.d.sync += line.eq(job.param_base[1:])
             with m.State("TABLE"):
-                m.d.comb += [
-                    self.read.valid.eq(1), self.read.line.eq(table_scratchpad_word[1:]), target.to_table.eq(1),
-                ]
-                fetched(TABLE_WORDS, "TABLE_ARRIVE")
+                m.d.comb += [self.read.line.eq(table_scratchpad_word[1:]), target.to_table.eq(1)]
+                fetch(TABLE_WORDS, "TABLE_ARRIVE")
             with m.State("TABLE_ARRIVE"):
                 with m.If(~target.busy):
                     m.next = "IDLE"
