@@ -203,43 +203,40 @@ class VectorEngine(wiring.Component):
         is_softmax = job.kind == Kind.SOFTMAX
         loops = (job.kind != Kind.SYNC) & (job.kind != Kind.TABLE)
 
-        # Tokens due, one given in each cycle.
-        src_due, dst_due = Signal(13), Signal(13)
-        add_src, add_dst = Signal(12), Signal(12)
-        m.d.comb += [
-            self.src_signal.id.eq(job.src_signal), self.src_signal.valid.eq(src_due != 0),
-            self.dst_signal.id.eq(job.dst_signal), self.dst_signal.valid.eq(dst_due != 0),
-        ]
-        m.d.sync += [src_due.eq(src_due - self.src_signal.valid + add_src),
-                     dst_due.eq(dst_due - self.dst_signal.valid + add_dst)]
-        with m.If(operands.launch & operands.launched.src_done):
-            m.d.comb += add_src.eq(job.src_signals)
-        with m.If(requantizer.done & requantizer.done_item.dst_done):
-            m.d.comb += add_dst.eq(1)
+        rows_divided = Signal()     # all of a SOFTMAX's: compared as the last one starts
+        with m.If(loaded):
+            m.d.sync += rows_divided.eq(0)
+        with m.Elif(row_unit.divide & (divided_rows + 1 == job.rows)):
+            m.d.sync += rows_divided.eq(1)
 
         complete = Signal()
         m.d.comb += complete.eq(
             preparer.finished & ~issue.running & ~operands.busy & ~requantizer.busy & ~row_sums.busy & row_unit.idle
-            & (~is_softmax | (softmax.finished & (~job.last | (divided_rows == job.rows)))))
+            & (~is_softmax | (softmax.finished & (~job.last | rows_divided))))
         # A SOFTMAX gives its destination's tokens before its divisions are done: only this engine reads those.
-        given = Signal()
+        given, gives = Signal(), Signal()
+        m.d.comb += gives.eq(is_softmax & softmax.finished & ~idle & ~given)
         with m.If(loaded):
             m.d.sync += given.eq(0)
-        with m.Elif(is_softmax & softmax.finished & ~idle & ~given):
+        with m.Elif(gives):
             m.d.sync += given.eq(1)
-            m.d.comb += add_dst.eq(Mux(job.dst_signal_each, writer.panels, 1))
+
+        prepared_all = Signal()     # all that there is to do where nothing loops
+        m.d.comb += [self.src_signal.id.eq(job.src_signal), self.dst_signal.id.eq(job.dst_signal)]
+        all_given = self._give(m, self.src_signal, prepared_all | (operands.launch & operands.launched.src_done), job.src_signals)
+        all_given &= self._give(m, self.dst_signal, gives | (requantizer.done & requantizer.done_item.dst_done),
+                                Mux(gives & job.dst_signal_each, writer.panels, 1))
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += idle.eq(1)
                 with m.If(start):
                     m.next = "RUN"
             with m.State("RUN"):
+                m.d.comb += prepared_all.eq(preparer.finished & ~loops)
                 with m.If(complete & ~loaded):
-                    with m.If(~loops):
-                        m.d.comb += add_src.eq(job.src_signals)
                     m.next = "TOKENS"
             with m.State("TOKENS"):
-                with m.If((src_due <= 1) & (dst_due <= 1)):
+                with m.If(all_given):
                     m.next = "IDLE"
 
         m.d.comb += [self.status.idle.eq(idle), self.status.pc.eq(pc), self.status.semaphore.eq(preparer.semaphore)]
@@ -253,3 +250,14 @@ class VectorEngine(wiring.Component):
             m.d.comb += self.status.state.eq(ThreadState.DRAIN)
         with m.Else():
             m.d.comb += self.status.state.eq(ThreadState.BUSY)
+
+    @staticmethod
+    def _give(m, signal, adds, count):
+        """Gives tokens, one in each cycle; with ``adds``, ``count`` more. Returns whether none is left behind this cycle's.
+
+        This cycle's is counted apart: it comes from a register, and the others take one addition.
+        """
+        left = Signal(13)
+        some, more = left != 0, adds & (count != 0)
+        m.d.sync += [signal.valid.eq(some | more), left.eq(left + Mux(more, count - 1, -some))]
+        return ~some

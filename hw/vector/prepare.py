@@ -1,6 +1,6 @@
 """Tokens and parameter records, one group of channels ahead of the loop that uses them."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -101,22 +101,23 @@ class Preparer(wiring.Component):
         reads_next = Signal()
         m.d.sync += self.read.valid.eq(reads_next)
 
+        # A table's words lie four bytes apart: several in a half of a line.
+        word_bits = (config.word_bytes // 4).bit_length() - 1
+        half = Signal()
+        step = Signal(2)
+        m.d.comb += [target.table_half.eq(half),
+                     step.eq(Mux(target.to_table, position[:word_bits].all(), 2))]
+
         def fetch(count, after):
             """Counts the accepted reads of this state; goes on to ``after`` with the last."""
             last = position == count - 1
             m.d.comb += reads_next.eq(~(self.read.ready & last))
             with m.If(self.read.ready):
-                m.d.sync += [position.eq(position + 1), line.eq(line + 1)]
+                m.d.sync += [position.eq(position + 1), Cat(half, line).eq(Cat(half, line) + step)]
                 with m.If(last):
                     m.d.sync += position.eq(0)
                     m.d.comb += becomes_ready.eq(after == "READY")
                     m.next = after
-
-        # A table's words lie four bytes apart: several in a line.
-        word_bits = (config.word_bytes // 4).bit_length() - 1
-        table_scratchpad_word = Signal(len(job.src_base))
-        m.d.comb += table_scratchpad_word.eq(job.src_base + (position >> word_bits))
-        m.d.comb += target.table_half.eq(table_scratchpad_word[0])
 
         # Reads begin at this register, which says the same as the state.
         becomes_ready = Signal()
@@ -194,14 +195,14 @@ class Preparer(wiring.Component):
                         with m.If(job.param_hold & groups.tile_end):
                             m.d.sync += line.eq(job.param_base[1:])
             with m.State("TABLE"):
-                m.d.comb += [self.read.line.eq(table_scratchpad_word[1:]), target.to_table.eq(1)]
+                m.d.comb += target.to_table.eq(1)
                 fetch(TABLE_WORDS, "TABLE_ARRIVE")
             with m.State("TABLE_ARRIVE"):
                 with m.If(~target.busy):
                     m.next = "IDLE"
             with m.State("LOAD"):
                 m.d.comb += groups.restart.eq(1)
-                m.d.sync += [line.eq(job.param_base[1:]), tokens.eq(job.src_waits)]
+                m.d.sync += [Cat(half, line).eq(Mux(job.kind == Kind.TABLE, job.src_base, job.param_base)), tokens.eq(job.src_waits)]
                 m.next = "SOURCE"
         return m
 
