@@ -44,36 +44,49 @@ class BurstSplitter(wiring.Component):
         valid = Signal()
         segment = Signal(SEGMENT, reset_less=True)
         beat = segment.address[shift:]
-        room = Signal(block + 1)
-        beats = Signal(block + 1)
-        last = Signal()
+
+        def ends(beats, room):
+            """Whether a burst of up to ``room`` beats is enough."""
+            return (beats[block + 1:] == 0) & (beats[:block + 1] <= room)
+
+        # Beats up to the page or the longest burst, and whether they are all: known with the address, since what comes next
+        # depends on it. After a burst of full length the offset in a block stays, after another one a page begins.
+        room = Signal(block + 1, reset_less=True)
+        last = Signal(reset_less=True)
+        first, first_room, next_room = self.i.payload, Signal(block + 1), Signal(block + 1)
+        first_beat = first.address[shift:]
+        in_last_block = (beat[block:page] + 1)[:page - block].all()
         m.d.comb += [
-            room.eq(Mux(beat[block:page].all(), MAX_BURST_BEATS - beat[:block], MAX_BURST_BEATS)),
-            last.eq((segment.beats <= room) | segment.sync),
-            beats.eq(Mux(last, segment.beats, room)),
+            first_room.eq(Mux(first_beat[block:page].all(), MAX_BURST_BEATS - first_beat[:block], MAX_BURST_BEATS)),
+            next_room.eq(Mux(room[block] & in_last_block, MAX_BURST_BEATS - beat[:block], MAX_BURST_BEATS)),
             self.idle.eq(~valid & ~self.o.valid),
         ]
         step = Signal()
         m.d.comb += [
-            step.eq(valid & (~self.o.valid | self.o.ready)),
+            step.eq(~self.o.valid | self.o.ready),
             self.i.ready.eq(~valid | (step & last)),
         ]
-        with m.If(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
         with m.If(step):
+            m.d.sync += self.o.valid.eq(valid)
+        with m.If(step & valid):
             m.d.sync += [
-                self.o.valid.eq(1),
                 self.o.payload.address.eq(segment.address),
-                self.o.payload.length.eq(beats - 1),
+                self.o.payload.length.eq(Mux(last, segment.beats, room) - 1),
                 self.o.payload.sync.eq(segment.sync),
                 self.o.payload.semaphore.eq(Mux(last, segment.semaphore, 0)),
                 self.o.payload.count.eq(segment.count),
                 self.o.payload.pc.eq(segment.pc),
-                segment.address.eq(segment.address + (beats << shift)),
-                segment.beats.eq(segment.beats - beats),
             ]
         with m.If(self.i.ready):
             m.d.sync += valid.eq(self.i.valid)
-            with m.If(self.i.valid):
-                m.d.sync += segment.eq(self.i.payload)
+        with m.If(~valid | last):
+            with m.If(self.i.ready):
+                m.d.sync += [segment.eq(first), room.eq(first_room), last.eq(ends(first.beats, first_room) | first.sync)]
+        with m.Elif(step):
+            beats = Signal.like(segment.beats)
+            m.d.comb += beats.eq(segment.beats - room)
+            m.d.sync += [
+                segment.address.eq(segment.address + (room << shift)), segment.beats.eq(beats),
+                room.eq(next_room), last.eq(ends(beats, next_room)),
+            ]
         return m

@@ -59,5 +59,8 @@ module harness(input clk, input rst, input i_valid, input [113:0] i, input o_rea
     assert(held == valid + (o_valid && ends));
     if (valid) assert(segment == (!o_valid ? older : ends ? newer : rest));
     if (valid) assert(segment[1:0] == 0 && (segment[75:40] != 0 || segment[76]));
+    // What is known ahead of the one that goes out next.
+    if (valid) assert(room == (segment[11:6] == 63 ? 16 - segment[5:2] : 16));
+    if (valid) assert(last == (segment[75:40] <= room || segment[76]));
   end
 endmodule

@@ -77,7 +77,7 @@ PROOFS = {
          **{f"{name}_number_before": (5, [f"{name}_id_before"]) for name in "abc"},
          **{f"{name}_number_before": (24, [f"pc_before_of_{name}"]) for name in "pq"}}),
     "burst_splitter": Proof(lambda: BurstSplitter(CONFIG), "splitter",
-                            {"valid": (1, ["valid"]), "segment": (114, ["segment"])}),
+                            {"valid": (1, ["valid"]), "segment": (114, ["segment"]), "room": (5, ["room"]), "last": (1, ["last"])}),
     "write_master": Proof(
         lambda: WriteMaster(CONFIG), "write_master",
         {**queue_taps("lengths.", 8, LIMIT), "in_flight": (3, ["in_flight"]), "position": (8, ["position"]),
