@@ -11,7 +11,7 @@ __all__ = ["ReadMaster"]
 
 
 class ReadMaster(wiring.Component):
-    """Issues the bursts of two clients and hands each its data; fetch goes first.
+    """Issues the bursts of two clients and hands each its data; fetch goes first from the cycle after its request on.
 
     Ports: ``axi``; ``fetch_request``, ``load_request`` (BurstRequest); ``fetch_data``, ``load_data`` (BeatStream);
     ``base``: added to every address; ``stop``: accepts no further request and discards data, until the bursts in flight have
@@ -40,16 +40,20 @@ class ReadMaster(wiring.Component):
         # Arbiter; the queue of owners is also the count of bursts in flight.
         free = Signal()
         from_fetch = Signal()
+        waited = Signal()       # fetch asked a cycle ago: that it asks comes too late for the load engine
         m.d.comb += [
             free.eq(owners.i.ready & selected.i.ready & ~self.stop),
-            from_fetch.eq(self.fetch_request.valid),
-            self.fetch_request.ready.eq(free),
-            self.load_request.ready.eq(free & ~from_fetch),
-            selected.i.valid.eq((self.fetch_request.valid | self.load_request.valid) & owners.i.ready & ~self.stop),
+            from_fetch.eq(waited | ~self.load_request.valid),
+            self.fetch_request.ready.eq(free & from_fetch),
+            self.load_request.ready.eq(free & ~waited),
+            selected.i.valid.eq(Mux(from_fetch, self.fetch_request.valid, self.load_request.valid) & owners.i.ready
+                                & ~self.stop),
             selected.i.payload.eq(Mux(from_fetch, self.fetch_request.payload, self.load_request.payload)),
             owners.i.valid.eq(selected.i.valid & selected.i.ready),
             owners.i.payload.eq(from_fetch),
         ]
+
+        m.d.sync += waited.eq(self.fetch_request.valid & ~self.fetch_request.ready)
 
         # Address channel, from registers.
         m.d.comb += drive_address_channel(axi, "ar", self.config)

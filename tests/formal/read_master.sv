@@ -85,13 +85,14 @@ module harness(input clk, input rst, input stop, input [31:0] base, input arread
   end
 
   // What was offered and refused.
-  reg ar_refused = 0, ar_due = 0, fetch_refused = 0, load_refused = 0;
+  reg ar_refused = 0, ar_due = 0, fetch_refused = 0, load_refused = 0, fetch_waits = 0;
   reg [31:0] araddr_was = 0;
   reg [7:0] arlen_was = 0;
   reg [33:0] beat_was = 0;
   always @(posedge clk) begin
     ar_refused <= arvalid && !arready && !rst;
     ar_due <= no_ar > ar && !rst;
+    fetch_waits <= fetch_valid && !fetch_taken && !rst;
     fetch_refused <= fetch_given && !fetch_ready && !stop && !rst;
     load_refused <= load_given && !load_ready && !stop && !rst;
     {araddr_was, arlen_was, beat_was} <= {araddr, arlen, beat};
@@ -104,8 +105,9 @@ module harness(input clk, input rst, input stop, input [31:0] base, input arread
     if (watch_ar && before_ar == 0 && arvalid) assert(araddr == 32'(base + watched[39:0]) && arlen == watched[47:40]);
     if (ar_due) assert(arvalid);
 
-    // One client at a time, fetch first.
-    assert(fetch_taken == room && load_taken == (room && !fetch_valid));
+    // One client at a time, fetch first unless it asks only now.
+    assert(fetch_taken == (room && (fetch_waits || !load_valid)) && load_taken == (room && !fetch_waits));
+    assert(!(by_fetch && by_load));
     assert(no_end <= `LIMIT && no_last <= `LIMIT && no_ar + no_last <= no_end);
     assert(busy == (no_end != 0));
 
@@ -123,7 +125,7 @@ module harness(input clk, input rst, input stop, input [31:0] base, input arread
   localparam INDEX = $clog2(`LIMIT);
   wire [INDEX-1:0] place = read + before_data;
   always @* if (started) begin
-    assert(no_ar == arvalid + selected_valid && no_end == level);
+    assert(no_ar == arvalid + selected_valid && no_end == level && waited == fetch_waits);
     assert(INDEX'(write - read) == INDEX'(level));
     assert(held == arrived_valid + !rready);
     assert(no_end == no_ar + no_last + (arrived_valid && arrived[33]) + (!rready && skid[33]));

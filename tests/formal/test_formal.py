@@ -87,7 +87,7 @@ PROOFS = {
         lambda: ReadMaster(CONFIG), "read_master",
         {**queue_taps("owners.", 1, LIMIT), "skid": (34, ["arrived.skid"]), "arrived_valid": (1, ["arrived.o__valid"]),
          "arrived": (34, ["arrived.o__payload"]), "selected_valid": (1, ["selected.o__valid"]),
-         "selected": (48, ["selected.o__payload"])},
+         "selected": (48, ["selected.o__payload"]), "waited": (1, ["waited"])},
         {"LIMIT": LIMIT}),
     "register_port": Proof(lambda: RegisterPort(), "register_port", {"strobe": (4, ["strobe"])}),
 }
