@@ -28,24 +28,29 @@ class MemoryQueue(wiring.Component):
         m = Module()
         payload = Signal(self._shape)
         m.submodules.storage = storage = OnChipMemory(len(Value.cast(payload)), self.depth)
-        level = Signal(range(self.depth + 1))           # in the memory
+        empty, full = Signal(init=1), Signal()          # the memory is
         past = Signal(self._shape, reset_less=True)
         takes_past = Signal()                           # the payload at the output went past the memory
-        push, pop, free = Signal(), Signal(), Signal()
+        taken, push, pop, free = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(level != self.depth), free.eq(~self.o.valid | self.o.ready),
-            push.eq(self.i.valid & self.i.ready & ~(free & (level == 0))), pop.eq(free & (level != 0)),
-            storage.write_enable.eq(push), storage.write_data.eq(self.i.payload), storage.write_mask.eq(1),
+            self.i.ready.eq(~full), free.eq(~self.o.valid | self.o.ready), taken.eq(self.i.valid & self.i.ready),
+            push.eq(taken & ~(free & empty)), pop.eq(free & ~empty),
+            # What goes past is written too, to where the next one will be: `free` comes late.
+            storage.write_enable.eq(taken), storage.write_data.eq(self.i.payload), storage.write_mask.eq(1),
             storage.read_enable.eq(pop), payload.eq(storage.read_data),
             self.o.payload.eq(Mux(takes_past, past, payload)),
         ]
+        next_write, next_read = Signal.like(storage.write_address), Signal.like(storage.read_address)
+        m.d.comb += [next_write.eq(storage.write_address + 1), next_read.eq(storage.read_address + 1)]
         with m.If(push):
-            m.d.sync += storage.write_address.eq(storage.write_address + 1)
+            m.d.sync += storage.write_address.eq(next_write)
         with m.If(pop):
-            m.d.sync += storage.read_address.eq(storage.read_address + 1)
-        m.d.sync += level.eq(level + push - pop)
+            m.d.sync += storage.read_address.eq(next_read)
+        with m.If(Mux(free, ~empty & ~taken, taken)):   # push or pop, not both; `taken` says which
+            m.d.sync += [empty.eq(~taken & (next_read == storage.write_address)),
+                         full.eq(taken & (next_write == storage.read_address))]
         with m.If(free):
-            m.d.sync += [self.o.valid.eq(pop | self.i.valid), takes_past.eq(level == 0)]
-            with m.If(level == 0):
+            m.d.sync += [self.o.valid.eq(~empty | self.i.valid), takes_past.eq(empty)]
+            with m.If(empty):
                 m.d.sync += past.eq(self.i.payload)
         return m
