@@ -86,7 +86,7 @@ class Queue(wiring.Component):
         push = Signal()
         pop = Signal()
         m.d.comb += [
-            self.i.ready.eq(self.level != self.depth),
+            self.i.ready.eq(~self.level[-1]),       # depth, a power of two, is the only level with this bit
             self.o.valid.eq(self.level != 0),
             push.eq(self.i.valid & self.i.ready),
             pop.eq(self.o.valid & self.o.ready),

@@ -43,7 +43,7 @@ class WriteMaster(wiring.Component):
         free = Signal()
         ended = Signal()
         m.d.comb += [
-            free.eq((in_flight != limit) & ~self.stop),     # then there is room for the length too
+            free.eq(~in_flight[-1] & ~self.stop),     # fewer than the limit, a power of two
             accepted.i.valid.eq(self.request.valid & free),
             accepted.i.payload.eq(self.request.payload),
             self.request.ready.eq(accepted.i.ready & free),
