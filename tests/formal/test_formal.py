@@ -66,13 +66,10 @@ PROOFS = {
     "token_counters": Proof(
         lambda: TokenCounters(("w", "x"), {"a": "p", "b": "p", "c": "q"}), "tokens",
         {**{name: (width, [f"{register}_{n}" for n in reversed(range(1, 32))])
-            for name, width, register in (("counters", 8, "tokens"), ("holding", 1, "holds"),
-                                           ("holding_several", 1, "holds_several"), ("overflowing", 1, "overflows"))},
-         "taken": (32, ["taken"]),
+            for name, width, register in (("counters", 9, "tokens"), ("holding", 1, "holds"), ("taking", 1, "taken"))},
          **{f"{name}_held": (1, [f"{name}_valid"]) for name in "abc"},
          **{f"{name}_number": (5, [f"{name}_id"]) for name in "abc"},
          **{f"{name}_number": (24, [f"pc_of_{name}"]) for name in "pq"},
-         "exceeding": (32, ["exceeded"]),
          **{f"{name}_held_before": (1, [f"{name}_valid_before"]) for name in "abc"},
          **{f"{name}_number_before": (5, [f"{name}_id_before"]) for name in "abc"},
          **{f"{name}_number_before": (24, [f"pc_before_of_{name}"]) for name in "pq"}}),
