@@ -4,8 +4,8 @@ A transfer happens in a cycle with ``valid`` and ``ready``; ``valid`` never wait
 its payload until the transfer.
 """
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["StreamBuffer", "SkidBuffer", "Queue"]
@@ -62,12 +62,13 @@ class SkidBuffer(wiring.Component):
 class Queue(wiring.Component):
     """First in, first out; a payload is at the output in the cycle after it came in. One transfer a cycle.
 
-    Parameters: ``shape`` of the payload, ``depth`` (a power of two from 2 on). Ports: ``i``, ``o``, ``level``: payloads held.
+    Parameters: ``shape`` of the payload, ``depth`` (a power of two from 2 on), ``early``: members of the payload (then a
+    `StructLayout`) that come from a register, the others from a small memory. Ports: ``i``, ``o``, ``level``: payloads held.
     """
 
-    def __init__(self, shape, depth):
+    def __init__(self, shape, depth, early=()):
         self.check_depth(depth)
-        self._shape, self.depth = shape, depth
+        self._shape, self.depth, self._early = shape, depth, tuple(early)
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
                           "level": Out(range(depth + 1))})
 
@@ -80,24 +81,51 @@ class Queue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # Read in the same cycle: small memories that become registers or distributed RAM.
-        m.submodules.storage = storage = memory.Memory(shape=self._shape, depth=self.depth, init=[])
+        late = data.StructLayout({name: field.shape for name, field in self._shape if name not in self._early}) \
+            if self._early else self._shape
+        m.submodules.storage = storage = memory.Memory(shape=late, depth=self.depth, init=[])
         write = storage.write_port()
         read = storage.read_port(domain="comb")
         push = Signal()
         pop = Signal()
+        # Whether there is a payload, and room for one, stands in registers: who asks needs to count nothing.
+        valid, ready = self.o.valid, Signal(init=1)
+        following_read, following_write = Signal.like(read.addr), Signal.like(write.addr)
         m.d.comb += [
-            self.i.ready.eq(~self.level[-1]),       # depth, a power of two, is the only level with this bit
-            self.o.valid.eq(self.level != 0),
-            push.eq(self.i.valid & self.i.ready),
-            pop.eq(self.o.valid & self.o.ready),
-            write.data.eq(self.i.payload),
+            self.i.ready.eq(ready),
+            push.eq(self.i.valid & ready),
+            pop.eq(valid & self.o.ready),
+            following_read.eq(read.addr + 1),
+            following_write.eq(write.addr + 1),
             write.en.eq(push),
-            self.o.payload.eq(read.data),
+            self.level.eq(Cat((write.addr - read.addr)[:len(read.addr)], ~ready)),
+        ]
+        # Written so that `pop`, which comes late, has one gate before it gets into a register.
+        m.d.sync += [
+            valid.eq(push | (valid & ~(pop & (following_read == write.addr)))),
+            ready.eq(pop | (ready & ~(push & (following_write == read.addr)))),
         ]
         with m.If(push):
-            m.d.sync += write.addr.eq(write.addr + 1)
+            m.d.sync += write.addr.eq(following_write)
         with m.If(pop):
-            m.d.sync += read.addr.eq(read.addr + 1)
-        with m.If(push != pop):
-            m.d.sync += self.level.eq(Mux(push, self.level + 1, self.level - 1))
+            m.d.sync += read.addr.eq(following_read)
+
+        if not self._early:
+            m.d.comb += [write.data.eq(self.i.payload), self.o.payload.eq(read.data)]
+            return m
+        m.d.comb += [getattr(write.data, name).eq(getattr(self.i.payload, name)) for name in late.members]
+        m.d.comb += [getattr(self.o.payload, name).eq(getattr(read.data, name)) for name in late.members]
+        # The next payload moves up from the memory or, where there is none, from the input.
+        early = data.StructLayout({name: self._shape[name].shape for name in self._early})
+        m.submodules.next_storage = next_storage = memory.Memory(shape=early, depth=self.depth, init=[])
+        next_write, next_read = next_storage.write_port(), next_storage.read_port(domain="comb")
+        arriving, head = Signal(early), Signal(early, reset_less=True)
+        m.d.comb += [
+            *(getattr(arriving, name).eq(getattr(self.i.payload, name)) for name in self._early),
+            next_write.addr.eq(write.addr), next_write.data.eq(arriving), next_write.en.eq(push),
+            next_read.addr.eq(following_read),
+            *(getattr(self.o.payload, name).eq(getattr(head, name)) for name in self._early),
+        ]
+        with m.If(pop | ~valid):
+            m.d.sync += head.eq(Mux(valid & (following_read != write.addr), next_read.data, arriving))
         return m

@@ -68,7 +68,7 @@ class ControlUnit(wiring.Component):
             m.submodules[f"{name}_queue"] = queue = until_start(queue)
             wiring.connect(m, getattr(dispatch, name), queue.i)
             wiring.connect(m, queue.o, wiring.flipped(getattr(self, name)))
-            idle.append(queue.level == 0)
+            idle.append(~queue.o.valid)
         engines_idle = Signal()
         m.d.sync += engines_idle.eq(all_of(idle))
 

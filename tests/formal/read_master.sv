@@ -123,10 +123,11 @@ module harness(input clk, input rst, input stop, input [31:0] base, input arread
 
   // The registers.
   localparam INDEX = $clog2(`LIMIT);
+  wire [INDEX:0] level = {!queue_ready, INDEX'(write - read)};
   wire [INDEX-1:0] place = read + before_data;
   always @* if (started) begin
     assert(no_ar == arvalid + selected_valid && no_end == level && waited == fetch_waits);
-    assert(INDEX'(write - read) == INDEX'(level));
+    assert(queue_valid == (level != 0) && level <= `LIMIT);
     assert(held == arrived_valid + !rready);
     assert(no_end == no_ar + no_last + (arrived_valid && arrived[33]) + (!rready && skid[33]));
     if (arrived_valid) assert(inside == !(rready ? arrived[33] : skid[33]));

@@ -47,8 +47,8 @@ class Proof:
 def queue_taps(prefix, width, depth):
     """The registers of a `Queue` of that width and depth."""
     index = (depth - 1).bit_length()
-    return {"level": (index + 1, [f"{prefix}level"]), "read": (index, [f"{prefix}read__addr"]),
-            "write": (index, [f"{prefix}write__addr"]),
+    return {"queue_valid": (1, [f"{prefix}o__valid"]), "queue_ready": (1, [f"{prefix}i__ready"]),
+            "read": (index, [f"{prefix}read__addr"]), "write": (index, [f"{prefix}write__addr"]),
             "storage": (width, [f"{prefix}storage[{n}]" for n in reversed(range(depth))])}
 
 
@@ -143,7 +143,7 @@ def test_holds(name, tmp_path):
 
 
 @pytest.mark.parametrize("name, right, wrong", [
-    ("queue_2", "level != 2'h2", "level != 2'h3"),              # takes one too many
+    ("queue_2", "i_valid & i__ready", "i_valid"),               # takes one too many
     ("write_master", "position == ", "position != "),           # ends bursts early
 ])
 def test_would_fail(name, right, wrong, tmp_path):

@@ -107,12 +107,13 @@ module harness(input clk, input rst, input stop, input [31:0] base, input awread
 
   // The registers.
   localparam INDEX = $clog2(`LIMIT);
+  wire [INDEX:0] level = {!queue_ready, INDEX'(write - read)};
   wire after = wvalid && wlast;       // the burst on W is not in the queue any more
   wire [INDEX-1:0] place = read + before_w - after;
   always @* if (started) begin
     assert(in_flight == no_b && no_aw <= no_b && no_last <= no_b);
     assert(no_aw == awvalid + accepted_valid && no_last == level + after);
-    assert(INDEX'(write - read) == INDEX'(level));
+    assert(queue_valid == (level != 0) && level <= `LIMIT);
     if (accepted_valid) assert(accepted[47:40] < 16 && accepted[11:2] + accepted[47:40] < 1024);
     if (watch_aw) assert(before_aw < no_aw);
     if (watch_aw && before_aw == awvalid) assert(accepted == watched);
