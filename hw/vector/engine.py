@@ -147,7 +147,8 @@ class VectorEngine(wiring.Component):
             sum_tree.valid.eq(Mux(is_softmax, softmax.exponential_valid, operands.launch & is_stats)),
         ]
         for lane in range(lanes):
-            exponential = softmax.exponentials[lane] if lane < config.softmax_lanes else 0
+            # Spread over the lanes, since synthesis joins the adders of those that have none to one of many levels.
+            exponential = 0 if lane % config.exponential_parts else softmax.exponentials[lane // config.exponential_parts]
             m.d.comb += sum_tree.values[lane].eq(Mux(is_softmax, exponential, requantizer.elements[lane]))
 
         # The row unit: reciprocal roots as the rows' sums come, reciprocals behind the last block's sums.
