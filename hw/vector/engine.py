@@ -101,16 +101,17 @@ class VectorEngine(wiring.Component):
         ]
 
         # Reads. Port a is the source's, or, where that does not come from the scratchpad, the records'.
-        records_on_a = Signal()
+        records_on_a, data_on_a = Signal(), Signal()
         records, source, port_a = preparer.read, issue.source_read, self.read_a
-        m.d.sync += records_on_a.eq((job.src_type == Element.ACC) | (job.kind == Kind.TABLE))
+        m.d.sync += [records_on_a.eq((job.src_type == Element.ACC) | (job.kind == Kind.TABLE)), data_on_a.eq(records_on_a)]
         m.d.comb += [
             port_a.valid.eq(Mux(records_on_a, records.valid, source.valid)),
             port_a.line.eq(Mux(records_on_a, records.line, source.line)),
             source.ready.eq(port_a.ready), source.data.eq(port_a.data),
             shared_b.first.valid.eq(records.valid & ~records_on_a), shared_b.first.line.eq(records.line),
+            shared_b.first_next.eq(preparer.reads_next & ~records_on_a),
             records.ready.eq(Mux(records_on_a, port_a.ready, shared_b.first.ready)),
-            records.data.eq(Mux(records_on_a, port_a.data, shared_b.first.data)),
+            records.data.eq(Mux(data_on_a, port_a.data, shared_b.first.data)),
             operands.accumulator_data.eq(issue.accumulators.data), operands.source_data.eq(source.data),
             operands.second_data.eq(issue.second_read.data),
         ]
@@ -224,9 +225,12 @@ class VectorEngine(wiring.Component):
 
         prepared_all = Signal()     # all that there is to do where nothing loops
         m.d.comb += [self.src_signal.id.eq(job.src_signal), self.dst_signal.id.eq(job.dst_signal)]
-        all_given = self._give(m, self.src_signal, prepared_all | (operands.launch & operands.launched.src_done), job.src_signals)
+        src_gives, dst_by_panels = Signal(), Signal()
+        m.d.sync += [src_gives.eq(job.src_signals != 0), dst_by_panels.eq(is_softmax & job.dst_signal_each)]
+        all_given = self._give(m, self.src_signal, src_gives & (prepared_all | (operands.launch & operands.launched.src_done)),
+                               job.src_signals - 1)
         all_given &= self._give(m, self.dst_signal, gives | (requantizer.done & requantizer.done_item.dst_done),
-                                Mux(gives & job.dst_signal_each, writer.panels, 1))
+                                Mux(dst_by_panels, writer.more_panels, 0))
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += idle.eq(1)
@@ -253,12 +257,12 @@ class VectorEngine(wiring.Component):
             m.d.comb += self.status.state.eq(ThreadState.BUSY)
 
     @staticmethod
-    def _give(m, signal, adds, count):
-        """Gives tokens, one in each cycle; with ``adds``, ``count`` more. Returns whether none is left behind this cycle's.
+    def _give(m, signal, adds, others):
+        """Gives tokens, one in each cycle; `adds` makes one more due, and `others`. Returns whether none is left behind this cycle's.
 
         This cycle's is counted apart: it comes from a register, and the others take one addition.
         """
         left = Signal(13)
-        some, more = left != 0, adds & (count != 0)
-        m.d.sync += [signal.valid.eq(some | more), left.eq(left + Mux(more, count - 1, -some))]
+        some = left != 0
+        m.d.sync += [signal.valid.eq(some | adds), left.eq(left + Mux(adds, others, -some))]
         return ~some

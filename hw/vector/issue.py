@@ -166,10 +166,8 @@ class Issue(wiring.Component):
         inverse = pow(config.cols >> twos, -1, slots) if slots > 1 else 0
         first_slot = Signal.like(slot)
         m.d.comb += first_slot.eq((job.key_start >> twos) * inverse)
-        with m.If(setup[0] | (advance & groups.last)):
-            m.d.sync += slot.eq(first_slot)
-        with m.Elif(advance & groups.tile_end):
-            m.d.sync += slot.eq(slot + 1)
+        with m.If(setup[0] | (advance & groups.tile_end)):
+            m.d.sync += slot.eq(Mux(setup[0] | groups.last, first_slot, slot + 1))
         with m.If(softmax):
             m.d.comb += second_address.step.eq(Mux(groups.last, Step.OUTER, Mux(
                 groups.tile_end & (slot == slots - 1), Step.INNER, Step.STAY)))
@@ -188,13 +186,14 @@ class Issue(wiring.Component):
             m.d.sync += position_left.eq(position_left + 1)
         next_position = Signal(signed(19))
         m.d.comb += next_position.eq(position_left + Mux(setup[1], 0, 1))
-        with m.If(setup[1] | (advance & groups.last)):
-            m.d.sync += keys_left.eq(Mux(job.causal & (next_position < length_left), next_position, length_left))
-        with m.Elif(advance & softmax):
-            m.d.sync += keys_left.eq(keys_left - config.vector_lanes)
+        with m.If(setup[1] | (advance & softmax)):
+            with m.If(setup[1] | groups.last):
+                m.d.sync += keys_left.eq(Mux(job.causal & (next_position < length_left), next_position, length_left))
+            with m.Else():
+                m.d.sync += keys_left.eq(keys_left - config.vector_lanes)
 
-        # Requests of the current item. Their answers come late in the cycle and decide whether there is a next one: so whether it may
-        # be asked for is known before, for both cases, but for the preparation of its group.
+        # Requests of the current item. Their answers come late in the cycle and decide whether the next one's turn has come: so
+        # whether it may be asked for is known before, for both cases, but for the preparation of its group.
         may_ask, go = Signal(), Signal()
         asks_source, asks_sums, asks_second = Signal(), Signal(), Signal()      # not yet accepted
         pause = Signal(range(parts + 2))        # cycles until the next item may be asked for

@@ -60,6 +60,9 @@ class Operands(wiring.Component):
         m = Module()
         config, job = self.config, self.job
         lanes = config.vector_lanes
+        # Registers: the job has been there for some cycles when its first item comes.
+        norm, multiplied = Signal(), Signal()
+        m.d.sync += [norm.eq(job.kind == Kind.NORM), multiplied.eq(multiplies(job))]
 
         def delayed(valid, fields, name):
             """`fields` (a list of values) of READ_LATENCY cycles ago, and whether they were valid."""
@@ -117,11 +120,11 @@ class Operands(wiring.Component):
         last_part = self.part == parts - 1
         m.d.sync += self.odd.eq(~self.odd)
         m.d.comb += [
-            self.multiplying.eq(waiting & ((self.part != 0) | (job.kind != Kind.NORM) | self.odd)),
-            self.launch.eq(self.multiplying & (last_part | ~multiplies(job))), self.launched.eq(launched),
+            self.multiplying.eq(waiting & ((self.part != 0) | ~norm | self.odd)),
+            self.launch.eq(self.multiplying & (last_part | ~multiplied)), self.launched.eq(launched),
         ]
         if parts > 1:
-            with m.If(self.multiplying & multiplies(job)):
+            with m.If(self.multiplying & multiplied):
                 m.d.sync += self.part.eq(Mux(last_part, 0, self.part + 1))
         with m.If(valid):
             m.d.sync += [waiting.eq(1), launched.eq(item)]

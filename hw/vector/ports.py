@@ -15,25 +15,24 @@ class SharedRead(wiring.Component):
     """Two readers on one read port; ``first`` goes first, but a request stays until it is accepted.
 
     Parameters: ``config``. Ports: ``first``, ``second`` In(ScratchpadRead), ``port`` Out(ScratchpadRead). Both see the data.
+    ``first_next`` In(1): whether ``first`` asks in the next cycle. The arbitration begins with whose turn it is: a register.
     """
 
     def __init__(self, config):
-        super().__init__({"first": In(ScratchpadRead(config)), "second": In(ScratchpadRead(config)),
+        super().__init__({"first": In(ScratchpadRead(config)), "first_next": In(1), "second": In(ScratchpadRead(config)),
                           "port": Out(ScratchpadRead(config))})
 
     def elaborate(self, platform):
         m = Module()
         port, first, second = self.port, self.first, self.second
-        second_waits = Signal()
-        chooses_second = Signal()
+        seconds_turn = Signal(init=1)
         m.d.comb += [
-            chooses_second.eq(second_waits | ~first.valid),
-            port.valid.eq(first.valid | second.valid),
-            port.line.eq(Mux(chooses_second, second.line, first.line)),
-            first.ready.eq(port.ready & ~chooses_second), second.ready.eq(port.ready & chooses_second),
+            port.valid.eq(~seconds_turn | second.valid),        # `first` asks whenever it is its turn
+            port.line.eq(Mux(seconds_turn, second.line, first.line)),
+            first.ready.eq(port.ready & ~seconds_turn), second.ready.eq(port.ready & seconds_turn),
             first.data.eq(port.data), second.data.eq(port.data),
         ]
-        m.d.sync += second_waits.eq(second.valid & chooses_second & ~port.ready)
+        m.d.sync += seconds_turn.eq((seconds_turn & second.valid & ~port.ready) | ~self.first_next)
         return m
 
 
@@ -52,8 +51,8 @@ class Writer(wiring.Component):
         Destination of a job, from ``load`` on.
     valid, values, group, step : In
         A group of results (INT16, or INT8 or UINT8 in the low bytes), where in the panel it lies, how the address goes on.
-    panels : Out(12)
-        Panels that the first row of a loop over rows has written so far.
+    more_panels : Out(12)
+        Panels but one that the first row of a loop over rows has written so far.
     write : Out(ScratchpadWrite(config))
     """
 
@@ -64,7 +63,7 @@ class Writer(wiring.Component):
         super().__init__({
             "load": In(1), "base": In(word), "inner": In(word), "outer": In(word), "element": In(Element),
             "valid": In(1), "values": In(data.ArrayLayout(signed(16), lanes)),
-            "group": In(range(config.panel // lanes)), "step": In(Step), "panels": Out(12),
+            "group": In(range(config.panel // lanes)), "step": In(Step), "more_panels": Out(12),
             "write": Out(ScratchpadWrite(config)),
         })
 
@@ -102,10 +101,10 @@ class Writer(wiring.Component):
 
         first_row = Signal()
         with m.If(self.load):
-            m.d.sync += [first_row.eq(1), self.panels.eq(0)]
+            m.d.sync += [first_row.eq(1), self.more_panels.eq(-1)]
         with m.Elif(self.valid):
             with m.If(first_row & chosen[-1]):
-                m.d.sync += self.panels.eq(self.panels + 1)
+                m.d.sync += self.more_panels.eq(self.more_panels + 1)
             with m.If(self.step == Step.OUTER):
                 m.d.sync += first_row.eq(0)
         return m

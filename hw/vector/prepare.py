@@ -44,7 +44,8 @@ class Preparer(wiring.Component):
         M and s of a softmax's division.
     table_write, table_word, table_data : Out
         Entries for `Tables`.
-    read : Out(ScratchpadRead(config))
+    read : Out(ScratchpadRead(config)); reads_next : Out(1)
+        ``read.valid`` of the next cycle.
     src_wait, dst_wait : Out(TokenWait())
     """
 
@@ -56,7 +57,7 @@ class Preparer(wiring.Component):
             "records": Out(data.ArrayLayout(ParameterRecord, config.vector_lanes)),
             "division_mult": Out(18), "division_shift": Out(6),
             "table_write": Out(1), "table_word": Out(6), "table_data": Out(32),
-            "read": Out(ScratchpadRead(config)), "src_wait": Out(TokenWait()), "dst_wait": Out(TokenWait()),
+            "read": Out(ScratchpadRead(config)), "reads_next": Out(1), "src_wait": Out(TokenWait()), "dst_wait": Out(TokenWait()),
         })
 
     def elaborate(self, platform):
@@ -98,7 +99,7 @@ class Preparer(wiring.Component):
             m.d.sync += busy_records.eq(0)
 
         # The request is a register, as it goes through two arbitrations: each state says whether the next cycle reads.
-        reads_next = Signal()
+        reads_next = self.reads_next
         m.d.sync += self.read.valid.eq(reads_next)
 
         # A table's words lie four bytes apart: several in a half of a line.
@@ -184,16 +185,16 @@ class Preparer(wiring.Component):
                 m.d.comb += target.to_division.eq(1)
                 fetch(1, "READY")
             with m.State("READY"):
+                # For the group after this one. Held records of several groups: back to the tile's first.
+                m.d.sync += tokens.eq(job.src_wait_each & groups.tile_end)
+                if config.groups_per_tile > 1:
+                    with m.If(job.param_hold & groups.tile_end):
+                        m.d.sync += line.eq(job.param_base[1:])
                 with m.If(self.take):
-                    m.d.sync += tokens.eq(job.src_wait_each & groups.tile_end)
                     with m.If(by_group & ~groups.last):
                         m.next = "SOURCE"
                     with m.Else():
                         m.next = "IDLE"
-                    # Held records of several groups: back to the tile's first.
-                    if config.groups_per_tile > 1:
-                        with m.If(job.param_hold & groups.tile_end):
-                            m.d.sync += line.eq(job.param_base[1:])
             with m.State("TABLE"):
                 m.d.comb += target.to_table.eq(1)
                 fetch(TABLE_WORDS, "TABLE_ARRIVE")
@@ -202,7 +203,8 @@ class Preparer(wiring.Component):
                     m.next = "IDLE"
             with m.State("LOAD"):
                 m.d.comb += groups.restart.eq(1)
-                m.d.sync += [Cat(half, line).eq(Mux(job.kind == Kind.TABLE, job.src_base, job.param_base)), tokens.eq(job.src_waits)]
+                m.d.sync += [Cat(half, line).eq(Mux(job.kind == Kind.TABLE, job.src_base, job.param_base)),
+                             tokens.eq(job.src_waits)]
                 m.next = "SOURCE"
         return m
 
