@@ -1,11 +1,11 @@
 """AXI4 read master: bursts of instruction fetch and load engine, one ID, in order."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..streams import Queue, SkidBuffer, StreamBuffer
-from .axi import AXI4Read, BeatStream, BurstRequest, RELATIVE_BITS, Response, drive_address_channel
+from ..streams import Queue, SkidBuffer
+from .axi import AXI4Read, BeatStream, BurstRequest, Response, drive_address_channel
 
 __all__ = ["ReadMaster"]
 
@@ -14,11 +14,11 @@ class ReadMaster(wiring.Component):
     """Issues the bursts of two clients and hands each its data; fetch goes first from the cycle after its request on.
 
     Ports: ``axi``; ``fetch_request``, ``load_request`` (BurstRequest); ``fetch_data``, ``load_data`` (BeatStream);
-    ``base``: added to every address; ``stop``: accepts no further request and discards data, until the bursts in flight have
-    ended; ``busy``: some have not; ``beat``: a data beat arrived in this cycle.
+    ``base``: added to every address; ``stop``: issues no further request (the load engine, in reset, is not told so) and
+    discards data, until the bursts in flight have ended; ``busy``: some have not; ``beat``: a data beat arrived in this cycle.
 
-    At most ``config.bursts_in_flight`` bursts are under way. A request reaches AR after two cycles; data passes one
-    register. One burst in a cycle, one beat in a cycle.
+    At most ``config.bursts_in_flight`` bursts are under way. A request and data pass one register each. One burst in a
+    cycle, one beat in a cycle.
     """
 
     def __init__(self, config):
@@ -33,23 +33,20 @@ class ReadMaster(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         axi, limit = self.axi, self.config.bursts_in_flight
-        m.submodules.selected = selected = StreamBuffer(
-            data.StructLayout({"address": RELATIVE_BITS, "length": range(256)}))
         m.submodules.owners = owners = Queue(1, limit)      # 1: fetch
 
         # Arbiter; the queue of owners is also the count of bursts in flight.
         free = Signal()
         from_fetch = Signal()
+        requested = Signal()
         waited = Signal()       # fetch asked a cycle ago: that it asks comes too late for the load engine
         m.d.comb += [
-            free.eq(owners.i.ready & selected.i.ready & ~self.stop),
+            free.eq(owners.i.ready & (~axi.arvalid | axi.arready)),
             from_fetch.eq(waited | ~self.load_request.valid),
-            self.fetch_request.ready.eq(free & from_fetch),
+            self.fetch_request.ready.eq(free & from_fetch & ~self.stop),
             self.load_request.ready.eq(free & ~waited),
-            selected.i.valid.eq(Mux(from_fetch, self.fetch_request.valid, self.load_request.valid) & owners.i.ready
-                                & ~self.stop),
-            selected.i.payload.eq(Mux(from_fetch, self.fetch_request.payload, self.load_request.payload)),
-            owners.i.valid.eq(selected.i.valid & selected.i.ready),
+            requested.eq(Mux(from_fetch, self.fetch_request.valid, self.load_request.valid) & free & ~self.stop),
+            owners.i.valid.eq(requested),
             owners.i.payload.eq(from_fetch),
         ]
 
@@ -57,12 +54,10 @@ class ReadMaster(wiring.Component):
 
         # Address channel, from registers.
         m.d.comb += drive_address_channel(axi, "ar", self.config)
-        m.d.comb += selected.o.ready.eq(~axi.arvalid | axi.arready)
-        with m.If(selected.o.ready):
-            m.d.sync += axi.arvalid.eq(selected.o.valid)
-            with m.If(selected.o.valid):
-                m.d.sync += [axi.araddr.eq(self.base + selected.o.payload.address),
-                             axi.arlen.eq(selected.o.payload.length)]
+        chosen = Signal(self.load_request.payload.shape())
+        m.d.comb += chosen.eq(Mux(from_fetch, self.fetch_request.payload, self.load_request.payload))
+        with m.If(~axi.arvalid | axi.arready):
+            m.d.sync += [axi.arvalid.eq(requested), axi.araddr.eq(self.base + chosen.address), axi.arlen.eq(chosen.length)]
 
         # Data channel.
         m.submodules.arrived = arrived = SkidBuffer(self.load_data.payload.shape())

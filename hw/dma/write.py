@@ -1,11 +1,11 @@
 """AXI4 write master: the store engine's bursts, one ID, in order."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..streams import Queue, StreamBuffer
-from .axi import AXI4Write, BurstRequest, RELATIVE_BITS, Response, drive_address_channel
+from ..streams import Queue
+from .axi import AXI4Write, BurstRequest, Response, drive_address_channel
 
 __all__ = ["WriteMaster"]
 
@@ -14,9 +14,9 @@ class WriteMaster(wiring.Component):
     """Issues bursts, takes their data in the same order and returns their responses.
 
     Ports: ``axi``; ``request`` (BurstRequest); ``data``: stream of beats, strobes are always full; ``response``: stream of
-    one bit for each burst, 1 for an error response; ``base``: added to every address; ``stop``: accepts no further request and
-    completes the bursts that were requested with beats whose strobes are zero; ``busy``: some have not ended; ``beat``: a data
-    beat was taken in this cycle.
+    one bit for each burst, 1 for an error response; ``base``: added to every address; ``stop``: issues no further request (the
+    store engine, in reset, is not told so) and completes the bursts that were requested with beats whose strobes are zero;
+    ``busy``: some have not ended; ``beat``: a data beat was taken in this cycle.
 
     At most ``config.bursts_in_flight`` bursts are under way. Data may go out before its address (AXI4 demands that a
     master waits for neither). One burst in a cycle, one beat in a cycle.
@@ -35,19 +35,15 @@ class WriteMaster(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         axi, limit = self.axi, self.config.bursts_in_flight
-        m.submodules.accepted = accepted = StreamBuffer(
-            data.StructLayout({"address": RELATIVE_BITS, "length": range(256)}))
         m.submodules.lengths = lengths = Queue(range(256), limit)
         in_flight = Signal(range(limit + 1))
 
         free = Signal()
         ended = Signal()
         m.d.comb += [
-            free.eq(~in_flight[-1] & ~self.stop),     # fewer than the limit, a power of two
-            accepted.i.valid.eq(self.request.valid & free),
-            accepted.i.payload.eq(self.request.payload),
-            self.request.ready.eq(accepted.i.ready & free),
-            lengths.i.valid.eq(self.request.valid & self.request.ready),
+            free.eq(~in_flight[-1]),        # fewer than the limit, a power of two; then there is room for the length too
+            self.request.ready.eq((~axi.awvalid | axi.awready) & free),
+            lengths.i.valid.eq(self.request.valid & self.request.ready & ~self.stop),
             lengths.i.payload.eq(self.request.payload.length),
             ended.eq(axi.bvalid & axi.bready),
             self.busy.eq(in_flight != 0),
@@ -56,12 +52,9 @@ class WriteMaster(wiring.Component):
 
         # Address channel, from registers.
         m.d.comb += drive_address_channel(axi, "aw", self.config)
-        m.d.comb += accepted.o.ready.eq(~axi.awvalid | axi.awready)
-        with m.If(accepted.o.ready):
-            m.d.sync += axi.awvalid.eq(accepted.o.valid)
-            with m.If(accepted.o.valid):
-                m.d.sync += [axi.awaddr.eq(self.base + accepted.o.payload.address),
-                             axi.awlen.eq(accepted.o.payload.length)]
+        with m.If(~axi.awvalid | axi.awready):
+            m.d.sync += [axi.awvalid.eq(lengths.i.valid), axi.awaddr.eq(self.base + self.request.payload.address),
+                         axi.awlen.eq(self.request.payload.length)]
 
         # Data channel, from registers.
         position = Signal(8)

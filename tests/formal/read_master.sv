@@ -31,7 +31,7 @@ module harness(input clk, input rst, input stop, input [31:0] base, input arread
     assume(load[47:40] < 16 && load[11:2] + load[47:40] < 1024);
   end
 
-  wire by_fetch = fetch_valid && fetch_taken, by_load = load_valid && load_taken, requested = by_fetch || by_load;
+  wire by_fetch = fetch_valid && fetch_taken, by_load = load_valid && load_taken && !stop, requested = by_fetch || by_load;
   wire [47:0] request = by_fetch ? fetch : load;
   wire ar = arvalid && arready, r = rvalid && rready;
   wire given = fetch_given || load_given;
@@ -98,7 +98,7 @@ module harness(input clk, input rst, input stop, input [31:0] base, input arread
     {araddr_was, arlen_was, beat_was} <= {araddr, arlen, beat};
   end
 
-  wire room = !stop && no_end != `LIMIT && (no_ar < 2 || arready);
+  wire room = no_end != `LIMIT && (!arvalid || arready);
   always @* if (started) begin
     if (ar_refused) assert(arvalid && araddr == araddr_was && arlen == arlen_was);
     if (arvalid) assert(no_ar != 0 && arlen < 16 && araddr[11:2] + arlen < 1024);
@@ -106,7 +106,7 @@ module harness(input clk, input rst, input stop, input [31:0] base, input arread
     if (ar_due) assert(arvalid);
 
     // One client at a time, fetch first unless it asks only now.
-    assert(fetch_taken == (room && (fetch_waits || !load_valid)) && load_taken == (room && !fetch_waits));
+    assert(fetch_taken == (room && !stop && (fetch_waits || !load_valid)) && load_taken == (room && !fetch_waits));
     assert(!(by_fetch && by_load));
     assert(no_end <= `LIMIT && no_last <= `LIMIT && no_ar + no_last <= no_end);
     assert(busy == (no_end != 0));
@@ -126,15 +126,13 @@ module harness(input clk, input rst, input stop, input [31:0] base, input arread
   wire [INDEX:0] level = {!queue_ready, INDEX'(write - read)};
   wire [INDEX-1:0] place = read + before_data;
   always @* if (started) begin
-    assert(no_ar == arvalid + selected_valid && no_end == level && waited == fetch_waits);
+    assert(no_ar == arvalid && no_end == level && waited == fetch_waits);
     assert(queue_valid == (level != 0) && level <= `LIMIT);
     assert(held == arrived_valid + !rready);
     assert(no_end == no_ar + no_last + (arrived_valid && arrived[33]) + (!rready && skid[33]));
     if (arrived_valid) assert(inside == !(rready ? arrived[33] : skid[33]));
     if (inside) assert(no_last != 0);
-    if (selected_valid) assert(selected[47:40] < 16 && selected[11:2] + selected[47:40] < 1024);
     if (watch_ar) assert(before_ar < no_ar);
-    if (watch_ar && before_ar == arvalid) assert(selected == watched);
     if (watch_data) assert(before_data < no_end && storage[place] == watched_fetch);
     if (watch_beat) assert(before_beat < held);
     if (watch_beat && before_beat == 1) assert(skid == watched_beat);

@@ -77,14 +77,12 @@ PROOFS = {
                             {"valid": (1, ["valid"]), "segment": (114, ["segment"]), "room": (5, ["room"]), "last": (1, ["last"])}),
     "write_master": Proof(
         lambda: WriteMaster(CONFIG), "write_master",
-        {**queue_taps("lengths.", 8, LIMIT), "in_flight": (3, ["in_flight"]), "position": (8, ["position"]),
-         "accepted_valid": (1, ["accepted.o__valid"]), "accepted": (48, ["accepted.o__payload"])},
+        {**queue_taps("lengths.", 8, LIMIT), "in_flight": (3, ["in_flight"]), "position": (8, ["position"])},
         {"LIMIT": LIMIT}),
     "read_master": Proof(
         lambda: ReadMaster(CONFIG), "read_master",
         {**queue_taps("owners.", 1, LIMIT), "skid": (34, ["arrived.skid"]), "arrived_valid": (1, ["arrived.o__valid"]),
-         "arrived": (34, ["arrived.o__payload"]), "selected_valid": (1, ["selected.o__valid"]),
-         "selected": (48, ["selected.o__payload"]), "waited": (1, ["waited"])},
+         "arrived": (34, ["arrived.o__payload"]), "waited": (1, ["waited"])},
         {"LIMIT": LIMIT}),
     "register_port": Proof(lambda: RegisterPort(), "register_port", {"strobe": (4, ["strobe"])}),
 }
