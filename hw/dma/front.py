@@ -107,6 +107,7 @@ class DmaFrontEnd(wiring.Component):
             self.segments.payload.pc.eq(self.pc),
         ]
         job = self.jobs.payload
+        ring_left = (move.ring_slots - move.ring_start - 1)[:len(job.ring_left)]
         m.d.comb += [
             job.kind.eq(JobKind.LINES),
             job.base.eq(beat_address(move.spm_addr)),
@@ -117,7 +118,8 @@ class DmaFrontEnd(wiring.Component):
             job.outer_count.eq(outer_left),
             job.outer_stride.eq(beat_address(move.outer_spm_stride)),
             job.ring_slots.eq(move.ring_slots),
-            job.ring_start.eq(move.ring_start),
+            job.ring_left.eq(ring_left),
+            job.wraps.eq((ring_left == 0) & (move.ring_slots != 0)),
             job.semaphore.eq(semaphore),
             job.each.eq(move.signal_each),
             job.count.eq(1),
@@ -128,7 +130,7 @@ class DmaFrontEnd(wiring.Component):
         needs_token = Signal()
         granted = Signal()
         m.d.comb += [
-            needs_token.eq((first_wait | wait_each) & (wait != 0)),
+            needs_token.eq(first_wait | wait_each),      # counter 0 always has one
             granted.eq(~needs_token | self.wait.available),
         ]
 
@@ -201,10 +203,11 @@ class DmaFrontEnd(wiring.Component):
                         m.d.comb += [
                             job.base.eq(beat_address(row.spm_addr)), job.start.eq(beat_address(row.spm_addr)),
                             job.inner_stride.eq(beat_address(row.spm_stride)), job.outer_stride.eq(0),
-                            job.ring_slots.eq(0), job.each.eq(0),
+                            job.ring_slots.eq(0), job.wraps.eq(0), job.each.eq(0),
                         ]
                     with m.If(is_index):
-                        m.d.comb += [job.kind.eq(JobKind.INDEX), job.start.eq(0), job.ring_slots.eq(0), job.each.eq(0)]
+                        m.d.comb += [job.kind.eq(JobKind.INDEX), job.start.eq(0), job.ring_slots.eq(0), job.wraps.eq(0),
+                                       job.each.eq(0)]
                 with m.If(self.jobs.ready):
                     m.next = "Iteration"
                     iterate()

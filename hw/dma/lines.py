@@ -38,27 +38,28 @@ def run_beats_bits(config):
 def job_layout(config):
     """One instruction seen from the scratchpad; addresses and strides in beats, all counts at least 1.
 
-    ``start`` is the address of the first outer iteration, ``base`` that of ring slot 0.
+    ``start`` is the address of the first outer iteration, ``base`` that of ring slot 0. From the first iteration's slot
+    ``ring_left`` more follow until slot 0; ``wraps``: it is the very next one.
     """
     address = beat_address_bits(config)
     return data.StructLayout({
         "kind": JobKind, "start": address, "base": address, "run_beats": run_beats_bits(config),
         "inner_count": _FIELDS["inner_count"].width, "inner_stride": address,
         "outer_count": _FIELDS["outer_count"].width, "outer_stride": address,
-        "ring_slots": _FIELDS["ring_slots"].width, "ring_start": _FIELDS["ring_start"].width,
+        "ring_slots": _FIELDS["ring_slots"].width, "ring_left": _FIELDS["ring_slots"].width, "wraps": 1,
         "semaphore": isa.SEMAPHORE_BITS, "each": 1, "count": isa.TOKEN_BITS, "pc": PC_BITS,
     })
 
 
 def line_layout(config):
-    """Beats ``first`` to ``last`` of one line, and what follows them.
+    """Beats ``first`` to ``last`` of one line (``single``: these are one), and what follows them.
 
     ``ends_iteration``: last of an outer iteration; ``ends_job``: last of the instruction; ``semaphore``: counter that then
     gets ``count`` tokens, 0: none.
     """
     slots = slot_bits(config)
     return data.StructLayout({
-        "kind": JobKind, "line": beat_address_bits(config) - slots, "first": slots, "last": slots,
+        "kind": JobKind, "line": beat_address_bits(config) - slots, "first": slots, "last": slots, "single": 1,
         "ends_iteration": 1, "ends_job": 1, "semaphore": isa.SEMAPHORE_BITS, "count": isa.TOKEN_BITS, "pc": PC_BITS,
     })
 
@@ -84,40 +85,44 @@ class LineWalker(wiring.Component):
         active = Signal()
         job = Signal(job_layout(config), reset_less=True)
         here = Signal(address, reset_less=True)  # beat address of the line's first beat
-        left = Signal(run_beats_bits(config), reset_less=True)  # beats of the run from here on
+        end = Signal(run_beats_bits(config), reset_less=True)  # the run's last beat, counted from the start of the line
         inner_left = Signal.like(job.inner_count, reset_less=True)
         outer_left = Signal.like(job.outer_count, reset_less=True)
         # where the next run, the next iteration start
         next_inner = Signal(address, reset_less=True)
         next_outer = Signal(address, reset_less=True)
-        next_slot = Signal.like(job.ring_start, reset_less=True)  # ring slot of next_outer
+        ring_left = Signal.like(job.ring_left, reset_less=True)  # ring slots from next_outer to the end of the ring
 
-        room = (1 << slots) - here[:slots]
-        ends_run = Signal()
+        # Whether this is the last line of its run, in the last run, in the last iteration, and whether slot 0 comes after
+        # next_outer: known a line ahead, since every other register depends on it. Without a job, the first three are set:
+        # the registers take what the input offers until a job comes.
+        ends_run = Signal(init=1)
+        last_run = Signal(init=1)
+        last_iteration = Signal(init=1)
+        wraps = Signal(reset_less=True)
         ends_iteration = Signal()
         ends_job = Signal()
         step = Signal()
-        load = Signal()
         # Whether a line can go out comes from a register: behind it are all counters and what the queue of jobs offers.
         m.submodules.lines = lines = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, lines.o, wiring.flipped(self.o))
         out = lines.i.payload
         m.d.comb += [
-            ends_run.eq(left <= room),
-            ends_iteration.eq(ends_run & (inner_left == 1)),
-            ends_job.eq(ends_iteration & (outer_left == 1)),
+            ends_iteration.eq(ends_run & last_run),
+            ends_job.eq(ends_iteration & last_iteration),
             lines.i.valid.eq(active),
-            step.eq(active & lines.i.ready),
-            self.i.ready.eq(~active | (step & ends_job)),
-            load.eq(self.i.valid & self.i.ready),
+            step.eq(~active | lines.i.ready),
+            self.i.ready.eq(step & ends_job),
             self.idle.eq(~active & ~self.o.valid),
         ]
 
+        first = here[:slots]
         m.d.comb += [
             out.kind.eq(job.kind),
             out.line.eq(here[slots:]),
-            out.first.eq(here[:slots]),
-            out.last.eq(Mux(ends_run, here[:slots] + left - 1, ~0)),
+            out.first.eq(first),
+            out.last.eq(Mux(ends_run, end[:slots], ~0)),
+            out.single.eq(first == out.last),
             out.ends_iteration.eq(ends_iteration),
             out.ends_job.eq(ends_job),
             out.semaphore.eq(Mux(Mux(job.each, ends_iteration, ends_job), job.semaphore, 0)),
@@ -125,47 +130,65 @@ class LineWalker(wiring.Component):
             out.pc.eq(job.pc),
         ]
 
-        # One adder serves the next run, whether the iteration goes on, another one begins or another job.
+        # One adder serves the next run, whether the iteration goes on, another one begins or another job. What is compared
+        # of a job is compared before it is chosen.
+        following = self.i.payload
         source = Signal(job_layout(config))
         origin = Signal(address)
-        origin_slot = Signal.like(job.ring_start)
-        # Where another job may begin, without looking whether one does: that is known late, and enables registers only.
-        begins = Signal()
         m.d.comb += [
-            begins.eq(~active | ends_job),
-            source.eq(Mux(begins, self.i.payload, job)),
-            origin.eq(Mux(begins, self.i.payload.start, next_outer)),
-            origin_slot.eq(Mux(begins, self.i.payload.ring_start, next_slot)),
+            source.eq(Mux(ends_job, following, job)),
+            origin.eq(Mux(ends_job, following.start, Mux(last_run, next_outer, next_inner))),
         ]
-        new_iteration = Signal()
-        m.d.comb += new_iteration.eq(load | (step & ends_iteration))
-        with m.If(new_iteration):
-            wrap = Signal()
-            m.d.comb += wrap.eq(Mux(begins, *((one.ring_slots != 0) & (slot + 1 == one.ring_slots) for one, slot in (
-                (self.i.payload, self.i.payload.ring_start), (job, next_slot)))))
+
+        def is_short(job):
+            """Whether a run may fit in one line."""
+            return job.run_beats[slots + 1:] == 0
+
+        short, single_run = Signal(reset_less=True), Signal(reset_less=True)    # of `job`
+        fits = Signal()
+        m.d.comb += fits.eq(Mux(ends_job, is_short(following), short)
+                            & (source.run_beats[:slots + 1] + origin[:slots] <= 1 << slots))
+        with m.If(step & ends_run):
             m.d.sync += [
                 here.eq(origin),
-                left.eq(source.run_beats),
-                inner_left.eq(source.inner_count),
-                outer_left.eq(Mux(begins, self.i.payload.outer_count, outer_left - 1)),
+                end.eq(source.run_beats + (origin[:slots] - 1)),
+                ends_run.eq(fits),
                 next_inner.eq(origin + source.inner_stride),
-                next_outer.eq(Mux(wrap, source.base, origin + source.outer_stride)),
-                next_slot.eq(Mux(wrap, 0, origin_slot + 1)),
-            ]
-        with m.Elif(step & ends_run):
-            m.d.sync += [
-                here.eq(next_inner),
-                left.eq(job.run_beats),
                 inner_left.eq(inner_left - 1),
-                next_inner.eq(next_inner + job.inner_stride),
+                last_run.eq(inner_left == 2),
             ]
         with m.Elif(step):
             m.d.sync += [
                 here.eq((here[slots:] + 1) << slots),
-                left.eq(left - room),
+                end[slots:].eq(end[slots:] - 1),
+                ends_run.eq(end[slots:] == 1),
             ]
-        with m.If(load):
-            m.d.sync += [active.eq(1), job.eq(self.i.payload)]
-        with m.Elif(step & ends_job):
-            m.d.sync += active.eq(0)
+        wrap = Signal()
+        left = Signal.like(ring_left)
+        m.d.comb += [
+            wrap.eq(Mux(ends_job, following.wraps, wraps)),
+            left.eq(Mux(wrap, source.ring_slots, Mux(ends_job, following.ring_left, ring_left))),
+        ]
+        with m.If(step & ends_iteration):
+            m.d.sync += [
+                inner_left.eq(source.inner_count),
+                last_run.eq(single_run),
+                outer_left.eq(outer_left - 1),
+                last_iteration.eq(outer_left == 2),
+                next_outer.eq(Mux(wrap, source.base, origin + source.outer_stride)),
+                ring_left.eq(left - 1),
+                wraps.eq((left == 1) & (source.ring_slots != 0)),
+            ]
+        with m.If(step & ends_job):
+            one_run, one_iteration = following.inner_count == 1, following.outer_count == 1
+            m.d.sync += [
+                active.eq(self.i.valid),
+                job.eq(following),
+                short.eq(is_short(following)),
+                single_run.eq(one_run),
+                outer_left.eq(following.outer_count),
+                ends_run.eq(fits | ~self.i.valid),
+                last_run.eq(one_run | ~self.i.valid),
+                last_iteration.eq(one_iteration | ~self.i.valid),
+            ]
         return m

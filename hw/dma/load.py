@@ -73,14 +73,16 @@ class LineAssembler(wiring.Component):
         slot = Signal(slot_bits(config))
         next_slot = Signal(slot_bits(config))
         inside = Signal()
+        next_completes = Signal(reset_less=True)
         completes = Signal()
         held = [Signal(8 * config.data_bytes, name=f"held_{n}") for n in range(per_line - 1)]
         semaphore = Signal(isa.SEMAPHORE_BITS)       # of the write that waits at the port
-        port_free = Signal()
+        accepts = Signal()      # the line takes a beat
         m.d.comb += [
             slot.eq(Mux(inside, next_slot, line.first)),
-            completes.eq(slot == line.last),
-            port_free.eq(~port.valid | port.ready),
+            completes.eq(Mux(inside, next_completes, line.single)),
+            self.moved.eq(self.lines.valid & self.beats.valid & accepts),
+            self.beats.ready.eq(self.lines.valid & accepts),
         ]
 
         with m.If(port.ready):
@@ -95,12 +97,17 @@ class LineAssembler(wiring.Component):
 
         with m.Switch(line.kind):
             with m.Case(JobKind.LINES):
-                m.d.comb += self.beats.ready.eq(self.lines.valid & (~completes | port_free))
-            with m.Case(JobKind.INDEX):
                 m.d.comb += [
-                    self.beats.ready.eq(self.lines.valid),
-                    self.index_write.eq(self.moved),
-                    self.index_done.eq(self.moved & completes & line.ends_job),
+                    accepts.eq(~completes | ~port.valid | port.ready),
+                    self.lines.ready.eq(self.beats.valid & completes & (~port.valid | port.ready)),
+                ]
+            with m.Case(JobKind.INDEX):
+                arrives = self.lines.valid & self.beats.valid
+                m.d.comb += [
+                    accepts.eq(1),
+                    self.lines.ready.eq(self.beats.valid & completes),
+                    self.index_write.eq(arrives),
+                    self.index_done.eq(arrives & completes & line.ends_job),
                 ]
             with m.Case(JobKind.SYNC):
                 with m.If(self.lines.valid & ~port.valid):
@@ -111,14 +118,12 @@ class LineAssembler(wiring.Component):
                     ]
                     m.d.sync += count.eq(Mux(self.lines.ready, 0, count + 1))
 
-        m.d.comb += self.moved.eq(self.beats.valid & self.beats.ready)
         if per_line > 1:
             m.d.comb += self.index_beat.eq((line.line << slot_bits(config)) | slot)
         else:
             m.d.comb += self.index_beat.eq(line.line)
         with m.If(self.moved):
-            m.d.comb += self.lines.ready.eq(completes)
-            m.d.sync += [inside.eq(~completes), next_slot.eq(slot + 1)]
+            m.d.sync += [inside.eq(~completes), next_slot.eq(slot + 1), next_completes.eq(slot + 1 == line.last)]
             for n, part in enumerate(held):
                 with m.If(slot == n):
                     m.d.sync += part.eq(beat.data)
@@ -185,13 +190,15 @@ class LoadEngine(wiring.Component):
         # A GATHER waits until every INDEX before it is complete.
         pending = Signal(range(config.bursts_in_flight + 4))
         begins = jobs.i.valid & jobs.i.ready & (jobs.i.payload.kind == JobKind.INDEX)
-        m.d.sync += pending.eq(pending + begins - assembler.index_done)
+        with m.If(begins != assembler.index_done):
+            m.d.sync += pending.eq(Mux(begins, pending + 1, pending - 1))
         m.d.comb += front.index.ready.eq(pending == 0)
 
         in_flight = Signal(range(config.bursts_in_flight + 1))
         requested = self.request.valid & self.request.ready
         arrived = self.beats.valid & self.beats.ready & self.beats.payload.last
-        m.d.sync += in_flight.eq(in_flight + requested - arrived)
+        with m.If(requested != arrived):
+            m.d.sync += in_flight.eq(Mux(requested, in_flight + 1, in_flight - 1))
 
         working = Signal()      # the back end has something to do
         m.d.comb += [
@@ -199,7 +206,9 @@ class LoadEngine(wiring.Component):
             self.status.idle.eq(front.idle & splitter.idle & ~working),
             self.status.semaphore.eq(front.wait.id),
             self.status.pc.eq(Mux(assembler.lines.valid, walker.o.payload.pc, front.pc)),
-            self.error.eq(assembler.moved & self.beats.payload.error),
+            # The beat may have to wait, its error need not.
+            self.error.eq(assembler.lines.valid & (assembler.lines.payload.kind != JobKind.SYNC) & self.beats.valid
+                          & self.beats.payload.error),
             self.error_pc.eq(walker.o.payload.pc),
         ]
         with m.If(self.status.idle):

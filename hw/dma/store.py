@@ -39,31 +39,34 @@ class LineReader(wiring.Component):
         m = Module()
         config, line, port = self.config, self.lines.payload, self.scratchpad
         slots = slot_bits(config)
-        span = data.StructLayout({"first": slots, "last": slots})
+        span = data.StructLayout({"first": slots, "last": slots, "single": 1})
         m.submodules.queue = queue = MemoryQueue(
             data.StructLayout({"data": 8 * config.line_bytes, "span": span}), _LINES_AHEAD)
 
         # A line is read when its iteration has been released and the queue will have room for it.
         iterations = Signal(10)
-        reserved = Signal(range(_LINES_AHEAD + 1))
+        released = Signal()                             # there are some
+        reserved = Signal(range(_LINES_AHEAD + 1))      # all ahead, a power of two, is the only number with its highest bit
         asked = Signal()
         taken = Signal()
         m.d.comb += [
-            port.valid.eq(self.lines.valid & (iterations != 0) & (reserved != _LINES_AHEAD)),
+            port.valid.eq(self.lines.valid & released & ~reserved[-1]),
             port.line.eq(line.line),
             asked.eq(port.valid & port.ready),
             self.lines.ready.eq(asked),
             taken.eq(queue.o.valid & queue.o.ready),
             self.stalled.eq(port.valid & ~port.ready),
         ]
-        m.d.sync += [
-            iterations.eq(iterations + self.released - (asked & line.ends_iteration)),
-            reserved.eq(reserved + asked - taken),
-        ]
+        # The bank's answer comes last: it only enables.
+        with m.If(self.released != (asked & line.ends_iteration)):
+            m.d.sync += [iterations.eq(Mux(self.released, iterations + 1, iterations - 1)),
+                         released.eq(self.released | (iterations != 1))]
+        with m.If(asked != taken):
+            m.d.sync += reserved.eq(Mux(taken, reserved - 1, reserved + 1))
 
         # The line's span travels along with the read.
         arriving, spans = asked, Signal(span, name="span_asked")
-        m.d.comb += [spans.first.eq(line.first), spans.last.eq(line.last)]
+        m.d.comb += [spans.first.eq(line.first), spans.last.eq(line.last), spans.single.eq(line.single)]
         for stage in range(READ_LATENCY):
             next_arriving, next_spans = Signal(name=f"arriving_{stage}"), Signal(span, name=f"span_{stage}")
             m.d.sync += next_arriving.eq(arriving)
@@ -80,18 +83,20 @@ class LineReader(wiring.Component):
         next_slot = Signal(slots)
         inside = Signal()
         moved = Signal()
+        next_completes = Signal(reset_less=True)
         completes = Signal()
         m.d.comb += [
             slot.eq(Mux(inside, next_slot, queue.o.payload.span.first)),
-            completes.eq(slot == queue.o.payload.span.last),
+            completes.eq(Mux(inside, next_completes, queue.o.payload.span.single)),
             self.beats.valid.eq(queue.o.valid),
             self.beats.payload.eq(queue.o.payload.data.word_select(slot, 8 * config.data_bytes)),
             moved.eq(self.beats.valid & self.beats.ready),
             queue.o.ready.eq(moved & completes),
-            self.idle.eq((reserved == 0) & (iterations == 0)),
+            self.idle.eq((reserved == 0) & ~released),
         ]
         with m.If(moved):
-            m.d.sync += [inside.eq(~completes), next_slot.eq(slot + 1)]
+            m.d.sync += [inside.eq(~completes), next_slot.eq(slot + 1),
+                         next_completes.eq(slot + 1 == queue.o.payload.span.last)]
         return m
 
 
@@ -101,8 +106,9 @@ class ResponseTokens(wiring.Component):
     Ports: ``i`` stream of `layout`; ``response`` of the write master; ``signal``; ``idle``; ``error``, ``error_pc``.
     """
 
-    #: What is known of a burst or SYNC that has been issued.
-    layout = data.StructLayout({"sync": 1, "semaphore": isa.SEMAPHORE_BITS, "count": isa.TOKEN_BITS, "pc": PC_BITS})
+    #: What is known of a burst or SYNC that has been issued; ``nothing``: the SYNC adds no tokens.
+    layout = data.StructLayout({"sync": 1, "nothing": 1, "semaphore": isa.SEMAPHORE_BITS, "count": isa.TOKEN_BITS,
+                                "pc": PC_BITS})
 
     def __init__(self, config):
         self.config = config
@@ -116,6 +122,7 @@ class ResponseTokens(wiring.Component):
         m.submodules.queue = queue = Queue(self.layout, self.config.bursts_in_flight)
         wiring.connect(m, wiring.flipped(self.i), queue.i)
         head, count = queue.o.payload, Signal(isa.TOKEN_BITS)
+        added = Signal()        # the SYNC's tokens are
         answered = Signal()
         m.d.comb += [
             self.response.ready.eq(queue.o.valid & ~head.sync),
@@ -127,10 +134,10 @@ class ResponseTokens(wiring.Component):
         ]
         with m.If(queue.o.valid & head.sync):
             m.d.comb += [
-                self.signal.valid.eq(count != head.count),
-                queue.o.ready.eq((count == head.count) | (head.semaphore == 0)),
+                self.signal.valid.eq(~queue.o.ready),
+                queue.o.ready.eq(added | head.nothing),
             ]
-            m.d.sync += count.eq(Mux(queue.o.ready, 0, count + 1))
+            m.d.sync += [count.eq(Mux(queue.o.ready, 0, count + 1)), added.eq((count + 1 == head.count) & ~queue.o.ready)]
         with m.Else():
             m.d.comb += [self.signal.valid.eq(answered), queue.o.ready.eq(answered)]
         return m
@@ -184,6 +191,7 @@ class StoreEngine(wiring.Component):
             self.request.payload.length.eq(burst.length),
             tokens.i.valid.eq(splitter.o.valid & (burst.sync | self.request.ready)),
             tokens.i.payload.sync.eq(burst.sync),
+            tokens.i.payload.nothing.eq((burst.semaphore == 0) | (burst.count == 0)),
             tokens.i.payload.semaphore.eq(burst.semaphore),
             tokens.i.payload.count.eq(burst.count),
             tokens.i.payload.pc.eq(burst.pc),
