@@ -55,10 +55,10 @@ class BurstSplitter(wiring.Component):
         last = Signal(reset_less=True)
         first, first_room, next_room = self.i.payload, Signal(block + 1), Signal(block + 1)
         first_beat = first.address[shift:]
-        in_last_block = (beat[block:page] + 1)[:page - block].all()
+        in_last_block = (beat[block:page] + 1)[:page - block].all()     # will be; a page has several blocks
         m.d.comb += [
             first_room.eq(Mux(first_beat[block:page].all(), MAX_BURST_BEATS - first_beat[:block], MAX_BURST_BEATS)),
-            next_room.eq(Mux(room[block] & in_last_block, MAX_BURST_BEATS - beat[:block], MAX_BURST_BEATS)),
+            next_room.eq(Mux(in_last_block, MAX_BURST_BEATS - beat[:block], MAX_BURST_BEATS)),
             self.idle.eq(~valid & ~self.o.valid),
         ]
         step = Signal()
