@@ -55,38 +55,36 @@ class TokenCounters(wiring.Component):
                 m.d.sync += number.eq(port.id)
             signals.append((number, valid, thread))
 
-        def lines(name, number, valid):
-            """For each counter, whether it is the one: the AND of one line of four and one of eight, made once."""
+        # Words with a bit for each counter, which simulation takes at once.
+        def one_hot(name, number, valid):
+            """By an AND for each counter, of one line of four and one of eight."""
             low, high = Signal(4, name=f"{name}_low"), Signal(count // 4, name=f"{name}_high")
-            m.d.comb += [high.eq(1 << number[2:]), low.eq(Mux(valid, 1 << number[:2], 0))]
-            return [low[n % 4] & high[n // 4] for n in range(count)]
+            m.d.comb += [low.eq(Mux(valid, 1 << number[:2], 0)), high.eq(1 << number[2:])]
+            return low.replicate(count // 4) & Cat(line.replicate(4) for line in high)
 
-        added = [lines(number.name, number, valid) for number, valid, _ in signals]
-        taking = [lines(f"{name}_taking", port.id, port.consume) for name, port in zip(self.waits, waits)]
+        added = [one_hot(number.name, number, valid) for number, valid, _ in signals]
+        taking = [one_hot(f"{name}_taking", port.id, port.consume) for name, port in zip(self.waits, waits)]
+        any_added, any_taking = reduce(or_, added), reduce(or_, taking)
+        taken = Signal(count)
+        m.d.sync += taken.eq(any_taking)
+        ones, twos, fours = _number_of_ones(added)
+        borrow = taken & ~ones
+        change = ones ^ taken, twos ^ borrow, fours ^ (borrow & ~twos), taken & ~any_added
 
-        ready, exceeded = [Const(1, 1)], [Const(0, 1)]
+        holds = Signal(count, init=1)
+        several, exceeded = [Const(1, 1)], [Const(0, 1)]
         for n in range(1, count):
             # One bit more than a counter has tells of the overflow; the reset comes before it could wrap.
             tokens = Signal(isa.SEMAPHORE_LIMIT.bit_length() + 1, name=f"tokens_{n}")
-            holds, taken = Signal(name=f"holds_{n}"), Signal(name=f"taken_{n}")
-            any_added, any_taking = Signal(name=f"any_added_{n}"), Signal(name=f"any_taking_{n}")
-            m.d.comb += [any_added.eq(reduce(or_, (lines[n] for lines in added))),
-                         any_taking.eq(reduce(or_, (lines[n] for lines in taking)))]
-            ones, twos, fours = _number_of_ones([lines[n] for lines in added])
-            borrow = taken & ~ones
-            change = Cat(ones ^ taken, twos ^ borrow, fours ^ (borrow & ~twos),
-                         (taken & ~any_added).replicate(len(tokens) - 3))
-            several = tokens[2:].any() | (tokens[1] & (tokens[0] | ~taken))     # beside the one that leaves
-            m.d.sync += [
-                tokens.eq(tokens + change), taken.eq(any_taking),
-                # Needs no sum: what is added is there, and what is taken leaves one if it was one of several.
-                holds.eq(any_added | Mux(any_taking, several, holds)),
-            ]
-            ready.append(holds)
+            with m.If(any_added[n] | taken[n]):     # nearly always not: then nothing else is computed
+                m.d.sync += tokens.eq(tokens + Cat(bits[n] for bits in change).as_signed())
+            several.append(tokens[2:].any() | (tokens[1] & (tokens[0] | ~taken[n])))     # beside the one that leaves
             exceeded.append(tokens[-1])
-        ready, exceeded = Cat(ready), Cat(exceeded)
+        exceeded = Cat(exceeded)
+        # Needs no sum: what is added is there, and what is taken leaves one if it was one of several.
+        m.d.sync += holds.eq(any_added | (holds & ~any_taking) | (Cat(several) & any_taking))
         for port in waits:
-            m.d.comb += port.available.eq(ready.bit_select(port.id, 1))
+            m.d.comb += port.available.eq(holds.bit_select(port.id, 1))
 
         # Who is to blame is looked up a cycle after the sums, in what was then.
         m.d.comb += self.overflow.eq(exceeded.any())
@@ -103,12 +101,12 @@ class TokenCounters(wiring.Component):
         return m
 
 
-def _number_of_ones(bits):
-    """Three bits, of up to seven, lowest first; by full adders, whose depth is less than that of sums in a chain."""
+def _number_of_ones(words):
+    """Three words, of up to seven: how many of these have a bit set, lowest digit first. Full adders, none behind a sum's carries."""
     def full_adder(a, b, c):
         return a ^ b ^ c, (a & b) | (c & (a | b))
 
-    a, b, c, d, e, f, g = [*bits, *[Const(0, 1)] * (7 - len(bits))]
+    a, b, c, d, e, f, g = [*words, *[Const(0, len(words[0]))] * (7 - len(words))]
     (ones_a, twos_a), (ones_d, twos_d) = full_adder(a, b, c), full_adder(d, e, f)
     ones, twos_g = full_adder(ones_a, ones_d, g)
     return ones, *full_adder(twos_a, twos_d, twos_g)

@@ -65,8 +65,7 @@ PROOFS = {
     "queue_16": queue(16),
     "token_counters": Proof(
         lambda: TokenCounters(("w", "x"), {"a": "p", "b": "p", "c": "q"}), "tokens",
-        {**{name: (width, [f"{register}_{n}" for n in reversed(range(1, 32))])
-            for name, width, register in (("counters", 9, "tokens"), ("holding", 1, "holds"), ("taking", 1, "taken"))},
+        {"counters": (9, [f"tokens_{n}" for n in reversed(range(1, 32))]), "holds": (32, ["holds"]), "taken": (32, ["taken"]),
          **{f"{name}_held": (1, [f"{name}_valid"]) for name in "abc"},
          **{f"{name}_number": (5, [f"{name}_id"]) for name in "abc"},
          **{f"{name}_number": (24, [f"pc_of_{name}"]) for name in "pq"},

@@ -58,8 +58,6 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
   // An overflow ends the run: the machine resets the counters two cycles after it is told of one.
   always @* assume(spoiled < 5);
 
-  // Number 0 always holds a token and takes none.
-  wire [31:0] holds = {holding, 1'b1}, takes = {taking, 1'b0};
   reg [31:0] exceeded;
   integer i;
   always @* begin
@@ -91,7 +89,7 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     assert(overflow == (exceeded != 0));
     if ((a_blamed && exceeded[a_then]) || (b_blamed && exceeded[b_then])) assert(overflow_pc == p_then);
     else if (c_blamed && exceeded[c_then]) assert(overflow_pc == q_then);
-    assert(counters[9 * n - 9 +: 9] == count && holds[n] == (count != leaving) && takes[n] == leaving);
+    assert(counters[9 * n - 9 +: 9] == count && holds[n] == (count != leaving) && taken[n] == leaving && holds[0]);
     // The registers behind the signal ports.
     assert(a_held == (a_given && a_last != 0));
     assert(b_held == (b_given && b_last != 0));
