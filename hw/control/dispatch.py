@@ -4,7 +4,7 @@ from functools import reduce
 from operator import or_
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import isa
@@ -32,10 +32,11 @@ assert {name: {f for f in i.fields if f.endswith("_reg")} for name, i in isa.INS
 
 
 class ScalarRegisters(wiring.Component):
-    """R0 to R15, 32 bits; R0 is zero.
+    """R0 to R15, 32 bits; R0 is zero, the others hold anything until they are written.
 
     Ports: ``index``, ``value``: the dispatcher's read port, same cycle; ``write``, ``target``, ``result``: its write port;
-    ``host_write`` (a strobe for each byte), ``host_index``, ``host_data``, ``host_value``: the registers' port.
+    ``host_write`` (a strobe for each byte, never with ``write``), ``host_target``, ``host_data``, ``host_index``, ``host_value``:
+    the registers' ports.
     """
     index: In(4)
     value: Out(32)
@@ -43,29 +44,23 @@ class ScalarRegisters(wiring.Component):
     target: In(4)
     result: In(32)
     host_write: In(4)
-    host_index: In(4)
+    host_target: In(4)
     host_data: In(32)
+    host_index: In(4)
     host_value: Out(32)
 
     def elaborate(self, platform):
         m = Module()
-        registers = [0] + [Signal(32, name=f"r{n}") for n in range(1, isa.REGISTERS)]
-        for number, register in enumerate(registers):
-            if number == 0:
-                continue
-            with m.If(self.write):
-                with m.If(self.target == number):
-                    m.d.sync += register.eq(self.result)
-            with m.If(self.host_write.any()):
-                with m.If(self.host_index == number):
-                    for byte in range(4):
-                        with m.If(self.host_write[byte]):
-                            m.d.sync += register.word_select(byte, 8).eq(self.host_data.word_select(byte, 8))
+        m.submodules.storage = storage = memory.Memory(shape=32, depth=isa.REGISTERS, init=[])
+        write = storage.write_port(granularity=8)
+        m.d.comb += [
+            write.en.eq(self.write.replicate(4) | self.host_write),
+            write.addr.eq(Mux(self.write, self.target, self.host_target)),
+            write.data.eq(Mux(self.write, self.result, self.host_data)),
+        ]
         for index, value in ((self.index, self.value), (self.host_index, self.host_value)):
-            with m.Switch(index):
-                for number, register in enumerate(registers):
-                    with m.Case(number):
-                        m.d.comb += value.eq(register)
+            read = storage.read_port(domain="comb")
+            m.d.comb += [read.addr.eq(index), value.eq(Mux(index == 0, 0, read.data))]
         return m
 
 
@@ -95,9 +90,9 @@ class Dispatch(wiring.Component):
     """Takes instructions in order.
 
     Ports: ``i`` stream of `FETCHED`; ``load``, ``tensor``, ``vector``, ``store``: to the engines' queues; ``jump``, ``target``: to
-    fetch; ``index``, ``value``, ``write``, ``rd``, ``result``: to the scalar registers; ``engines_idle``: every queue is empty and
+    fetch, also the jump to instruction 0 in the first cycle after a reset; ``index``, ``value``, ``write``, ``rd``, ``result``: to the scalar registers; ``engines_idle``: every queue is empty and
     every engine idle (may be a cycle old); ``pc``: number of the instruction at hand; ``ended``: an END has been executed;
-    ``illegal``, ``fetch_error``: the instruction ``pc`` cannot be executed, nothing follows.
+    ``illegal``, ``fetch_error``: the instruction ``pc`` cannot be executed, nothing follows; from then on to the reset.
 
     Two cycles for an instruction, five for CALC and BRANCH; two more for each register field, unless all name R0.
     """
@@ -107,7 +102,7 @@ class Dispatch(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(FETCHED)),
             **{name: Out(InstructionStream()) for name in ("load", "tensor", "vector", "store")},
-            "jump": Out(1), "target": Out(PC_BITS),
+            "jump": Out(1, init=1), "target": Out(PC_BITS),
             "index": Out(4), "value": In(32), "write": Out(1), "rd": Out(4), "result": Out(32),
             "engines_idle": In(1), "pc": Out(PC_BITS), "ended": Out(1), "illegal": Out(1), "fetch_error": Out(1),
         })
@@ -128,6 +123,14 @@ class Dispatch(wiring.Component):
                 if instruction.available(self.config):
                     with m.Case(number):
                         m.d.comb += legal.eq(_legal(self.config, instruction, word))
+        # Known a cycle after the decoding, before anything comes of the instruction.
+        refused = Signal()
+        m.d.comb += [self.fetch_error.eq(refused & failed), self.illegal.eq(refused & ~failed)]
+
+        # The queue of the instruction's engine had room a cycle ago, and nobody else fills it.
+        engine_of = {engine: opcode[4:] == engine for engine in queues}
+        room = Signal()
+        m.d.sync += room.eq(reduce(or_, (engine_of[engine] & queue.ready for engine, queue in queues.items())))
 
         # Uses at equal places in the word are one case of the register adder.
         uses = {}       # (register offset, field offset, field width, rule) -> opcodes
@@ -161,8 +164,10 @@ class Dispatch(wiring.Component):
         calc = data.View(instruction_layout("CALC"), word)
         branch = data.View(instruction_layout("BRANCH"), word)
         number_of = {name: i.opcode for name, i in isa.INSTRUCTIONS.items()}
-        taken, jumps = Signal(), Signal()
-        m.d.sync += self.target.eq(self.pc + 1 + branch.offset)
+        calculates, ends = Signal(), Signal()       # CALC, not BRANCH; END, not BARRIER
+        taken = Signal()
+        # pc + 1 + offset, by one adder.
+        m.d.sync += [self.target.eq(self.pc - ~branch.offset), self.jump.eq(0)]
         with m.Switch(branch.cond):
             for condition, test in ((isa.Condition.EQ, a[:32] == b), (isa.Condition.NE, a[:32] != b),
                                     (isa.Condition.LT, a[:32].as_signed() < b.as_signed()),
@@ -189,6 +194,8 @@ class Dispatch(wiring.Component):
                 take()
             with m.State("Decode"):
                 m.next = "Push"
+                m.d.sync += [calculates.eq(opcode == number_of["CALC"]), ends.eq(opcode == number_of["END"]),
+                             refused.eq(failed | ~legal)]
                 with m.Switch(opcode):
                     for number, steps in order.items():
                         with m.Case(number):
@@ -201,9 +208,6 @@ class Dispatch(wiring.Component):
                         with m.Case(number_of[name]):
                             m.d.sync += self.index.eq(view.ra)
                             m.next = "OperandA"
-                with m.If(failed | ~legal):
-                    m.d.comb += [self.fetch_error.eq(failed), self.illegal.eq(~failed)]
-                    m.next = "Halt"
 
             # Register adder: operands, then the sum into the word. The register's number is there when its value is taken.
             with m.State("Register"):
@@ -234,43 +238,46 @@ class Dispatch(wiring.Component):
                     m.next = "Push"
 
             with m.State("Push"):
-                for engine, queue in queues.items():
-                    with m.If(opcode[4:] == engine):
-                        m.d.comb += queue.valid.eq(1)
-                        with m.If(queue.ready):
-                            take()
+                with m.If(refused):
+                    m.next = "Halt"
+                with m.Elif(room):
+                    m.d.comb += [queue.valid.eq(engine_of[engine]) for engine, queue in queues.items()]
+                    take()
 
             # CALC and BRANCH share the operands.
             with m.State("OperandA"):
-                m.d.sync += [self.index.eq(Mux(opcode == number_of["CALC"], calc.rb, branch.rb)), b.eq(self.value)]
+                m.d.sync += [self.index.eq(Mux(calculates, calc.rb, branch.rb)), b.eq(self.value)]
                 m.next = "OperandB"
+                with m.If(refused):
+                    m.next = "Halt"
             with m.State("OperandB"):
-                m.d.sync += [a.eq(b), b.eq(self.value)]
+                m.d.sync += [a.eq((b << Mux(calculates, calc.left, 0))[:32]),
+                             b.eq(self.value + Mux(calculates, calc.imm.as_unsigned(), 0))]
                 m.next = "Branch"
-                with m.If(opcode == number_of["CALC"]):
-                    m.d.sync += a.eq((b << calc.left)[:32])
+                with m.If(calculates):
                     m.next = "Add"
             with m.State("Add"):
-                m.d.sync += a.eq((a[:32] + b + calc.imm.as_unsigned())[:32])
+                m.d.sync += a.eq(total[:32])
                 m.next = "Result"
             with m.State("Result"):
                 m.d.comb += self.write.eq(1)
                 take()
             with m.State("Branch"):
-                m.d.sync += jumps.eq(taken & (branch.offset != 0))
+                m.d.sync += self.jump.eq(taken & (branch.offset != 0))
                 m.next = "Jump"
             with m.State("Jump"):
-                with m.If(jumps):
-                    m.d.comb += self.jump.eq(1)
+                with m.If(self.jump):
                     m.next = "Fetch"
                 with m.Else():
                     take()
 
             # END and BARRIER: what was dispatched a cycle ago is visible from the second cycle on.
             with m.State("Drain"):
-                with m.If(self.engines_idle):
+                with m.If(refused):
+                    m.next = "Halt"
+                with m.Elif(self.engines_idle):
                     m.next = "Fetch"
-                    with m.If(opcode == number_of["END"]):
+                    with m.If(ends):
                         m.d.comb += self.ended.eq(1)
                         m.next = "Halt"
             with m.State("Halt"):

@@ -19,7 +19,7 @@ class Registers(wiring.Component):
 
     Ports: ``axi``; ``irq``; ``start``, ``abort``: written in this cycle; ``base``, ``program`` as set; ``busy``, ``done``,
     ``error``, ``finished``, ``cause``, ``error_pc`` of `RunControl`; ``pc`` of the dispatcher; ``read_beat``, ``write_beat``: a
-    beat in this cycle; ``scalar_*``: the host's port of `ScalarRegisters`; ``status_*`` of the threads.
+    beat in this cycle; ``scalar_*``: the host's ports of `ScalarRegisters`; ``status_*`` of the threads.
     """
 
     def __init__(self, config):
@@ -29,7 +29,8 @@ class Registers(wiring.Component):
             "base": Out(64), "program": Out(RELATIVE_BITS),
             "busy": In(1), "done": In(1), "error": In(1), "finished": In(1), "cause": In(isa.ErrorCause),
             "error_pc": In(PC_BITS), "pc": In(PC_BITS), "read_beat": In(1), "write_beat": In(1),
-            "scalar_write": Out(4), "scalar_index": Out(4), "scalar_data": Out(32), "scalar_value": In(32),
+            "scalar_write": Out(4), "scalar_target": Out(4), "scalar_data": Out(32),
+            "scalar_index": Out(4), "scalar_value": In(32),
             **{f"status_{thread}": In(ThreadStatus()) for thread in THREADS},
         })
 
@@ -63,14 +64,16 @@ class Registers(wiring.Component):
         ]
         with m.If(written("CONTROL")[0]):
             m.d.sync += irq_enable.eq(port.write_data[control.field("irq_enable").low])
-        with m.If(self.finished):
+        with m.If(self.start):
+            m.d.sync += irq_pending.eq(0)
+        with m.Elif(self.finished):
             m.d.sync += irq_pending.eq(1)
-        with m.Elif(self.start | (written("STATUS")[0] & port.write_data[status.field("irq").low])):
+        with m.Elif(written("STATUS")[0] & port.write_data[status.field("irq").low]):
             m.d.sync += irq_pending.eq(0)
         values["CONTROL"] = irq_enable << control.field("irq_enable").low
         values["STATUS"] = (self.busy << status.field("busy").low | self.done << status.field("done").low |
                             self.error << status.field("error").low | irq_pending << status.field("irq").low)
-        values |= {"CAUSE": self.cause, "ERROR_PC": self.error_pc, "PC": self.pc}
+        values |= {"CAUSE": self.cause, "ERROR_PC": Mux(self.error, self.error_pc, 0), "PC": self.pc}
 
         # Where the program is.
         for name, register in (("BASE", self.base), ("PROGRAM", self.program)):
@@ -97,8 +100,8 @@ class Registers(wiring.Component):
         chosen = (port.write_index & ~(isa.REGISTERS - 1)) == first
         m.d.comb += [
             self.scalar_write.eq(Mux(chosen & ~self.busy, port.write, 0)),
-            self.scalar_index.eq(Mux(port.write != 0, port.write_index, port.read_index)),
-            self.scalar_data.eq(port.write_data),
+            self.scalar_target.eq(port.write_index), self.scalar_data.eq(port.write_data),
+            self.scalar_index.eq(port.read_index),
         ]
         values |= {f"R{n}": self.scalar_value for n in range(isa.REGISTERS)}
 

@@ -1,6 +1,6 @@
 """Starting and stopping."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,20 +9,23 @@ from ..interfaces import PC_BITS
 
 __all__ = ["ERRORS", "RunControl"]
 
-#: Errors that can be reported, the first named wins if several come in one cycle.
+#: Errors that can be reported, the first named wins if several are known in one cycle.
 ERRORS = {
-    "read": ErrorCause.READ_ERROR, "write": ErrorCause.WRITE_ERROR, "overflow": ErrorCause.TOKEN_OVERFLOW,
-    "fetch": ErrorCause.READ_ERROR, "illegal": ErrorCause.ILLEGAL_INSTRUCTION, "abort": ErrorCause.ABORTED,
+    "read": ErrorCause.READ_ERROR, "write": ErrorCause.WRITE_ERROR, "abort": ErrorCause.ABORTED,
+    "overflow": ErrorCause.TOKEN_OVERFLOW, "fetch": ErrorCause.READ_ERROR, "illegal": ErrorCause.ILLEGAL_INSTRUCTION,
 }
+#: Those that come from the ends of long paths are known a cycle later. Their engine is idle, and END executed, later still; an
+#: overflow may come of a program's last token.
+_LATE = ("read", "write", "abort")
 
 
 class RunControl(wiring.Component):
     """Holds the engines in reset unless a program runs, and lets the bus finish what it began.
 
     Ports: ``start``: a start was written; ``ended``: END was executed; ``error_*``, ``pc_*`` of `ERRORS`; ``bus_busy``: bursts
-    are under way; ``stop``: engines are held in reset and the bus starts nothing new; ``launch``: first cycle of a program;
-    ``running``: cycles are counted; ``busy``, ``done``, ``error``, ``cause``, ``error_pc`` for STATUS; ``finished``: one cycle,
-    done or error.
+    are under way; ``stop``: engines are held in reset and the bus starts nothing new;
+    ``running``: cycles are counted; ``busy``, ``done``, ``error``, ``cause``, ``error_pc`` for STATUS, the last as long as ``error``
+    is set; ``finished``: the first cycle of done or error.
 
     After END, reads of the prefetch may still be under way: the host sees done at once, a new start waits for them.
     """
@@ -31,7 +34,7 @@ class RunControl(wiring.Component):
         super().__init__({
             "start": In(1), "ended": In(1),
             **{f"error_{name}": In(1) for name in ERRORS}, **{f"pc_{name}": In(PC_BITS) for name in ERRORS},
-            "bus_busy": In(1), "stop": Out(1, init=1), "launch": Out(1), "running": Out(1),
+            "bus_busy": In(1), "stop": Out(1, init=1), "running": Out(1),
             "busy": Out(1), "done": Out(1), "error": Out(1), "cause": Out(ErrorCause), "error_pc": Out(PC_BITS),
             "finished": Out(1),
         })
@@ -44,29 +47,37 @@ class RunControl(wiring.Component):
         m.d.comb += accepted.eq(self.start & ~self.busy)
         with m.If(accepted):
             m.d.sync += [pending.eq(1), self.busy.eq(1), self.done.eq(0), self.error.eq(0),
-                         self.cause.eq(ErrorCause.NONE), self.error_pc.eq(0)]
+                         self.cause.eq(ErrorCause.NONE)]
         m.d.comb += self.running.eq(self.busy)
+        m.d.sync += self.finished.eq(0)
+
+        raised = {name: getattr(self, f"error_{name}") for name in ERRORS}
+        known = dict(raised)
+        for name in _LATE:
+            known[name] = Signal(name=f"{name}_known")
+            m.d.sync += known[name].eq(raised[name])
+        late = Cat(known[name] for name in _LATE).any()
 
         with m.FSM():
             with m.State("Idle"):
                 with m.If(pending | accepted):
                     m.d.sync += [pending.eq(0), self.stop.eq(0)]
-                    m.next = "Launch"
-            with m.State("Launch"):
-                m.d.comb += self.launch.eq(1)
-                m.next = "Run"
+                    m.next = "Run"
             with m.State("Run"):
-                failed = Signal()
                 for name, cause in reversed(ERRORS.items()):
-                    with m.If(getattr(self, f"error_{name}")):
-                        m.d.comb += failed.eq(1)
-                        m.d.sync += [self.cause.eq(cause), self.error_pc.eq(getattr(self, f"pc_{name}"))]
-                with m.If(failed):
+                    with m.If(known[name]):
+                        m.d.sync += self.cause.eq(cause)
+                # Taken in every cycle, errors that are known at once first, until a late one is known, whose it is then.
+                number = self.pc_abort
+                for name in reversed(sorted(ERRORS, key=_LATE.__contains__)):
+                    number = Mux(raised[name], getattr(self, f"pc_{name}"), number)
+                with m.If(~late):
+                    m.d.sync += self.error_pc.eq(number)
+                with m.If(Cat(known.values()).any()):
                     m.d.sync += self.stop.eq(1)
                     m.next = "Fail"
                 with m.Elif(self.ended):
-                    m.d.sync += [self.stop.eq(1), self.busy.eq(0), self.done.eq(1)]
-                    m.d.comb += self.finished.eq(1)
+                    m.d.sync += [self.stop.eq(1), self.busy.eq(0), self.done.eq(1), self.finished.eq(1)]
                     m.next = "Drain"
             with m.State("Fail"):
                 # One cycle later than the stop, so that what it catches is counted as busy.
@@ -75,6 +86,5 @@ class RunControl(wiring.Component):
                 with m.If(~self.bus_busy):
                     m.next = "Idle"
                     with m.If((self.cause != ErrorCause.NONE) & ~self.error):
-                        m.d.sync += [self.busy.eq(0), self.error.eq(1)]
-                        m.d.comb += self.finished.eq(1)
+                        m.d.sync += [self.busy.eq(0), self.error.eq(1), self.finished.eq(1)]
         return m

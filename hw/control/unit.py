@@ -87,15 +87,13 @@ class ControlUnit(wiring.Component):
 
         m.d.comb += [
             self.irq.eq(registers.irq), self.base.eq(registers.base), self.stop.eq(run.stop),
-            # Starting is a jump to instruction 0.
-            fetch.program.eq(registers.program),
-            fetch.jump.eq(run.launch | dispatch.jump),
-            fetch.target.eq(0),
+            fetch.program.eq(registers.program), fetch.jump.eq(dispatch.jump), fetch.target.eq(dispatch.target),
             dispatch.engines_idle.eq(engines_idle),
             scalars.index.eq(dispatch.index), dispatch.value.eq(scalars.value),
             scalars.write.eq(dispatch.write), scalars.target.eq(dispatch.rd), scalars.result.eq(dispatch.result),
-            scalars.host_write.eq(registers.scalar_write), scalars.host_index.eq(registers.scalar_index),
-            scalars.host_data.eq(registers.scalar_data), registers.scalar_value.eq(scalars.host_value),
+            scalars.host_write.eq(registers.scalar_write), scalars.host_target.eq(registers.scalar_target),
+            scalars.host_data.eq(registers.scalar_data),
+            scalars.host_index.eq(registers.scalar_index), registers.scalar_value.eq(scalars.host_value),
             run.start.eq(registers.start), run.ended.eq(dispatch.ended), run.bus_busy.eq(self.bus_busy),
             registers.busy.eq(run.busy), registers.done.eq(run.done), registers.error.eq(run.error),
             registers.finished.eq(run.finished), registers.cause.eq(run.cause), registers.error_pc.eq(run.error_pc),
@@ -108,8 +106,6 @@ class ControlUnit(wiring.Component):
             run.error_illegal.eq(dispatch.illegal), run.pc_illegal.eq(dispatch.pc),
             run.error_abort.eq(registers.abort), run.pc_abort.eq(dispatch.pc),
         ]
-        with m.If(dispatch.jump):
-            m.d.comb += fetch.target.eq(dispatch.target)
         return m
 
 
