@@ -1,38 +1,55 @@
 """Performance counters: where the cycles of each thread go."""
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import data, wiring
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..interfaces import ThreadState
 
 __all__ = ["ThreadCounters"]
 
-_COUNTED = [state for state in ThreadState if state is not ThreadState.IDLE]
-
 
 class ThreadCounters(wiring.Component):
     """Cycles in each `ThreadState` but IDLE, 32 bits each.
 
-    Ports: ``clear``; ``running``: cycles count; ``state`` of the thread, ``counted_state`` a cycle later; ``cycles``: one value for
-    each state, BUSY first.
+    Ports: ``clear``; ``running``: cycles count; ``state`` of the thread, ``counted_state`` a cycle later; ``asked``: a state but IDLE,
+    ``cycles`` in it, same cycle.
+
+    A thread is in one state at a time, so one adder does for all, and they are words of one memory.
     """
 
     clear: In(1)
     running: In(1)
     state: In(ThreadState)
     counted_state: Out(ThreadState)
-    cycles: Out(data.ArrayLayout(32, len(_COUNTED)))
+    asked: In(ThreadState)
+    cycles: Out(32)
 
     def elaborate(self, platform):
         m = Module()
         # The profiler reads it beside the counters, by its name.
         m.d.sync += self.counted_state.eq(self.state)
+
+        states = len(ThreadState) - 1
+        m.submodules.storage = storage = memory.Memory(shape=32, depth=states, init=[])
+        written = Signal(states)        # since they were cleared
+
+        def look_up(state):
+            """Number of the state's word, and the cycles in it."""
+            read = storage.read_port(domain="comb")
+            m.d.comb += read.addr.eq(state.as_value() - 1)
+            return read.addr, Mux(written.bit_select(read.addr, 1), read.data, 0)
+
+        number, counted = look_up(self.counted_state)
+        _, asked = look_up(self.asked)
+        write = storage.write_port()
+        m.d.comb += [
+            self.cycles.eq(asked),
+            write.en.eq(self.running & (self.counted_state != ThreadState.IDLE)),
+            write.addr.eq(number), write.data.eq(counted + 1),
+        ]
         with m.If(self.clear):
-            m.d.sync += self.cycles.eq(0)
-        with m.Elif(self.running):
-            with m.Switch(self.counted_state):
-                for number, counted in enumerate(_COUNTED):
-                    with m.Case(counted):
-                        m.d.sync += self.cycles[number].eq(self.cycles[number] + 1)
+            m.d.sync += written.eq(0)
+        with m.Elif(write.en):
+            m.d.sync += written.bit_select(number, 1).eq(1)
         return m

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import isa
-from ..interfaces import PC_BITS, ThreadStatus
+from ..interfaces import PC_BITS, ThreadState, ThreadStatus
 from ..dma.axi import RELATIVE_BITS
 from .axi_lite import AXI4Lite, RegisterPort
 from .performance import ThreadCounters
@@ -105,19 +105,21 @@ class Registers(wiring.Component):
         ]
         values |= {f"R{n}": self.scalar_value for n in range(isa.REGISTERS)}
 
-        # Threads.
+        # Threads. Their counters follow each other in the order of the states.
+        asked = Signal(ThreadState)
+        m.d.comb += asked.eq(port.read_index - (BY_NAME["LOAD_BUSY"].offset // 4 - ThreadState.BUSY.value))
         for thread in THREADS:
             live = getattr(self, f"status_{thread}")
             counters = ThreadCounters()
             m.submodules[f"{thread}_counters"] = counters
-            m.d.comb += [counters.clear.eq(self.start), counters.running.eq(self.busy), counters.state.eq(live.state)]
+            m.d.comb += [counters.clear.eq(self.start), counters.running.eq(self.busy), counters.state.eq(live.state),
+                         counters.asked.eq(asked)]
             name, fields = thread.upper(), BY_NAME[f"{thread.upper()}_STATE"]
             values[f"{name}_STATE"] = (counters.counted_state.as_value() << fields.field("state").low |
                                        live.semaphore << fields.field("semaphore").low |
                                        live.idle << fields.field("idle").low)
             values[f"{name}_PC"] = live.pc
-            for number, state in enumerate(("BUSY", "WAIT_TOKEN", "WAIT_MEMORY", "WAIT_WEIGHTS", "DRAIN")):
-                values[f"{name}_{state}"] = counters.cycles[number]
+            values |= {f"{name}_{state.name}": counters.cycles for state in ThreadState if state is not ThreadState.IDLE}
 
         with m.Switch(port.read_index):
             for register in REGISTER_MAP:
