@@ -90,9 +90,10 @@ class Dispatch(wiring.Component):
     """Takes instructions in order.
 
     Ports: ``i`` stream of `FETCHED`; ``load``, ``tensor``, ``vector``, ``store``: to the engines' queues; ``jump``, ``target``: to
-    fetch, also the jump to instruction 0 in the first cycle after a reset; ``index``, ``value``, ``write``, ``rd``, ``result``: to the scalar registers; ``engines_idle``: every queue is empty and
-    every engine idle (may be a cycle old); ``pc``: number of the instruction at hand; ``ended``: an END has been executed;
-    ``illegal``, ``fetch_error``: the instruction ``pc`` cannot be executed, nothing follows; from then on to the reset.
+    fetch, in the first cycle after a reset too, to instruction 0; ``index``, ``value``, ``write``, ``rd``, ``result``: to the
+    scalar registers; ``engines_idle``: every queue is empty and every engine idle (may be a cycle old); ``pc``: number of the
+    instruction at hand; ``ended``: an END has been executed; ``illegal``, ``fetch_error``: the instruction ``pc`` cannot be
+    executed, nothing follows until a reset.
 
     Two cycles for an instruction, five for CALC and BRANCH; two more for each register field, unless all name R0.
     """
@@ -164,7 +165,8 @@ class Dispatch(wiring.Component):
         calc = data.View(instruction_layout("CALC"), word)
         branch = data.View(instruction_layout("BRANCH"), word)
         number_of = {name: i.opcode for name, i in isa.INSTRUCTIONS.items()}
-        calculates, ends = Signal(), Signal()       # CALC, not BRANCH; END, not BARRIER
+        calculates = Signal()       # CALC, not BRANCH
+        ends = Signal()             # END, not BARRIER
         taken = Signal()
         # pc + 1 + offset, by one adder.
         m.d.sync += [self.target.eq(self.pc - ~branch.offset), self.jump.eq(0)]
