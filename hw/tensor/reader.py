@@ -58,23 +58,25 @@ class LineReader(wiring.Component):
 
         line = Signal(self.read.line.shape(), reset_less=True)
         down = Signal(reset_less=True)
-        left = Signal(range(self.most + 1))
+        left = Signal(range(self.most + 1), reset_less=True)
+        # What is asked of `left` in each cycle stands in registers.
+        reading, last = Signal(), Signal(reset_less=True)
         room = Signal(range(self.depth + 1), init=self.depth)
         accepted, popped = Signal(), Signal()
         m.d.comb += [
-            self.read.valid.eq((left != 0) & (room != 0)),
+            self.read.valid.eq(reading & (room != 0)),
             self.read.line.eq(line),
             accepted.eq(self.read.valid & self.read.ready),
-            self.runs.ready.eq((left == 0) | (accepted & (left == 1))),
-            self.idle.eq(left == 0),
+            self.runs.ready.eq(~reading | (accepted & last)),
+            self.idle.eq(~reading),
             self.refused.eq(self.read.valid & ~self.read.ready),
         ]
         with m.If(self.runs.ready):
-            m.d.sync += left.eq(Mux(self.runs.valid, self.runs.payload.count, 0))
-            with m.If(self.runs.valid):
-                m.d.sync += [line.eq(self.runs.payload.line), down.eq(self.runs.payload.down)]
+            count = self.runs.payload.count
+            m.d.sync += [reading.eq(self.runs.valid & (count != 0)), left.eq(count), last.eq(count == 1),
+                         line.eq(self.runs.payload.line), down.eq(self.runs.payload.down)]
         with m.Elif(accepted):
-            m.d.sync += [line.eq(Mux(down, line - 1, line + 1)), left.eq(left - 1)]
+            m.d.sync += [line.eq(Mux(down, line - 1, line + 1)), left.eq(left - 1), last.eq(left == 2)]
 
         arriving = Signal(READ_LATENCY)
         m.d.sync += arriving.eq((arriving << 1) | accepted)

@@ -1,6 +1,6 @@
 """Front of the row streamer: from instructions to the passes of moving rows over each tile."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,11 +9,13 @@ from ..interfaces import PC_BITS, InstructionStream, TokenSignal, TokenWait, ins
 from .panel_reader import panel_runs_layout
 from .reader import run_layout
 from .walker import TileWalker
-from .weight_tiles import is_sparse, sub_shape
+from .weight_tiles import is_instruction, is_sparse, sub_shape
 
-__all__ = ["RowTiles", "row_runs_layout", "row_tile_layout", "MOST_LINES"]
+__all__ = ["RowTiles", "row_runs_layout", "row_tile_layout", "EARLY", "MOST_LINES"]
 
 _FIELDS = isa.INSTRUCTIONS["MATMUL"].fields
+#: Members of `row_tile_layout` that decide whether the issuer takes a row.
+EARLY = "single", "odd", "overlaps", "repeats"
 #: Lines that the rows of one pass touch at most.
 MOST_LINES = (1 << _FIELDS["rows"].width) // 2 + 1
 
@@ -28,6 +30,8 @@ def row_tile_layout(config):
 
     rows
         Rows to stream.
+    single
+        It is one.
     odd
         The first row is the upper word of its line.
     k_sub
@@ -61,7 +65,7 @@ def row_tile_layout(config):
     if config.sparsity:
         sparse = {"format": isa.WEIGHT_FORMAT_BITS, "panels": range(config.sparse_panels + 1), "odds": config.sparse_panels}
     return data.StructLayout({
-        "rows": _FIELDS["rows"].width, "odd": 1, "k_sub": sub_shape(config), "is_unsigned": 1,
+        "rows": _FIELDS["rows"].width, "single": 1, "odd": 1, "k_sub": sub_shape(config), "is_unsigned": 1,
         "address": _FIELDS["acc_base"].width, "accumulate": 1, "rescale": 1,
         "state": _FIELDS["state_base"].width, "overlaps": 1, "repeats": 1, "a_token": isa.SEMAPHORE_BITS,
         "acc_token": isa.SEMAPHORE_BITS, **sparse,
@@ -125,8 +129,12 @@ class RowTiles(wiring.Component):
         tile, run = self.tiles.payload, self.runs.payload
         panel_stride, takes_more = matmul.a_panel_stride, None
         # Both tokens of one counter are taken one after the other, as a counter gives one a cycle.
+        offered = self.instructions.payload
+        offered_matmul = data.View(instruction_layout("MATMUL"), offered.word)
+        offered_sync = data.View(instruction_layout("TENSOR_SYNC"), offered.word)
         a_wait, a_ahead, a_taken = Signal(isa.SEMAPHORE_BITS, reset_less=True), Signal(), Signal()
-        m.d.comb += a_ahead.eq(a_needed & acc_needed & (a_wait == matmul.acc_wait) & (a_wait != 0) & ~a_taken)
+        shared = Signal(reset_less=True)        # one counter
+        m.d.comb += a_ahead.eq(a_needed & acc_needed & shared & ~a_taken)
         may_go = (~a_needed | a_taken | self.a_wait.available) & (~acc_needed | self.acc_wait.available) & ~a_ahead
         if self.config.sparsity:
             panel_stride, takes_more = self._panels(m, matmul, walker, row_word, a_needed)
@@ -135,6 +143,7 @@ class RowTiles(wiring.Component):
         m.d.comb += [
             walker.k_tiles.eq(matmul.k_tiles), walker.k_offset.eq(matmul.k_offset), walker.n_tiles.eq(matmul.n_tiles),
             walker.k_outer.eq(matmul.k_outer),
+            walker.k_start.eq(offered_matmul.k_tiles), walker.n_start.eq(offered_matmul.n_tiles),
             first.eq(walker.k_first & walker.n_first),
             last.eq(walker.k_last & walker.n_last),
             a_needed.eq(first | (matmul.a_wait_each & walker.n_first & (walker.k_first | (walker.k_sub == 0)))),
@@ -142,7 +151,7 @@ class RowTiles(wiring.Component):
             granted.eq(may_go),
             self.a_wait.id.eq(a_wait),
             self.acc_wait.id.eq(matmul.acc_wait),
-            tile.rows.eq(matmul.rows),
+            tile.rows.eq(matmul.rows), tile.single.eq(matmul.rows == 1),
             tile.odd.eq(row_word[0]),
             tile.k_sub.eq(walker.k_sub),
             tile.is_unsigned.eq(matmul.a_unsigned),
@@ -158,32 +167,37 @@ class RowTiles(wiring.Component):
             self.pc.eq(pc),
         ]
 
-        # Words of the pass before: from `before` to `before_end` - 1. Two passes back everything is written.
+        # Words of the pass before begin at `before`; how far this pass's are from there is found with its tile. Two passes back
+        # everything is written.
         before = Signal(len(acc_word), reset_less=True)
-        before_end = Signal(len(acc_word) + 1)
+        rows_before = Signal(len(matmul.rows))
+        distance = Signal(signed(len(acc_word) + 1), reset_less=True)
+        from_start = Signal.like(distance)
         with m.If(walker.next):
-            m.d.sync += [before.eq(acc_word), before_end.eq(acc_word + matmul.rows)]
+            m.d.sync += [before.eq(acc_word), rows_before.eq(matmul.rows)]
         m.d.comb += [
-            tile.repeats.eq(accumulate & (acc_word == before)),
-            tile.overlaps.eq(
-                accumulate & (acc_word != before) & (acc_word < before_end) & (acc_word + matmul.rows > before)),
+            from_start.eq(Mux(walker.start, offered_matmul.acc_base - before, matmul.acc_base - acc_word)),
+            tile.repeats.eq(accumulate & (distance == 0)),
+            tile.overlaps.eq(accumulate & (distance != 0) & (distance < rows_before) & (distance + matmul.rows > 0)),
         ]
 
-        offered = self.instructions.payload
+        is_sync = is_instruction(offered_sync.opcode, "TENSOR_SYNC")
         with m.FSM(name="state") as fsm:
             with m.State("IDLE"):
-                m.d.comb += self.instructions.ready.eq(1)
+                # Fields are taken before it is known whether they count.
+                m.d.comb += [self.instructions.ready.eq(1), walker.start.eq(1)]
+                m.d.sync += [
+                    matmul.eq(offered.word), a_wait.eq(offered_matmul.a_wait),
+                    shared.eq((offered_matmul.a_wait == offered_matmul.acc_wait) & (offered_matmul.a_wait != 0)),
+                    row_word.eq(offered_matmul.a_base), acc_word.eq(offered_matmul.acc_base),
+                    waits.eq(Mux(offered_sync.wait == 0, 0, offered_sync.wait_count)),
+                    signals.eq(Mux(offered_sync.signal == 0, 0, offered_sync.signal_count)),
+                ]
+                with m.If(is_sync):
+                    m.d.sync += a_wait.eq(offered_sync.wait)
                 with m.If(self.instructions.valid):
-                    offered_matmul = data.View(instruction_layout("MATMUL"), offered.word)
-                    offered_sync = data.View(instruction_layout("TENSOR_SYNC"), offered.word)
-                    m.d.sync += [
-                        matmul.eq(offered.word), pc.eq(offered.pc), a_wait.eq(offered_matmul.a_wait),
-                        row_word.eq(offered_matmul.a_base), acc_word.eq(offered_matmul.acc_base),
-                        waits.eq(Mux(offered_sync.wait == 0, 0, offered_sync.wait_count)),
-                        signals.eq(Mux(offered_sync.signal == 0, 0, offered_sync.signal_count)),
-                    ]
-                    with m.If(offered_sync.opcode == isa.INSTRUCTIONS["TENSOR_SYNC"].opcode):
-                        m.d.sync += a_wait.eq(offered_sync.wait)
+                    m.d.sync += pc.eq(offered.pc)
+                    with m.If(is_sync):
                         m.next = "SYNC"
                     with m.Else():
                         m.next = "TILES"
@@ -230,10 +244,13 @@ class RowTiles(wiring.Component):
                 m.d.sync += row_word.eq(row_word + panel_stride)
             with m.Elif(walker.k_wrap):
                 m.d.sync += row_word.eq(matmul.a_base)
+            m.d.sync += distance.eq(0)
             with m.If(walker.n_step):
-                m.d.sync += acc_word.eq(acc_word + matmul.acc_stride)
+                m.d.sync += [acc_word.eq(acc_word + matmul.acc_stride), distance.eq(matmul.acc_stride)]
             with m.Elif(walker.n_wrap):
-                m.d.sync += acc_word.eq(matmul.acc_base)
+                m.d.sync += [acc_word.eq(matmul.acc_base), distance.eq(from_start)]
+        with m.If(walker.start):
+            m.d.sync += distance.eq(from_start)
         return m
 
     def _panels(self, m, matmul, walker, row_word, a_needed):
@@ -246,7 +263,7 @@ class RowTiles(wiring.Component):
         sparse, covered, panels = Signal(), Signal(range(config.sparse_panels + 1)), Signal(range(config.sparse_panels + 1))
         stride = Signal(len(row_word))
         m.d.comb += [
-            sparse.eq((matmul.opcode == isa.INSTRUCTIONS["MATMUL"].opcode) & is_sparse(config, matmul)),
+            sparse.eq(is_instruction(matmul.opcode, "MATMUL") & is_sparse(config, matmul)),
             tile.format.eq(Mux(sparse, matmul.w_format, isa.WeightFormat.INT8)),
             covered.eq(1), stride.eq(matmul.a_panel_stride),
             panels.eq(covered - Mux(walker.k_last & sparse, matmul.k_missing, 0)),

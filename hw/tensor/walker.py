@@ -22,8 +22,12 @@ class TileWalker(wiring.Component):
 
     Members
     -------
+    start : In(1)
+        A walk may begin in the next cycle; none goes on.
+    k_start, n_start : In
+        Its counts, at least 1, with ``start``.
     k_tiles, n_tiles : In
-        Counts, at least 1, constant over the walk.
+        The same, constant over the walk.
     k_offset : In
         Number of the first K tile within its panel, constant over the walk.
     k_outer : In(1)
@@ -44,8 +48,8 @@ class TileWalker(wiring.Component):
     def __init__(self, config):
         self.k_per_panel = config.k_tiles_per_panel
         self.n_per_panel = config.tiles_per_panel
-        members = {"k_tiles": In(_COUNT_BITS), "k_offset": In(_OFFSET_BITS), "n_tiles": In(_COUNT_BITS), "k_outer": In(1),
-                   "next": In(1)}
+        members = {"start": In(1), "k_offset": In(_OFFSET_BITS), "k_outer": In(1), "next": In(1),
+                   **{name: In(_COUNT_BITS) for name in ("k_start", "n_start", "k_tiles", "n_tiles")}}
         for axis, per_panel in ("k", self.k_per_panel), ("n", self.n_per_panel):
             members |= {f"{axis}_{flag}": Out(1) for flag in ("first", "last", "step", "panel", "wrap")}
             members[f"{axis}_sub"] = Out(range(max(2, per_panel)))
@@ -58,23 +62,29 @@ class TileWalker(wiring.Component):
             def member(name, axis=axis):
                 return getattr(self, f"{axis}_{name}")
 
-            following = Signal(_COUNT_BITS, name=f"{axis}_following", init=1)
+            # Whether this tile is the last is found a tile before: `following` counts up to the one after the next.
+            following = Signal(_COUNT_BITS, name=f"{axis}_following", init=2)
             first = Signal(name=f"{axis}_is_first", init=1)
+            last = Signal(name=f"{axis}_is_last", reset_less=True)
             in_panel = Signal(range(max(2, per_panel)), name=f"{axis}_in_panel")
             # N tiles begin with a panel, K tiles where the instruction says.
             sub = in_panel if axis == "n" or per_panel == 1 else Mux(first, self.k_offset, in_panel)
             m.d.comb += [
                 member("first").eq(first),
-                member("last").eq(following == count),
+                member("last").eq(last),
                 member("sub").eq(sub),
-                member("step").eq(moves[axis] & ~member("last")),
-                member("wrap").eq(moves[axis] & member("last")),
+                member("step").eq(moves[axis] & ~last),
+                member("wrap").eq(moves[axis] & last),
                 member("panel").eq(member("step") & (member("sub") == per_panel - 1)),
             ]
             with m.If(self.next & moves[axis]):
-                m.d.sync += [following.eq(following + 1), first.eq(0), in_panel.eq(member("sub") + 1)]
+                m.d.sync += [following.eq(following + 1), first.eq(0), last.eq(following == count),
+                             in_panel.eq(member("sub") + 1)]
                 with m.If(member("sub") == per_panel - 1):
                     m.d.sync += in_panel.eq(0)
-                with m.If(member("last")):
-                    m.d.sync += [following.eq(1), first.eq(1), in_panel.eq(0)]
+                with m.If(last):
+                    # What is first and last at once stays so.
+                    m.d.sync += [following.eq(2), first.eq(1), last.eq(first), in_panel.eq(0)]
+            with m.If(self.start):
+                m.d.sync += last.eq(member("start") == 1)
         return m

@@ -12,9 +12,15 @@ from ..interfaces import PC_BITS, InstructionStream, TokenWait, instruction_layo
 from .circulant import circulant_members, circulant_rows
 from .walker import TileWalker
 
-__all__ = ["WeightTiles", "TileKind", "located_layout", "features_of", "format_members", "is_sparse", "sub_shape"]
+__all__ = ["WeightTiles", "TileKind", "located_layout", "features_of", "format_members", "is_instruction",
+           "is_sparse", "sub_shape"]
 
-_OPCODE = {name: isa.INSTRUCTIONS[name].opcode for name in ("TENSOR_SYNC", "MATMUL_KT", "MATMUL_V", "MATMUL_C")}
+#: Low bits of the opcode that tell the engine's instructions apart.
+_KIND_BITS = 3
+_KINDS = {name: instruction.opcode % (1 << _KIND_BITS) for name, instruction in isa.INSTRUCTIONS.items()
+          if instruction.engine == isa.Engine.TENSOR}
+assert len(set(_KINDS.values())) == len(_KINDS)
+
 _FIELDS, _KV_FIELDS = isa.INSTRUCTIONS["MATMUL"].fields, isa.INSTRUCTIONS["MATMUL_KT"].fields
 _WORD_BITS = _FIELDS["w_base"].width
 
@@ -24,6 +30,11 @@ class TileKind(enum.Enum, shape=2):
     STREAM = 0      #: streamed weights: rows in slots, ascending addresses, two in a step
     KEYS = 1        #: K transposed: a word is a column (of circulant weights: the columns of a block), descending
     VALUES = 2      #: V: a word is a row, descending
+
+
+def is_instruction(opcode, mnemonic):
+    """Whether the opcode of one of the engine's instructions is that of `mnemonic`."""
+    return opcode[:_KIND_BITS] == _KINDS[mnemonic]
 
 
 def sub_shape(config):
@@ -141,16 +152,17 @@ class WeightTiles(wiring.Component):
         word = Signal(_WORD_BITS, reset_less=True)
         key = Signal(_WORD_BITS, reset_less=True)
         chunk_words = Signal(_WORD_BITS, reset_less=True)
-        tile_in_chunk = Signal(_FIELDS["chunk_tiles"].width)
-        slot = Signal(_FIELDS["ring_slots"].width, reset_less=True)
-        first, last, last_in_chunk, needs_token = Signal(), Signal(), Signal(), Signal()
+        # What a tile asks of the counters is found a tile before: `following` counts up to the tile after the next in its chunk,
+        # `next_slot` up to the slot after this one.
+        following = Signal(_FIELDS["chunk_tiles"].width, reset_less=True)
+        next_slot = Signal(_FIELDS["ring_slots"].width + 1, reset_less=True)
+        last_in_chunk, needs_token = Signal(reset_less=True), Signal(reset_less=True)
+        last = Signal()
         tile = self.tiles.payload
         m.d.comb += [
             walker.k_tiles.eq(matmul.k_tiles), walker.k_offset.eq(matmul.k_offset), walker.n_tiles.eq(matmul.n_tiles),
             walker.k_outer.eq(matmul.k_outer),
             last.eq(walker.k_last & walker.n_last),
-            last_in_chunk.eq(tile_in_chunk + 1 == matmul.chunk_tiles),
-            needs_token.eq(first | (streamed & (tile_in_chunk == 0))),
             self.w_wait.id.eq(w_wait), self.semaphore.eq(w_wait),
             tile.kind.eq(kind), tile.word.eq(word), tile.key.eq(key), tile.limit.eq(kv.w_limit),
             tile.features.eq(features_of(config, walker.k_sub)),
@@ -173,38 +185,41 @@ class WeightTiles(wiring.Component):
             tile_keys = self._circulant(m, matmul, last)
 
         offered = self.instructions.payload
+        opcode = offered.word[:isa.OPCODE_BITS]
+        stream_view = data.View(instruction_layout("MATMUL"), offered.word)
+        rows_view = data.View(instruction_layout("MATMUL_KT"), offered.word)
+        m.d.comb += [walker.k_start.eq(stream_view.k_tiles), walker.n_start.eq(stream_view.n_tiles)]
+        placing = Signal()
         with m.FSM(name="state") as fsm:
             with m.State("IDLE"):
+                # Fields are taken before it is known whether they count.
+                m.d.comb += walker.start.eq(1)
+                m.d.sync += [
+                    matmul.eq(offered.word), word.eq(stream_view.w_base), kind.eq(TileKind.STREAM), key.eq(0),
+                    w_wait.eq(stream_view.w_wait), needs_token.eq(1), last_in_chunk.eq(stream_view.chunk_tiles == 1),
+                    following.eq(2), next_slot.eq(stream_view.ring_start + 1),
+                ]
+                with m.If(is_instruction(opcode, "MATMUL_KT")):
+                    m.d.sync += [kind.eq(TileKind.KEYS), w_wait.eq(rows_view.w_wait)]
+                with m.If(is_instruction(opcode, "MATMUL_V")):
+                    m.d.sync += [kind.eq(TileKind.VALUES), w_wait.eq(rows_view.w_wait),
+                                 key.eq(first_key(config, stream_view.k_offset))]
+                if config.circulant:
+                    with m.If(is_instruction(opcode, "MATMUL_C")):
+                        m.d.sync += [kind.eq(TileKind.KEYS),
+                                     w_wait.eq(data.View(instruction_layout("MATMUL_C"), offered.word).w_wait)]
                 with m.If(self.instructions.valid):
-                    opcode = offered.word[:isa.OPCODE_BITS]
-                    with m.If(opcode == _OPCODE["TENSOR_SYNC"]):
+                    with m.If(is_instruction(opcode, "TENSOR_SYNC")):
                         m.d.comb += [
                             self.at_sync.eq(1), self.instructions.ready.eq(self.synced), self.pc.eq(offered.pc),
                             self.semaphore.eq(data.View(instruction_layout("TENSOR_SYNC"), offered.word).wait),
                         ]
                     with m.Else():
-                        stream_view = data.View(instruction_layout("MATMUL"), offered.word)
                         m.d.comb += self.instructions.ready.eq(1)
-                        m.d.sync += [
-                            matmul.eq(offered.word), pc.eq(offered.pc), first.eq(1),
-                            key.eq(Mux(opcode == _OPCODE["MATMUL_V"], first_key(config, stream_view.k_offset), 0)),
-                            tile_in_chunk.eq(0), slot.eq(stream_view.ring_start),
-                            kind.eq(TileKind.STREAM), word.eq(stream_view.w_base), w_wait.eq(stream_view.w_wait),
-                        ]
+                        m.d.sync += pc.eq(offered.pc)
                         m.next = "TILES"
-                        from_rows = (opcode == _OPCODE["MATMUL_KT"]) | (opcode == _OPCODE["MATMUL_V"])
-                        if config.circulant:
-                            from_rows |= opcode == _OPCODE["MATMUL_C"]
-                        rows_view = data.View(instruction_layout("MATMUL_KT"), offered.word)
-                        with m.If(from_rows):
-                            m.d.sync += [
-                                kind.eq(Mux(opcode == _OPCODE["MATMUL_V"], TileKind.VALUES, TileKind.KEYS)),
-                                word.eq(rows_view.w_base), w_wait.eq(rows_view.w_wait),
-                            ]
-                            if config.circulant:
-                                with m.If(opcode == _OPCODE["MATMUL_C"]):
-                                    m.d.sync += w_wait.eq(data.View(instruction_layout("MATMUL_C"), offered.word).w_wait)
-                        with m.Elif((stream_view.ring_slots != 0) & (stream_view.ring_start != 0)):
+                        with m.If(is_instruction(opcode, "MATMUL")
+                                  & (stream_view.ring_slots != 0) & (stream_view.ring_start != 0)):
                             m.next = "CHUNK_WORDS"
             # The first chunk's place in the ring: one product a cycle.
             with m.State("CHUNK_WORDS"):
@@ -214,7 +229,7 @@ class WeightTiles(wiring.Component):
                 m.d.sync += chunk_words.eq(chunk_words * matmul.ring_start)
                 m.next = "SLOT"
             with m.State("SLOT"):
-                m.d.sync += word.eq(word + chunk_words)
+                m.d.comb += placing.eq(1)
                 m.next = "TILES"
             with m.State("TILES"):
                 m.d.comb += [
@@ -223,36 +238,53 @@ class WeightTiles(wiring.Component):
                     walker.next.eq(self.tiles.valid & takes_tile),
                     self.w_wait.consume.eq(walker.next & needs_token),
                 ]
-                with m.If(walker.next):
-                    m.d.sync += first.eq(0)
-                    with m.If(last):
-                        m.next = "IDLE"
+                with m.If(walker.next & last):
+                    m.next = "IDLE"
         m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
 
+        # A next tile's word and key: the first one's again, or so much further on.
+        word_moves, word_restarts, word_step = Signal(), Signal(), Signal(_WORD_BITS)
+        key_moves, key_restarts, key_start = Signal(), Signal(), Signal(range(config.panel))
+        key_step = Signal(range(max(config.rows, config.cols) + 1))
+        with m.Switch(kind):
+            with m.Case(TileKind.STREAM):
+                m.d.comb += [word_moves.eq(1), word_step.eq(Mux(placing, chunk_words, tile_words)),
+                             word_restarts.eq(last_in_chunk & (next_slot == matmul.ring_slots))]
+            with m.Case(TileKind.KEYS):
+                m.d.comb += [
+                    word_moves.eq(walker.k_panel), word_restarts.eq(walker.k_wrap), word_step.eq(kv.w_panel_stride),
+                    key_moves.eq(walker.n_step), key_restarts.eq(walker.n_wrap), key_step.eq(tile_keys),
+                ]
+            with m.Case(TileKind.VALUES):
+                tail = config.panel - (config.k_tiles_per_panel - 1) * config.rows
+                m.d.comb += [
+                    word_moves.eq(walker.n_panel), word_restarts.eq(walker.n_wrap), word_step.eq(kv.w_panel_stride),
+                    key_moves.eq(walker.k_step), key_restarts.eq(walker.k_wrap),
+                    key_step.eq(Mux(walker.k_panel, tail, config.rows)), key_start.eq(first_key(config, matmul.k_offset)),
+                ]
+        with m.If(walker.next & word_restarts):
+            m.d.sync += word.eq(matmul.w_base)
+        with m.Elif(placing | (walker.next & word_moves)):
+            m.d.sync += word.eq(word + word_step)
         with m.If(walker.next):
-            m.d.sync += tile_in_chunk.eq(Mux(last_in_chunk, 0, tile_in_chunk + 1))
-            with m.Switch(kind):
-                with m.Case(TileKind.STREAM):
-                    m.d.sync += word.eq(word + tile_words)
-                    with m.If(last_in_chunk & (matmul.ring_slots != 0)):
-                        m.d.sync += slot.eq(slot + 1)
-                        with m.If(slot + 1 == matmul.ring_slots):
-                            m.d.sync += [slot.eq(0), word.eq(matmul.w_base)]
-                with m.Case(TileKind.KEYS):
-                    self._advance(m, key, walker.n_step, tile_keys, walker.n_wrap, 0)
-                    self._advance(m, word, walker.k_panel, kv.w_panel_stride, walker.k_wrap, kv.w_base)
-                with m.Case(TileKind.VALUES):
-                    tail = config.panel - (config.k_tiles_per_panel - 1) * config.rows
-                    self._advance(m, key, walker.k_step, Mux(walker.k_panel, tail, config.rows), walker.k_wrap,
-                                  first_key(config, matmul.k_offset))
-                    self._advance(m, word, walker.n_panel, kv.w_panel_stride, walker.n_wrap, kv.w_base)
+            with m.If(key_restarts):
+                m.d.sync += key.eq(key_start)
+            with m.Elif(key_moves):
+                m.d.sync += key.eq(key + key_step)
+            m.d.sync += [needs_token.eq(streamed & last_in_chunk), following.eq(following + 1),
+                         last_in_chunk.eq(following == matmul.chunk_tiles)]
+            with m.If(last_in_chunk):
+                # A chunk's only tile is its first, too.
+                m.d.sync += [last_in_chunk.eq(needs_token), following.eq(2)]
+                with m.If(matmul.ring_slots != 0):
+                    m.d.sync += next_slot.eq(Mux(next_slot == matmul.ring_slots, 1, next_slot + 1))
         return m
 
     def _circulant(self, m, matmul, last):
         """Fields of a MATMUL_C, whose rows are like keys without a limit. Returns how many of them a tile takes."""
         tile = self.tiles.payload
         fields = data.View(instruction_layout("MATMUL_C"), matmul.as_value())
-        with m.If(matmul.opcode == _OPCODE["MATMUL_C"]):
+        with m.If(is_instruction(matmul.opcode, "MATMUL_C")):
             m.d.comb += [
                 tile.token.eq(Mux(last, fields.w_signal, 0)), tile.limit.eq(~0),
                 tile.block.eq(fields.block), tile.single.eq(fields.w_single), tile.column.eq(fields.w_column),
@@ -293,10 +325,3 @@ class WeightTiles(wiring.Component):
         with m.If(self.instructions.valid & self.instructions.ready):
             m.d.sync += word.eq(data.View(instruction_layout("MATMUL"), self.instructions.payload.word).s_base)
         return due
-
-    @staticmethod
-    def _advance(m, register, step, by, wrap, start):
-        with m.If(step):
-            m.d.sync += register.eq(register + by)
-        with m.Elif(wrap):
-            m.d.sync += register.eq(start)
