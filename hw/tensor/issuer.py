@@ -77,35 +77,43 @@ class RowIssuer(wiring.Component):
 
         row = Signal(len(tile.rows))
         following = Signal(len(tile.rows), init=1)
-        first, last, upper, fire, may_start = Signal(), Signal(), Signal(), Signal(), Signal()
-        recent = Signal(Accumulators.LATENCY - 1)       # rows whose results are not written when this one's reads
-        recent_pass = Signal(Accumulators.LATENCY - 1)  # a pass's first row among them: it comes again with the next pass
-        comes_again = recent_pass.any()
+        # Whether a row is its pass's first, or not the first but the last, is found a row before: much depends on a row's going.
+        first, ends = Signal(init=1), Signal(reset_less=True)
+        last, upper, fire, offered, starts = Signal(), Signal(), Signal(), Signal(), Signal()
+        # Rows whose results are not written when this one's reads, and a pass's first row among them: it comes again with the
+        # next pass.
+        any_recent, recent = Signal(), Signal(Accumulators.LATENCY - 2)
+        comes_again, recent_pass = Signal(), Signal(Accumulators.LATENCY - 2)
+        waits_for_word = tile.repeats & comes_again
         if config.sparsity:
             # Passes of sparse tiles may have gaps, so that short ones wait until all of the one before is written.
             sparse, sparse_before = tile.format != isa.WeightFormat.INT8, Signal()
             with m.If(self.take):
                 m.d.sync += sparse_before.eq(sparse)
-            comes_again |= (sparse | sparse_before) & (tile.rows < Accumulators.LATENCY) & recent.any()
+            waits_for_word |= tile.repeats & (sparse | sparse_before) & (tile.rows < Accumulators.LATENCY) & any_recent
             lines_valid, words = self._panels(m, fire, last, row)
         else:
             lines_valid, words = self.lines.valid, self.lines.payload.word_select(upper, word_bits)
         m.d.comb += [
-            first.eq(row == 0),
-            last.eq(following == tile.rows),
+            last.eq(Mux(first, tile.single, ends)),
             *([] if config.sparsity else [upper.eq(tile.odd ^ row[0])]),
-            may_start.eq(self.full & ~(tile.overlaps & recent.any()) & ~(tile.repeats & comes_again)),
-            fire.eq(self.tiles.valid & lines_valid & (~first | may_start)),
-            self.take.eq(fire & first),
+            offered.eq(self.tiles.valid & lines_valid),
+            starts.eq(offered & first & ~((tile.overlaps & any_recent) | waits_for_word)),
+            self.take.eq(starts & self.full),
+            fire.eq((offered & ~first) | self.take),
             self.tiles.ready.eq(fire & last),
             *([] if config.sparsity else [self.lines.ready.eq(fire & (last | upper))]),
             self.starved.eq(self.tiles.valid & ~lines_valid),
             self.unloaded.eq(self.tiles.valid & lines_valid & first & ~self.full),
         ]
         with m.If(fire):
-            m.d.sync += [row.eq(Mux(last, 0, following)), following.eq(Mux(last, 1, following + 1))]
+            m.d.sync += [row.eq(Mux(last, 0, following)), following.eq(Mux(last, 1, following + 1)),
+                         first.eq(last), ends.eq(following + 1 == tile.rows)]
 
-        m.d.sync += [recent.eq((recent << 1) | fire), recent_pass.eq((recent_pass << 1) | self.take)]
+        m.d.sync += [
+            recent.eq((recent << 1) | fire), any_recent.eq(recent.any() | fire),
+            recent_pass.eq((recent_pass << 1) | self.take), comes_again.eq(recent_pass.any() | self.take),
+        ]
 
         # First cycle: the word, and where its result goes.
         chosen = Signal(data.StructLayout({

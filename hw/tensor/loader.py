@@ -9,7 +9,7 @@ from ..streams import Queue
 from .array import WeightLoad
 from .reader import LineReader, run_layout
 from .shifter import WeightShifter
-from .weight_lines import WeightLines, most_lines, weight_tile_layout
+from .weight_lines import EARLY, WeightLines, most_lines, weight_tile_layout
 from .weight_tiles import WeightTiles
 
 __all__ = ["WeightLoader"]
@@ -54,7 +54,7 @@ class WeightLoader(wiring.Component):
         m.submodules.tiles = tiles = WeightTiles(config)
         m.submodules.lines = lines = WeightLines(config)
         m.submodules.run_queue = run_queue = Queue(run_layout(config, most_lines(config)), 2)
-        m.submodules.tile_queue = tile_queue = Queue(weight_tile_layout(config), 4)
+        m.submodules.tile_queue = tile_queue = Queue(weight_tile_layout(config), 4, EARLY)
         m.submodules.reader = reader = LineReader(config, most_lines(config))
         m.submodules.shifter = shifter = WeightShifter(config)
 

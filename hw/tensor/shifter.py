@@ -64,6 +64,9 @@ class WeightShifter(wiring.Component):
         full = Signal()
         streamed, left, zero, fire, last = Signal(), Signal(), Signal(), Signal(), Signal()
         takes, first_only, second, single = Signal(), Signal(), Signal(), Signal()
+        # Found a step before, as much depends on a step's going: the tile's zeros are behind, a word of it has been taken, the
+        # step is the last and not the first.
+        zeros_done, begun, ends = Signal(), Signal(), Signal()
         offered = self.tiles.valid & ~tile.scales if config.four_bit else self.tiles.valid
         if config.sparsity:
             takes_indices, indices_due = self._indices(m, fire, last, step)
@@ -71,17 +74,25 @@ class WeightShifter(wiring.Component):
         m.d.comb += [
             streamed.eq(tile.kind == TileKind.STREAM),
             left.eq(tile.kind == TileKind.KEYS),
-            zero.eq(step < tile.zeros),
-            last.eq(step == Mux(left, config.cols - 1, Mux(streamed, config.weight_steps, config.rows) - 1)),
+            zero.eq(tile.some_zeros & ~zeros_done),
+            last.eq(ends | (streamed if config.weight_steps == 1 else 0)),
             single.eq((config.rows % 2) & last),        # the upper half has a row more
-            takes.eq(offered & (zero | self.lines.valid) & (~full | self.swap)),
+            # `swap` comes late.
+            takes.eq((offered & (zero | self.lines.valid)) & (~full | self.swap)),
             fire.eq(takes & ~first_only),
             self.tiles.ready.eq(fire & last),
             self.starved.eq(self.tiles.valid & ~zero & ~self.lines.valid & (~full | self.swap)),
             self.full.eq(full),
         ]
         with m.If(fire):
-            m.d.sync += step.eq(Mux(last, 0, step + 1))
+            # A tile of one step has its last at once.
+            before_last = Mux(left, config.cols - 2, Mux(streamed, max(0, config.weight_steps - 2), config.rows - 2))
+            m.d.sync += [step.eq(Mux(last, 0, step + 1)), zeros_done.eq(~last & (step + 1 >= tile.zeros)),
+                         ends.eq(~last & (step == before_last))]
+        with m.If(fire & last):
+            m.d.sync += begun.eq(0)
+        with m.Elif(takes & ~zero):
+            m.d.sync += begun.eq(1)
         with m.If(fire & last):
             m.d.sync += full.eq(1)
         with m.Elif(self.swap):
@@ -93,7 +104,7 @@ class WeightShifter(wiring.Component):
         line = self.lines.payload
         word = Signal(word_bits)
         m.d.comb += [
-            place.eq(Mux((step == tile.zeros) & ~second, tile.odd << slot_bits, next_place)),
+            place.eq(Mux(begun, next_place, tile.odd << slot_bits)),
             word.eq(line.word_select(upper, word_bits)),
         ]
         if slots == 1:
@@ -134,11 +145,15 @@ class WeightShifter(wiring.Component):
         }), reset_less=True)
         valid = Signal()
         m.d.sync += valid.eq(fire)
+        with m.If(zero):
+            m.d.sync += chosen.word.eq(0)
+        with m.Elif(fire):
+            m.d.sync += chosen.word.eq(first_word)
         with m.If(fire):
             m.d.sync += [
                 chosen.kind.eq(tile.kind), chosen.sub.eq(tile.sub), chosen.features.eq(tile.features),
                 chosen.slot.eq(place[:slot_bits]), chosen.step.eq(step),
-                chosen.word.eq(Mux(zero, 0, first_word)), chosen.other.eq(other_word),
+                chosen.other.eq(other_word),
             ]
         m.d.comb += [
             self.load.valid.eq(valid), self.load.left.eq(chosen.kind == TileKind.KEYS),

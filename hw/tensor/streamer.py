@@ -12,7 +12,7 @@ from .blocks import operands_layout
 from .issuer import RowIssuer, destination_layout
 from .panel_reader import PanelReader, row_ports
 from .reader import LineReader
-from .row_tiles import MOST_LINES, RowTiles, row_runs_layout, row_tile_layout
+from .row_tiles import EARLY, MOST_LINES, RowTiles, row_runs_layout, row_tile_layout
 
 __all__ = ["RowStreamer"]
 
@@ -63,7 +63,7 @@ class RowStreamer(wiring.Component):
         config = self.config
         m.submodules.tiles = tiles = RowTiles(config)
         m.submodules.run_queue = run_queue = Queue(row_runs_layout(config), 2)
-        m.submodules.tile_queue = tile_queue = Queue(row_tile_layout(config), 4)
+        m.submodules.tile_queue = tile_queue = Queue(row_tile_layout(config), 4, EARLY)
         m.submodules.reader = reader = (PanelReader if config.sparsity else LineReader)(config, MOST_LINES)
         m.submodules.issuer = issuer = RowIssuer(config)
 

@@ -10,7 +10,10 @@ from .circulant import circulant_rows
 from .reader import run_layout
 from .weight_tiles import TileKind, format_members, located_layout, sub_shape
 
-__all__ = ["WeightLines", "most_lines", "weight_tile_layout"]
+__all__ = ["WeightLines", "EARLY", "most_lines", "weight_tile_layout"]
+
+#: Members of `weight_tile_layout` that decide whether the shifter takes a step.
+EARLY = "kind", "some_zeros", "odd"
 
 
 def most_lines(config):
@@ -26,6 +29,8 @@ def weight_tile_layout(config):
         `TileKind`.
     zeros
         Steps that load zeros, before those whose words come from the lines.
+    some_zeros
+        There are some.
     odd
         The first word is the upper one of its line.
     features
@@ -34,7 +39,8 @@ def weight_tile_layout(config):
         As in `located_layout`, and so are `format_members`.
     """
     return data.StructLayout({
-        "kind": TileKind, "zeros": 7, "odd": 1, "features": 7, "sub": sub_shape(config), "token": isa.SEMAPHORE_BITS,
+        "kind": TileKind, "zeros": range(max(config.rows, config.cols) + 1), "some_zeros": 1, "odd": 1, "features": 7,
+        "sub": sub_shape(config), "token": isa.SEMAPHORE_BITS,
         **format_members(config),
     })
 
@@ -77,17 +83,15 @@ class WeightLines(wiring.Component):
         counted = data.StructLayout({"tile": weight_tile_layout(config), "word": located["word"].shape, "present": 8})
         m.submodules.counted_buffer = second = StreamBuffer(counted)
         tile, result = first.o.payload, second.i.payload
-        steps, size, present = Signal(7), Signal(7), Signal(8)
+        size, present = Signal(7), Signal(8)
         below_limit = Signal(signed(len(tile.key) + 1))
         m.d.comb += [
-            steps.eq(Mux(tile.kind == TileKind.KEYS, config.cols, config.rows)),
             size.eq(Mux(tile.kind == TileKind.KEYS, config.cols, tile.features)),
             below_limit.eq(tile.limit - tile.key),
         ]
         if config.circulant:
             with m.If(tile.block.any()):
-                rows = circulant_rows(config, tile)
-                m.d.comb += [steps.eq(rows), size.eq(rows)]
+                m.d.comb += size.eq(circulant_rows(config, tile))
         streamed_words = config.weight_tile_words
         if config.four_bit:
             streamed_words = Mux(tile.scales, 1, Mux(tile.four_bit, config.four_bit_tile_words, config.weight_tile_words))
@@ -103,7 +107,6 @@ class WeightLines(wiring.Component):
                 m.d.comb += present.eq(size)
             with m.Else():
                 m.d.comb += present.eq(below_limit)
-            m.d.comb += result.tile.zeros.eq(steps - present)
         m.d.comb += [getattr(result.tile, name).eq(getattr(tile, name))
                      for name in ("kind", "features", "sub", "token", *format_members(config))]
         m.d.comb += result.present.eq(present)
@@ -113,12 +116,17 @@ class WeightLines(wiring.Component):
         words, run = second.o.payload, self.runs.payload
         top = Signal.like(words.word)
         down = words.tile.kind != TileKind.STREAM
+        steps = Mux(words.tile.kind == TileKind.KEYS, config.cols, config.rows)
+        if config.circulant:
+            steps = Mux(words.tile.block.any(), circulant_rows(config, words.tile), steps)
         m.d.comb += [
             top.eq(words.word + words.present - 1),
             run.down.eq(down),
             run.line.eq(Mux(down, top, words.word) >> 1),
             run.count.eq(Mux(words.present == 0, 0, (words.present + words.word[0] + 1) >> 1)),
             self.tiles.payload.eq(words.tile),
+            self.tiles.payload.zeros.eq(steps - words.present),
+            self.tiles.payload.some_zeros.eq(down & (words.present != steps)),
             self.tiles.payload.odd.eq(Mux(down, top[0], words.word[0])),
             self.runs.valid.eq(second.o.valid & self.tiles.ready),
             self.tiles.valid.eq(second.o.valid & self.runs.ready),

@@ -22,7 +22,7 @@ def test_no_word_comes_again_before_it_is_written(rows):
         ctx.set(dut.full, 1)
         ctx.set(dut.tiles.valid, 1)
         dense = False
-        for name, value in (("rows", rows), ("accumulate", 1), ("repeats", 1), ("panels", 4), ("format", 3)):
+        for name, value in (("rows", rows), ("single", rows == 1), ("accumulate", 1), ("repeats", 1), ("panels", 4), ("format", 3)):
             ctx.set(tile[name], value)
         for cycle in range(600):
             for n in range(4):
