@@ -189,7 +189,6 @@ class RowTiles(wiring.Component):
                 m.d.sync += [
                     matmul.eq(offered.word), a_wait.eq(offered_matmul.a_wait),
                     shared.eq((offered_matmul.a_wait == offered_matmul.acc_wait) & (offered_matmul.a_wait != 0)),
-                    row_word.eq(offered_matmul.a_base), acc_word.eq(offered_matmul.acc_base),
                     waits.eq(Mux(offered_sync.wait == 0, 0, offered_sync.wait_count)),
                     signals.eq(Mux(offered_sync.signal == 0, 0, offered_sync.signal_count)),
                 ]
@@ -239,18 +238,20 @@ class RowTiles(wiring.Component):
                         m.next = "IDLE"
         m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
 
-        with m.If(walker.next):
-            with m.If(walker.k_panel):
-                m.d.sync += row_word.eq(row_word + panel_stride)
-            with m.Elif(walker.k_wrap):
-                m.d.sync += row_word.eq(matmul.a_base)
+        # `next`, which comes late, only lets registers change; to what is chosen by others.
+        with m.If(walker.start | walker.next):
             m.d.sync += distance.eq(0)
-            with m.If(walker.n_step):
-                m.d.sync += [acc_word.eq(acc_word + matmul.acc_stride), distance.eq(matmul.acc_stride)]
-            with m.Elif(walker.n_wrap):
-                m.d.sync += [acc_word.eq(matmul.acc_base), distance.eq(from_start)]
-        with m.If(walker.start):
-            m.d.sync += distance.eq(from_start)
+            with m.If(walker.start):
+                m.d.sync += [row_word.eq(offered_matmul.a_base), acc_word.eq(offered_matmul.acc_base), distance.eq(from_start)]
+            with m.Else():
+                with m.If(walker.k_panel):
+                    m.d.sync += row_word.eq(row_word + panel_stride)
+                with m.Elif(walker.k_wrap):
+                    m.d.sync += row_word.eq(matmul.a_base)
+                with m.If(walker.n_step):
+                    m.d.sync += [acc_word.eq(acc_word + matmul.acc_stride), distance.eq(matmul.acc_stride)]
+                with m.Elif(walker.n_wrap):
+                    m.d.sync += [acc_word.eq(matmul.acc_base), distance.eq(from_start)]
         return m
 
     def _panels(self, m, matmul, walker, row_word, a_needed):

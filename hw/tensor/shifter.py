@@ -62,8 +62,8 @@ class WeightShifter(wiring.Component):
 
         step = Signal(range(max(config.rows, config.cols)))
         full = Signal()
-        streamed, left, zero, fire, last = Signal(), Signal(), Signal(), Signal(), Signal()
-        takes, first_only, second, single = Signal(), Signal(), Signal(), Signal()
+        streamed, left, zero, fire, last, free = Signal(), Signal(), Signal(), Signal(), Signal(), Signal()
+        has_step, takes, first_only, second, single = Signal(), Signal(), Signal(), Signal(), Signal()
         # Found a step before, as much depends on a step's going: the tile's zeros are behind, a word of it has been taken, the
         # step is the last and not the first.
         zeros_done, begun, ends = Signal(), Signal(), Signal()
@@ -77,11 +77,13 @@ class WeightShifter(wiring.Component):
             zero.eq(tile.some_zeros & ~zeros_done),
             last.eq(ends | (streamed if config.weight_steps == 1 else 0)),
             single.eq((config.rows % 2) & last),        # the upper half has a row more
-            # `swap` comes late.
-            takes.eq((offered & (zero | self.lines.valid)) & (~full | self.swap)),
-            fire.eq(takes & ~first_only),
-            self.tiles.ready.eq(fire & last),
-            self.starved.eq(self.tiles.valid & ~zero & ~self.lines.valid & (~full | self.swap)),
+            # `swap` comes late, so each of what follows has one gate behind `free`.
+            free.eq(~full | self.swap),
+            has_step.eq(offered & (zero | self.lines.valid)),
+            takes.eq(has_step & free),
+            fire.eq((has_step & ~first_only) & free),
+            self.tiles.ready.eq((has_step & ~first_only & last) & free),
+            self.starved.eq(self.tiles.valid & ~zero & ~self.lines.valid & free),
             self.full.eq(full),
         ]
         with m.If(fire):
@@ -131,7 +133,7 @@ class WeightShifter(wiring.Component):
             # A word serves a block of columns, a single one the whole tile.
             keeps = tile.block.any() & (tile.single | ~for_block(config, tile.block, lambda b: step[:b.bit_length() - 1].all()))
             next_word, ends_line = Mux(keeps, place, next_word), ends_line & ~keeps
-        line_done = takes & ~zero & ((fire & last) | ends_line)
+        line_done = (has_step & ~zero & ((last & ~first_only) | ends_line)) & free
         if config.sparsity:
             line_done = line_done | takes_indices
         m.d.comb += self.lines.ready.eq(line_done)

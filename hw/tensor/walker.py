@@ -77,7 +77,9 @@ class TileWalker(wiring.Component):
                 member("wrap").eq(moves[axis] & last),
                 member("panel").eq(member("step") & (member("sub") == per_panel - 1)),
             ]
-            with m.If(self.next & moves[axis]):
+            with m.If(self.start):
+                m.d.sync += last.eq(member("start") == 1)
+            with m.Elif(self.next & moves[axis]):
                 m.d.sync += [following.eq(following + 1), first.eq(0), last.eq(following == count),
                              in_panel.eq(member("sub") + 1)]
                 with m.If(member("sub") == per_panel - 1):
@@ -85,6 +87,4 @@ class TileWalker(wiring.Component):
                 with m.If(last):
                     # What is first and last at once stays so.
                     m.d.sync += [following.eq(2), first.eq(1), last.eq(first), in_panel.eq(0)]
-            with m.If(self.start):
-                m.d.sync += last.eq(member("start") == 1)
         return m

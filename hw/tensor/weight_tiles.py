@@ -195,15 +195,12 @@ class WeightTiles(wiring.Component):
                 # Fields are taken before it is known whether they count.
                 m.d.comb += walker.start.eq(1)
                 m.d.sync += [
-                    matmul.eq(offered.word), word.eq(stream_view.w_base), kind.eq(TileKind.STREAM), key.eq(0),
-                    w_wait.eq(stream_view.w_wait), needs_token.eq(1), last_in_chunk.eq(stream_view.chunk_tiles == 1),
-                    following.eq(2), next_slot.eq(stream_view.ring_start + 1),
+                    matmul.eq(offered.word), kind.eq(TileKind.STREAM), w_wait.eq(stream_view.w_wait),
                 ]
                 with m.If(is_instruction(opcode, "MATMUL_KT")):
                     m.d.sync += [kind.eq(TileKind.KEYS), w_wait.eq(rows_view.w_wait)]
                 with m.If(is_instruction(opcode, "MATMUL_V")):
-                    m.d.sync += [kind.eq(TileKind.VALUES), w_wait.eq(rows_view.w_wait),
-                                 key.eq(first_key(config, stream_view.k_offset))]
+                    m.d.sync += [kind.eq(TileKind.VALUES), w_wait.eq(rows_view.w_wait)]
                 if config.circulant:
                     with m.If(is_instruction(opcode, "MATMUL_C")):
                         m.d.sync += [kind.eq(TileKind.KEYS),
@@ -262,22 +259,31 @@ class WeightTiles(wiring.Component):
                     key_moves.eq(walker.k_step), key_restarts.eq(walker.k_wrap),
                     key_step.eq(Mux(walker.k_panel, tail, config.rows)), key_start.eq(first_key(config, matmul.k_offset)),
                 ]
-        with m.If(walker.next & word_restarts):
-            m.d.sync += word.eq(matmul.w_base)
-        with m.Elif(placing | (walker.next & word_moves)):
-            m.d.sync += word.eq(word + word_step)
-        with m.If(walker.next):
-            with m.If(key_restarts):
-                m.d.sync += key.eq(key_start)
-            with m.Elif(key_moves):
-                m.d.sync += key.eq(key + key_step)
-            m.d.sync += [needs_token.eq(streamed & last_in_chunk), following.eq(following + 1),
-                         last_in_chunk.eq(following == matmul.chunk_tiles)]
-            with m.If(last_in_chunk):
-                # A chunk's only tile is its first, too.
-                m.d.sync += [last_in_chunk.eq(needs_token), following.eq(2)]
-                with m.If(matmul.ring_slots != 0):
-                    m.d.sync += next_slot.eq(Mux(next_slot == matmul.ring_slots, 1, next_slot + 1))
+        # `next`, which comes late, only lets registers change; to what is chosen by others.
+        with m.If(walker.start | placing | walker.next):
+            with m.If(walker.start):
+                m.d.sync += [word.eq(stream_view.w_base), key.eq(0), needs_token.eq(1), following.eq(2),
+                             last_in_chunk.eq(stream_view.chunk_tiles == 1), next_slot.eq(stream_view.ring_start + 1)]
+                with m.If(is_instruction(opcode, "MATMUL_V")):
+                    m.d.sync += key.eq(first_key(config, stream_view.k_offset))
+            with m.Elif(placing):
+                m.d.sync += word.eq(word + word_step)
+            with m.Else():
+                with m.If(word_restarts):
+                    m.d.sync += word.eq(matmul.w_base)
+                with m.Elif(word_moves):
+                    m.d.sync += word.eq(word + word_step)
+                with m.If(key_restarts):
+                    m.d.sync += key.eq(key_start)
+                with m.Elif(key_moves):
+                    m.d.sync += key.eq(key + key_step)
+                m.d.sync += [needs_token.eq(streamed & last_in_chunk), following.eq(following + 1),
+                             last_in_chunk.eq(following == matmul.chunk_tiles)]
+                with m.If(last_in_chunk):
+                    # A chunk's only tile is its first, too.
+                    m.d.sync += [last_in_chunk.eq(needs_token), following.eq(2)]
+                    with m.If(matmul.ring_slots != 0):
+                        m.d.sync += next_slot.eq(Mux(next_slot == matmul.ring_slots, 1, next_slot + 1))
         return m
 
     def _circulant(self, m, matmul, last):
