@@ -217,7 +217,7 @@ class VectorEngine(wiring.Component):
             & (~is_softmax | (softmax.finished & (~job.last | rows_divided))))
         # A SOFTMAX gives its destination's tokens before its divisions are done: only this engine reads those.
         given, gives = Signal(), Signal()
-        m.d.comb += gives.eq(is_softmax & softmax.finished & ~idle & ~given)
+        m.d.comb += gives.eq(is_softmax & softmax.finished & ~idle & ~given & ~loaded)
         with m.If(loaded):
             m.d.sync += given.eq(0)
         with m.Elif(gives):
@@ -237,7 +237,7 @@ class VectorEngine(wiring.Component):
                 with m.If(start):
                     m.next = "RUN"
             with m.State("RUN"):
-                m.d.comb += prepared_all.eq(preparer.finished & ~loops)
+                m.d.comb += prepared_all.eq(preparer.finished & ~loops & ~loaded)
                 with m.If(complete & ~loaded):
                     m.next = "TOKENS"
             with m.State("TOKENS"):
