@@ -201,7 +201,8 @@ class RequantizeLane(wiring.Component):
         coarsely = Signal(signed(28))
         m.d.comb += coarsely.eq(scaled >> Cat(Const(0, 3), coarse_places))
         with m.If(control.enter[5]):
-            m.d.sync += shifted.eq(_limited(_fits(scaled, 28, range(0, 64, 8)).bit_select(coarse_places, 1), coarsely, scaled[-1]))
+            fits = _fits(scaled, 28, range(0, 64, 8)).bit_select(coarse_places, 1)
+            m.d.sync += shifted.eq(_limited(fits, coarsely, scaled[-1]))
         finely = Signal(signed(21))
         fits = Signal()
         m.d.comb += [finely.eq(shifted >> fine_places), fits.eq(_fits(shifted, 21, range(8)).bit_select(fine_places, 1))]
