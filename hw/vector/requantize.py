@@ -116,10 +116,11 @@ class Requantizer(wiring.Component):
             self.product_last.eq(item[1].last),
         ]
         # A table's entry takes a register behind its memory, and its item comes out a cycle later.
-        looks_up, looked_up = Signal(), Signal()
+        looks_up, looked_up, done = Signal(), Signal(), Signal()
         looked_up_item = Signal(carried, reset_less=True)
-        m.d.sync += [looks_up.eq(job.table), looked_up.eq(valid[7] & looks_up), looked_up_item.eq(item[7])]
-        m.d.comb += [self.busy.eq(Cat(valid, looked_up).any()), self.done.eq(Mux(looks_up, looked_up, valid[7]))]
+        m.d.sync += [looks_up.eq(job.table), looked_up.eq(valid[7] & looks_up), looked_up_item.eq(item[7]),
+                     done.eq(Mux(looks_up, valid[7], enter[7]))]
+        m.d.comb += [self.busy.eq(Cat(valid, looked_up).any()), self.done.eq(done)]
         for name in carried.members:
             if name != "again":
                 m.d.comb += self.done_item[name].eq(Mux(looks_up, looked_up_item[name], item[7][name]))
