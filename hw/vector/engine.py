@@ -194,16 +194,14 @@ class VectorEngine(wiring.Component):
                 Mux(is_softmax, softmax.probabilities[lane], requantizer.results[lane]))
         connect(m, writer.write, flipped(self.write))
 
-        self._sequence(m, job, start, idle, loaded, pc, divided_rows)
+        self._sequence(m, job, start, idle, loaded, is_softmax, pc, divided_rows)
         return m
 
-    def _sequence(self, m, job, start, idle, loaded, pc, divided_rows):
+    def _sequence(self, m, job, start, idle, loaded, is_softmax, pc, divided_rows):
         """States of an instruction, tokens due, status."""
         preparer, issue, softmax = m.submodules.preparer, m.submodules.issue, m.submodules.softmax
         operands, requantizer, row_unit = m.submodules.operands, m.submodules.requantizer, m.submodules.row_unit
         row_sums, writer = m.submodules.row_sums, m.submodules.writer
-        is_softmax = job.kind == Kind.SOFTMAX
-        loops = (job.kind != Kind.SYNC) & (job.kind != Kind.TABLE)
 
         rows_divided = Signal()     # all of a SOFTMAX's: compared as the last one starts
         with m.If(loaded):
@@ -223,10 +221,11 @@ class VectorEngine(wiring.Component):
         with m.Elif(gives):
             m.d.sync += given.eq(1)
 
-        prepared_all = Signal()     # all that there is to do where nothing loops
+        prepared_all = Signal()     # all that there is to do
         m.d.comb += [self.src_signal.id.eq(job.src_signal), self.dst_signal.id.eq(job.dst_signal)]
-        src_gives, dst_by_panels = Signal(), Signal()
-        m.d.sync += [src_gives.eq(job.src_signals != 0), dst_by_panels.eq(is_softmax & job.dst_signal_each)]
+        src_gives, dst_by_panels, only_prepares = Signal(), Signal(), Signal()
+        m.d.sync += [src_gives.eq(job.src_signals != 0), dst_by_panels.eq(is_softmax & job.dst_signal_each),
+                     only_prepares.eq((job.kind == Kind.SYNC) | (job.kind == Kind.TABLE))]
         all_given = self._give(m, self.src_signal, src_gives & (prepared_all | (operands.launch & operands.launched.src_done)),
                                job.src_signals - 1)
         all_given &= self._give(m, self.dst_signal, gives | (requantizer.done & requantizer.done_item.dst_done),
@@ -237,7 +236,7 @@ class VectorEngine(wiring.Component):
                 with m.If(start):
                     m.next = "RUN"
             with m.State("RUN"):
-                m.d.comb += prepared_all.eq(preparer.finished & ~loops & ~loaded)
+                m.d.comb += prepared_all.eq(preparer.finished & only_prepares & ~loaded)
                 with m.If(complete & ~loaded):
                     m.next = "TOKENS"
             with m.State("TOKENS"):

@@ -182,8 +182,8 @@ class Issue(wiring.Component):
         with m.If(setup[0]):
             m.d.sync += [length_left.eq(job.key_limit - job.key_start),
                          position_left.eq(job.query_start + 1 - job.key_start)]
-        with m.Elif(advance & groups.last):
-            m.d.sync += position_left.eq(position_left + 1)
+        with m.Elif(advance):
+            m.d.sync += position_left.eq(position_left + groups.last)
         next_position = Signal(signed(19))
         m.d.comb += next_position.eq(position_left + Mux(setup[1], 0, 1))
         with m.If(setup[1] | (advance & softmax)):

@@ -106,19 +106,18 @@ class Preparer(wiring.Component):
         word_bits = (config.word_bytes // 4).bit_length() - 1
         half = Signal()
         step = Signal(2)
+        last_read = Signal()
         m.d.comb += [target.table_half.eq(half),
                      step.eq(Mux(target.to_table, position[:word_bits].all(), 2))]
+        with m.If(target.accepted):
+            m.d.sync += [position.eq(Mux(last_read, 0, position + 1)), Cat(half, line).eq(Cat(half, line) + step)]
 
         def fetch(count, after):
-            """Counts the accepted reads of this state; goes on to ``after`` with the last."""
-            last = position == count - 1
-            m.d.comb += reads_next.eq(~(self.read.ready & last))
-            with m.If(self.read.ready):
-                m.d.sync += [position.eq(position + 1), Cat(half, line).eq(Cat(half, line) + step)]
-                with m.If(last):
-                    m.d.sync += position.eq(0)
-                    m.d.comb += becomes_ready.eq(after == "READY")
-                    m.next = after
+            """The reads of this state, ``count``, in a cycle that reads; goes on to ``after`` with the last."""
+            m.d.comb += [last_read.eq(position == count - 1), reads_next.eq(~(self.read.ready & last_read))]
+            with m.If(self.read.ready & last_read):
+                m.d.comb += becomes_ready.eq(after == "READY")
+                m.next = after
 
         # Reads begin at this register, which says the same as the state.
         becomes_ready = Signal()
