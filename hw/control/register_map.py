@@ -91,7 +91,7 @@ REGISTER_MAP = (
         Bits("irq", 3, 1, "done or error since the last start; writing 1 clears it"))),
     Register("CAUSE", 0x014, "R", "why it stopped: " + ", ".join(f"{c.value} {c.name}" for c in isa.ErrorCause)),
     Register("ERROR_PC", 0x018, "R", "number of the instruction that caused the error (for ABORTED: the next one to be "
-             "dispatched); its address is base + program + 32 * number"),
+             "dispatched), 0 without an error; its address is base + program + 32 * number"),
     Register("PC", 0x01C, "R", "number of the next instruction to be dispatched"),
     Register("BASE_LO", 0x020, "RW", f"first byte of the program's memory, a multiple of {BASE_ALIGNMENT}"),
     Register("BASE_HI", 0x024, "RW", ""),
@@ -102,7 +102,7 @@ REGISTER_MAP = (
     Register("READ_BEATS", 0x038, "R", "data beats read since the start"),
     Register("WRITE_BEATS", 0x03C, "R", "data beats written since the start"),
     *(Register(f"R{n}", 0x040 + 4 * n, "RW" if n else "R",
-               "scalar register, written only while not busy" if n else "scalar register 0, always 0")
+               "scalar register, written only while not busy; anything until it is written" if n else "scalar register 0, always 0")
       for n in range(isa.REGISTERS)),
     *_threads(),
 )
@@ -131,7 +131,7 @@ def markdown_table():
         if name.startswith("R") and name[1:].isdigit():
             if name == "R0":
                 lines.append(f"| 0x{r.offset:03x} + 4 * n | R0 .. R{isa.REGISTERS - 1} | RW | scalar register n, written "
-                             "only while not busy; R0 is always 0 |")
+                             "only while not busy, anything until it is written; R0 is always 0 |")
             continue
         lines.append(f"| {place} | {name} | {r.access} | {doc} |")
         for b in r.bits:
