@@ -12,8 +12,8 @@ __all__ = ["ThreadCounters"]
 class ThreadCounters(wiring.Component):
     """Cycles in each `ThreadState` but IDLE, 32 bits each.
 
-    Ports: ``clear``; ``running``: cycles count; ``state`` of the thread, ``counted_state`` a cycle later; ``asked``: a state but IDLE,
-    ``cycles`` in it, same cycle.
+    Ports: ``clear``; ``running``: cycles count; ``state`` of the thread, ``counted_state`` a cycle later; ``asked``: a state but
+    IDLE, ``cycles`` in it, same cycle.
 
     A thread is in one state at a time, so one adder does for all, and they are words of one memory.
     """

@@ -23,9 +23,9 @@ class RunControl(wiring.Component):
     """Holds the engines in reset unless a program runs, and lets the bus finish what it began.
 
     Ports: ``start``: a start was written; ``ended``: END was executed; ``error_*``, ``pc_*`` of `ERRORS`; ``bus_busy``: bursts
-    are under way; ``stop``: engines are held in reset and the bus starts nothing new;
-    ``running``: cycles are counted; ``busy``, ``done``, ``error``, ``cause``, ``error_pc`` for STATUS, the last as long as ``error``
-    is set; ``finished``: the first cycle of done or error.
+    are under way; ``stop``: engines are held in reset and the bus starts nothing new; ``running``: cycles are counted; ``busy``,
+    ``done``, ``error``, ``cause``, ``error_pc`` for STATUS, the last as long as ``error`` is set; ``finished``: the first cycle of
+    done or error.
 
     After END, reads of the prefetch may still be under way: the host sees done at once, a new start waits for them.
     """

@@ -102,7 +102,8 @@ class TokenCounters(wiring.Component):
 
 
 def _number_of_ones(words):
-    """Three words, of up to seven: how many of these have a bit set, lowest digit first. Full adders, none behind a sum's carries."""
+    """Three words, of up to seven: how many of these have a bit set, lowest digit first. Full adders, none behind a sum's
+    carries."""
     def full_adder(a, b, c):
         return a ^ b ^ c, (a & b) | (c & (a | b))
 

@@ -13,7 +13,8 @@ from .carries import release_constants
 from .frame import CORE, FRAME, frame
 from .multipliers import absorb_registers, align_left
 
-__all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "improve", "lane_multipliers", "measure", "shape", "soft_modules"]
+__all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "improve", "lane_multipliers", "measure", "shape",
+           "soft_modules"]
 
 #: 18x18 multipliers of an LFE5U-85F.
 MULTIPLIERS = 156

@@ -257,7 +257,8 @@ class VectorEngine(wiring.Component):
 
     @staticmethod
     def _give(m, signal, adds, others):
-        """Gives tokens, one in each cycle; `adds` makes one more due, and `others`. Returns whether none is left behind this cycle's.
+        """Gives tokens, one in each cycle; `adds` makes one more due, and `others`. Returns whether none is left behind this
+        cycle's.
 
         This cycle's is counted apart: it comes from a register, and the others take one addition.
         """

@@ -38,8 +38,8 @@ class GroupCounter(wiring.Component):
         super().__init__({
             "tiles": In(12), "restart": In(1), "advance": In(1),
             "group": Out(range(self.groups_per_panel)), "part": Out(range(self.groups_per_tile)),
-            "first": Out(1), "last": Out(1), "next_last": Out(1), "first_tile": Out(1), "first_of_tile": Out(1), "first_of_panel": Out(1),
-            "tile_end": Out(1), "panel_end": Out(1),
+            "first": Out(1), "last": Out(1), "next_last": Out(1), "first_tile": Out(1), "first_of_tile": Out(1),
+            "first_of_panel": Out(1), "tile_end": Out(1), "panel_end": Out(1),
         })
 
     def elaborate(self, platform):
