@@ -85,7 +85,7 @@ class LineWalker(wiring.Component):
         active = Signal()
         job = Signal(job_layout(config), reset_less=True)
         here = Signal(address, reset_less=True)  # beat address of the line's first beat
-        end = Signal(run_beats_bits(config), reset_less=True)  # the run's last beat, counted from the start of the line
+        run_end = Signal(run_beats_bits(config), reset_less=True)  # the run's last beat, counted from the start of the line
         inner_left = Signal.like(job.inner_count, reset_less=True)
         outer_left = Signal.like(job.outer_count, reset_less=True)
         # where the next run, the next iteration start
@@ -121,7 +121,7 @@ class LineWalker(wiring.Component):
             out.kind.eq(job.kind),
             out.line.eq(here[slots:]),
             out.first.eq(first),
-            out.last.eq(Mux(ends_run, end[:slots], ~0)),
+            out.last.eq(Mux(ends_run, run_end[:slots], ~0)),
             out.single.eq(first == out.last),
             out.ends_iteration.eq(ends_iteration),
             out.ends_job.eq(ends_job),
@@ -151,7 +151,7 @@ class LineWalker(wiring.Component):
         with m.If(step & ends_run):
             m.d.sync += [
                 here.eq(origin),
-                end.eq(source.run_beats + (origin[:slots] - 1)),
+                run_end.eq(source.run_beats + (origin[:slots] - 1)),
                 ends_run.eq(fits),
                 next_inner.eq(origin + source.inner_stride),
                 inner_left.eq(inner_left - 1),
@@ -160,8 +160,8 @@ class LineWalker(wiring.Component):
         with m.Elif(step):
             m.d.sync += [
                 here.eq((here[slots:] + 1) << slots),
-                end[slots:].eq(end[slots:] - 1),
-                ends_run.eq(end[slots:] == 1),
+                run_end[slots:].eq(run_end[slots:] - 1),
+                ends_run.eq(run_end[slots:] == 1),
             ]
         wrap = Signal()
         left = Signal.like(ring_left)

@@ -195,6 +195,10 @@ def runs(monkeypatch):
             kinds = {"TRELLIS_FF": 6000, "LUT4": 500, "CCU2C": 100}
             cells = {f"{kind}{n}": {"type": kind, "connections": {"Q": [n]}, "port_directions": {"Q": "output"}}
                      for kind, count in kinds.items() for n in range(count)}
+            for n in range(kinds["CCU2C"]):
+                pins = {f"{name}{half}": ["1"] for half in "01" for name in "ABCD"}
+                cells[f"CCU2C{n}"] |= {"connections": pins, "port_directions": dict.fromkeys(pins, "input"),
+                                       "parameters": {"INIT0": "0" * 16, "INIT1": "0" * 16}}
             ports = {"o": {"direction": "output", "bits": [*range(6000)]}}
             (folder / "netlist.json").write_text(json.dumps({"modules": {FRAME: {"ports": ports, "cells": cells}}}))
             ran.append((tool, None))
