@@ -4,7 +4,7 @@ A transfer happens in a cycle with ``valid`` and ``ready``; ``valid`` never wait
 its payload until the transfer.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -63,14 +63,13 @@ class Queue(wiring.Component):
     """First in, first out; a payload is at the output in the cycle after it came in. One transfer a cycle.
 
     Parameters: ``shape`` of the payload, ``depth`` (a power of two from 2 on), ``early``: members of the payload (then a
-    `StructLayout`) that come from a register, the others from a small memory. Ports: ``i``, ``o``, ``level``: payloads held.
+    `StructLayout`) that come from a register, the others from a small memory. Ports: ``i``, ``o``.
     """
 
     def __init__(self, shape, depth, early=()):
         self.check_depth(depth)
         self._shape, self.depth, self._early = shape, depth, tuple(early)
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
-                          "level": Out(range(depth + 1))})
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
 
     @staticmethod
     def check_depth(depth):
@@ -98,7 +97,6 @@ class Queue(wiring.Component):
             following_read.eq(read.addr + 1),
             following_write.eq(write.addr + 1),
             write.en.eq(push),
-            self.level.eq(Cat((write.addr - read.addr)[:len(read.addr)], ~ready)),
         ]
         # Written so that `pop`, which comes late, has one gate before it gets into a register.
         m.d.sync += [

@@ -29,12 +29,12 @@ def read_bits(config, engine, reads=lambda field: True):
 class InstructionQueue(wiring.Component):
     """As `Queue`, of instructions, of whose words only the bits at positions ``bits`` are kept; the others read as 0.
 
-    Ports: ``i``, ``o`` (InstructionStream), ``level``: instructions held.
+    Ports: ``i``, ``o`` (InstructionStream).
     """
 
     def __init__(self, bits, depth):
         self.bits, self.depth = bits, depth
-        super().__init__({"i": In(InstructionStream()), "o": Out(InstructionStream()), "level": Out(range(depth + 1))})
+        super().__init__({"i": In(InstructionStream()), "o": Out(InstructionStream())})
 
     def elaborate(self, platform):
         m = Module()
@@ -47,6 +47,6 @@ class InstructionQueue(wiring.Component):
             queue.i.payload.word.eq(Cat(self.i.payload.word[position] for position in self.bits)),
             queue.i.payload.pc.eq(self.i.payload.pc),
             self.o.valid.eq(queue.o.valid), queue.o.ready.eq(self.o.ready),
-            self.o.payload.word.eq(Cat(word)), self.o.payload.pc.eq(queue.o.payload.pc), self.level.eq(queue.level),
+            self.o.payload.word.eq(Cat(word)), self.o.payload.pc.eq(queue.o.payload.pc),
         ]
         return m

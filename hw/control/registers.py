@@ -1,6 +1,6 @@
 """The register block: everything the host sees."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Shape, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,13 @@ from .performance import ThreadCounters
 from .register_map import BY_NAME, MAGIC, REGISTER_MAP, THREADS
 
 __all__ = ["Registers"]
+
+
+_COUNTED = [state for state in ThreadState if state is not ThreadState.IDLE]
+#: Index of a register, less this, is in its low bits the state that it counts, for every thread.
+_BEFORE_COUNTERS = BY_NAME["LOAD_BUSY"].offset // 4 - ThreadState.BUSY.value
+assert all((BY_NAME[f"{thread.upper()}_{state.name}"].offset // 4 - _BEFORE_COUNTERS) % (1 << Shape.cast(ThreadState).width)
+           == state.value for thread in THREADS for state in _COUNTED)
 
 
 class Registers(wiring.Component):
@@ -107,7 +114,7 @@ class Registers(wiring.Component):
 
         # Threads. Their counters follow each other in the order of the states.
         asked = Signal(ThreadState)
-        m.d.comb += asked.eq(port.read_index - (BY_NAME["LOAD_BUSY"].offset // 4 - ThreadState.BUSY.value))
+        m.d.comb += asked.eq(port.read_index - _BEFORE_COUNTERS)
         for thread in THREADS:
             live = getattr(self, f"status_{thread}")
             counters = ThreadCounters()
@@ -119,7 +126,7 @@ class Registers(wiring.Component):
                                        live.semaphore << fields.field("semaphore").low |
                                        live.idle << fields.field("idle").low)
             values[f"{name}_PC"] = live.pc
-            values |= {f"{name}_{state.name}": counters.cycles for state in ThreadState if state is not ThreadState.IDLE}
+            values |= {f"{name}_{state.name}": counters.cycles for state in _COUNTED}
 
         with m.Switch(port.read_index):
             for register in REGISTER_MAP:

@@ -207,7 +207,7 @@ class DmaFrontEnd(wiring.Component):
                         ]
                     with m.If(is_index):
                         m.d.comb += [job.kind.eq(JobKind.INDEX), job.start.eq(0), job.ring_slots.eq(0), job.wraps.eq(0),
-                                       job.each.eq(0)]
+                                     job.each.eq(0)]
                 with m.If(self.jobs.ready):
                     m.next = "Iteration"
                     iterate()
