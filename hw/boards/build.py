@@ -70,7 +70,7 @@ def build(design, out_dir, seed=1, progress=None):
 
     say("synthesizing")
     run_tool("yosys", commands["yosys"], folder, REPORTS["synthesis"])
-    improve(folder / f"{_TOP}.json")
+    improve(folder / f"{_TOP}.json", design.board.fpga)
     say("placing and routing")
     run_tool("nextpnr-ecp5", commands["nextpnr-ecp5"], folder, REPORTS["routing"])
     report = _report(folder, design)

@@ -10,6 +10,7 @@ from ..tensor.array import SystolicArray
 from ..tools import find_tools, run_tool
 from ..verilog import TOP, convert, describe, list_ports, to_verilog
 from .carries import release_constants
+from .floorplan import assign_sites
 from .frame import CORE, FRAME, frame
 from .multipliers import absorb_registers, align_left
 
@@ -18,19 +19,26 @@ __all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "improve",
 
 #: 18x18 multipliers of an LFE5U-85F.
 MULTIPLIERS = 156
+_DEVICE_NAME = "LFE5U-85F"
 _DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained")
 
 #: Flat, and by the mapper that knows delays: a quarter fewer LUTs than with modules kept, and a third fewer in a row.
+#: `synth_ecp5` lets it count on wires of 300 ps.
 _SCRIPT = """\
 read_verilog source.v
 hierarchy -top {top}
 {soft}
-synth_ecp5 -abc9 -top {top} -run begin:json
+synth_ecp5 -abc9 -top {top} -run begin:map_luts
+abc9 -W {wire}
+clean
+synth_ecp5 -abc9 -top {top} -run map_cells:json
 opt_clean -purge
 write_json netlist.json
 """
 #: Makes adders of a module's multipliers, so that they become LUTs.
 SOFT_SCRIPT = "proc\nopt\nwreduce\nalumacc {modules}\nmaccmap {modules}\nopt"
+#: Picoseconds of a wire between LUTs, as nextpnr routes the accelerator.
+_WIRE = 1000
 #: Multipliers of the row unit and of addresses.
 _OTHERS = 11
 
@@ -75,7 +83,7 @@ def synthesize(config, folder, array=False):
     module, text, ports, soft = core(config, array)
     around, registers = frame(module, ports)
     files = {"source.v": f"{text}\n{around}",
-             "map.ys": _SCRIPT.format(top=FRAME, soft=SOFT_SCRIPT.format(modules=" ".join(soft)) if soft else "")}
+             "map.ys": _SCRIPT.format(top=FRAME, wire=_WIRE, soft=SOFT_SCRIPT.format(modules=" ".join(soft)) if soft else "")}
     done = folder / "yosys.json"
     if not done.is_file() or any((folder / name).read_text(encoding="utf-8") != content for name, content in files.items()):
         for old in [done, *folder.glob("report-*.json"), *folder.glob("placed-*.json")]:
@@ -83,19 +91,21 @@ def synthesize(config, folder, array=False):
         for name, content in files.items():
             (folder / name).write_text(content, encoding="utf-8")
         used = run_tool("yosys", ["-q", "-l", "yosys.log", "map.ys"], folder, "yosys.log")
-        cells = Counter(cell["type"] for cell in improve(folder / "netlist.json")["modules"][FRAME]["cells"].values())
+        cells = Counter(cell["type"] for cell in improve(folder / "netlist.json", _DEVICE_NAME)["modules"][FRAME]["cells"].values())
         (folder / "cells.json").write_text(json.dumps(cells), encoding="utf-8")
         done.write_text(json.dumps([used.seconds, used.mebibytes]), encoding="utf-8")
     return soft, registers, json.loads(done.read_text(encoding="utf-8"))
 
 
-def improve(path):
-    """Puts the cells of a netlist that yosys wrote for the ECP5 to better use than yosys does (`multipliers`, `carries`); what it
-    computes stays. The file is replaced; returns the netlist as a dict."""
+def improve(path, device):
+    """Puts the cells of a netlist that yosys wrote for an ECP5 to better use than yosys does (`multipliers`, `carries`), and tells
+    nextpnr where in the ``device`` some stand (`floorplan`); what the netlist computes stays. The file is replaced; returns the
+    netlist as a dict."""
     netlist = json.loads(Path(path).read_text(encoding="utf-8"))
     align_left(netlist)
     absorb_registers(netlist)
     release_constants(netlist)
+    assign_sites(netlist, device)
     Path(path).write_text(json.dumps(netlist), encoding="utf-8")
     return netlist
 

@@ -55,7 +55,7 @@ def test_the_netlist_computes_what_the_golden_model_does(tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
 
     run(f"read_verilog core.v; synth_ecp5 -top {TOP} -json netlist.json")
-    improve(tmp_path / "netlist.json")
+    improve(tmp_path / "netlist.json", "LFE5U-85F")
     run("read_json netlist.json; write_verilog -noattr netlist.v")
     netlist = (tmp_path / "netlist.v").read_text()
     assert all(f".REG_{register}_CLK(" in netlist for register in ("INPUTA", "INPUTB", "OUTPUT"))
