@@ -16,19 +16,20 @@ __all__ = ["TokenCounters"]
 class TokenCounters(wiring.Component):
     """32 counters of 8 bits; number 0 always holds a token and takes none.
 
-    Parameters: names of the wait ports; names of the signal ports, each with the name of its thread.
+    Parameters: names of the wait ports and of the signal ports, each with the name of its thread.
     Ports: ``wait_*`` (TokenWait), ``signal_*`` (TokenSignal), ``pc_*`` number of the instruction of each thread that signals;
     ``overflow``: a counter has passed 255, from two cycles after the signal on, ``overflow_pc``: in the first of them, the
     instruction that signalled. A reset has to follow within a few cycles.
 
     All ports are served in every cycle; signals to one counter add up. A token can be consumed from the second cycle
     after its signal on. One that is consumed leaves its counter a cycle later, so that no adder is behind what the threads
-    decide; whether one is left for the next cycle is kept in a register beside the counter, and ``available`` only selects
-    among these. No counter may be consumed through two ports in one cycle: it would lose one token instead of two.
+    decide. Neither is a selection among the counters: it is made a cycle ahead, for ``available``, and as it does not know yet
+    what is consumed meanwhile, none is available to that thread in the cycle after. No counter may be consumed by two threads,
+    nor through two ports in one cycle.
     """
 
     def __init__(self, waits, signals):
-        self.waits, self.signals = tuple(waits), dict(signals)
+        self.waits, self.signals = dict(waits), dict(signals)
         threads = dict.fromkeys(self.signals.values())
         super().__init__({
             **{f"wait_{name}": In(TokenWait()) for name in self.waits},
@@ -71,20 +72,20 @@ class TokenCounters(wiring.Component):
         borrow = taken & ~ones
         change = ones ^ taken, twos ^ borrow, fours ^ (borrow & ~twos), taken & ~any_added
 
-        holds = Signal(count, init=1)
-        several, exceeded = [Const(1, 1)], [Const(0, 1)]
+        # Whether a counter holds one beside the token that leaves it: needs no sum, as what is added is there.
+        holds, exceeded = [Const(1, 1)], [Const(0, 1)]
         for n in range(1, count):
             # One bit more than a counter has tells of the overflow; the reset comes before it could wrap.
             tokens = Signal(isa.SEMAPHORE_LIMIT.bit_length() + 1, name=f"tokens_{n}")
             with m.If(any_added[n] | taken[n]):     # nearly always not: then nothing else is computed
                 m.d.sync += tokens.eq(tokens + Cat(bits[n] for bits in change).as_signed())
-            several.append(tokens[2:].any() | (tokens[1] & (tokens[0] | ~taken[n])))     # beside the one that leaves
+            holds.append(any_added[n] | tokens[1:].any() | (tokens[0] & ~taken[n]))
             exceeded.append(tokens[-1])
-        exceeded = Cat(exceeded)
-        # Needs no sum: what is added is there, and what is taken leaves one if it was one of several.
-        m.d.sync += holds.eq(any_added | (holds & ~any_taking) | (Cat(several) & any_taking))
-        for port in waits:
-            m.d.comb += port.available.eq(holds.bit_select(port.id, 1))
+        holds, exceeded = Cat(holds), Cat(exceeded)
+        for name, port in zip(self.waits, waits):
+            of_thread = [wait for wait, thread in zip(waits, self.waits.values()) if thread == self.waits[name]]
+            consumed = Cat(wait.consume & (wait.id == port.id) for wait in of_thread).any()
+            m.d.sync += port.available.eq(holds.bit_select(port.id, 1) & ~consumed)
 
         # Who is to blame is looked up a cycle after the sums, in what was then.
         m.d.comb += self.overflow.eq(exceeded.any())

@@ -20,8 +20,9 @@ __all__ = ["ENGINES", "WAITS", "SIGNALS", "ControlUnit", "connect_memory"]
 
 #: Engines that have an instruction queue.
 ENGINES = ("load", "tensor", "vector", "store")
-#: Token wait ports of the threads.
-WAITS = ("load", "weights", "rows", "accumulators", "source", "destination", "store")
+#: Token wait ports, with the threads they belong to.
+WAITS = {"load": "load", "weights": "weights", "rows": "tensor", "accumulators": "tensor", "source": "vector",
+         "destination": "vector", "store": "store"}
 #: Token signal ports, with the threads they belong to.
 SIGNALS = {"load": "load", "weights": "weights", "rows": "tensor", "accumulators": "tensor", "source": "vector",
            "destination": "vector", "store": "store"}

@@ -42,7 +42,7 @@ class DmaFrontEnd(wiring.Component):
     Without ``gather``, a SYNC becomes a segment without memory, so that its tokens follow the write responses before it;
     with it, a job without beats, so that they follow the writes to the scratchpad.
 
-    Three cycles for an instruction, one for a segment (seven for a gathered row) and one for each token waited for.
+    Three cycles for an instruction, one for a segment (seven for a gathered row) and two for each token waited for but an iteration's.
     Runs of an iteration that follow each other in memory become one segment.
     """
 
@@ -181,7 +181,7 @@ class DmaFrontEnd(wiring.Component):
                     m.next = "Prepare"
                     with m.If(executes(prefix + "_SYNC", arriving)):
                         m.d.sync += wait.eq(first_sync.wait)
-                        m.next = "SyncWait"
+                        m.next = "Sync"
             with m.State("Prepare"):
                 beats = _beats(config, run_words, BEATS_BITS)
                 total = Signal(30)
@@ -227,14 +227,17 @@ class DmaFrontEnd(wiring.Component):
                         with m.If(outer_left == 1):
                             m.next = "Idle"
 
-            # SYNC: tokens one a cycle, then the signal takes its place behind the data before it.
-            with m.State("SyncWait"):
+            # SYNC: a token in every second cycle, then the signal takes its place behind the data before it.
+            with m.State("Sync"):       # the counter is asked for the first time
+                m.next = "SyncWait"
                 with m.If((tokens_left == 0) | (wait == 0)):
                     m.next = "SyncSignal"
-                with m.Else():
-                    m.d.comb += [self.waiting.eq(~self.wait.available), self.wait.consume.eq(self.wait.available)]
-                    with m.If(self.wait.available):
-                        m.d.sync += tokens_left.eq(tokens_left - 1)
+            with m.State("SyncWait"):
+                m.d.comb += [self.waiting.eq(~self.wait.available), self.wait.consume.eq(self.wait.available)]
+                with m.If(self.wait.available):
+                    m.d.sync += tokens_left.eq(tokens_left - 1)
+                    with m.If(tokens_left == 1):
+                        m.next = "SyncSignal"
             with m.State("SyncSignal"):
                 if gather:
                     m.d.comb += [

@@ -143,7 +143,6 @@ class RowTiles(wiring.Component):
         m.d.comb += [
             walker.k_tiles.eq(matmul.k_tiles), walker.k_offset.eq(matmul.k_offset), walker.n_tiles.eq(matmul.n_tiles),
             walker.k_outer.eq(matmul.k_outer),
-            walker.k_start.eq(offered_matmul.k_tiles), walker.n_start.eq(offered_matmul.n_tiles),
             first.eq(walker.k_first & walker.n_first),
             last.eq(walker.k_last & walker.n_last),
             a_needed.eq(first | (matmul.a_wait_each & walker.n_first & (walker.k_first | (walker.k_sub == 0)))),
@@ -176,7 +175,7 @@ class RowTiles(wiring.Component):
         with m.If(walker.next):
             m.d.sync += [before.eq(acc_word), rows_before.eq(matmul.rows)]
         m.d.comb += [
-            from_start.eq(Mux(walker.start, offered_matmul.acc_base - before, matmul.acc_base - acc_word)),
+            from_start.eq(matmul.acc_base - Mux(walker.start, before, acc_word)),
             tile.repeats.eq(accumulate & (distance == 0)),
             tile.overlaps.eq(accumulate & (distance != 0) & (distance < rows_before) & (distance + matmul.rows > 0)),
         ]
@@ -185,7 +184,7 @@ class RowTiles(wiring.Component):
         with m.FSM(name="state") as fsm:
             with m.State("IDLE"):
                 # Fields are taken before it is known whether they count.
-                m.d.comb += [self.instructions.ready.eq(1), walker.start.eq(1)]
+                m.d.comb += self.instructions.ready.eq(1)
                 m.d.sync += [
                     matmul.eq(offered.word), a_wait.eq(offered_matmul.a_wait),
                     shared.eq((offered_matmul.a_wait == offered_matmul.acc_wait) & (offered_matmul.a_wait != 0)),
@@ -199,7 +198,10 @@ class RowTiles(wiring.Component):
                     with m.If(is_sync):
                         m.next = "SYNC"
                     with m.Else():
-                        m.next = "TILES"
+                        m.next = "START"
+            with m.State("START"):      # the counters are asked for the first time
+                m.d.comb += walker.start.eq(1)
+                m.next = "TILES"
             with m.State("TILES"):
                 m.d.comb += [
                     self.waiting.eq(~granted),
@@ -242,7 +244,7 @@ class RowTiles(wiring.Component):
         with m.If(walker.start | walker.next):
             m.d.sync += distance.eq(0)
             with m.If(walker.start):
-                m.d.sync += [row_word.eq(offered_matmul.a_base), acc_word.eq(offered_matmul.acc_base), distance.eq(from_start)]
+                m.d.sync += [row_word.eq(matmul.a_base), acc_word.eq(matmul.acc_base), distance.eq(from_start)]
             with m.Else():
                 with m.If(walker.k_panel):
                     m.d.sync += row_word.eq(row_word + panel_stride)

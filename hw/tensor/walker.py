@@ -24,10 +24,8 @@ class TileWalker(wiring.Component):
     -------
     start : In(1)
         A walk may begin in the next cycle; none goes on.
-    k_start, n_start : In
-        Its counts, at least 1, with ``start``.
     k_tiles, n_tiles : In
-        The same, constant over the walk.
+        Its counts, at least 1, constant from ``start`` on.
     k_offset : In
         Number of the first K tile within its panel, constant over the walk.
     k_outer : In(1)
@@ -49,7 +47,7 @@ class TileWalker(wiring.Component):
         self.k_per_panel = config.k_tiles_per_panel
         self.n_per_panel = config.tiles_per_panel
         members = {"start": In(1), "k_offset": In(_OFFSET_BITS), "k_outer": In(1), "next": In(1),
-                   **{name: In(_COUNT_BITS) for name in ("k_start", "n_start", "k_tiles", "n_tiles")}}
+                   **{name: In(_COUNT_BITS) for name in ("k_tiles", "n_tiles")}}
         for axis, per_panel in ("k", self.k_per_panel), ("n", self.n_per_panel):
             members |= {f"{axis}_{flag}": Out(1) for flag in ("first", "last", "step", "panel", "wrap")}
             members[f"{axis}_sub"] = Out(range(max(2, per_panel)))
@@ -78,7 +76,7 @@ class TileWalker(wiring.Component):
                 member("panel").eq(member("step") & (member("sub") == per_panel - 1)),
             ]
             with m.If(self.start):
-                m.d.sync += last.eq(member("start") == 1)
+                m.d.sync += last.eq(count == 1)
             with m.Elif(self.next & moves[axis]):
                 m.d.sync += [following.eq(following + 1), first.eq(0), last.eq(following == count),
                              in_panel.eq(member("sub") + 1)]

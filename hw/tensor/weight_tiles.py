@@ -188,12 +188,10 @@ class WeightTiles(wiring.Component):
         opcode = offered.word[:isa.OPCODE_BITS]
         stream_view = data.View(instruction_layout("MATMUL"), offered.word)
         rows_view = data.View(instruction_layout("MATMUL_KT"), offered.word)
-        m.d.comb += [walker.k_start.eq(stream_view.k_tiles), walker.n_start.eq(stream_view.n_tiles)]
         placing = Signal()
         with m.FSM(name="state") as fsm:
             with m.State("IDLE"):
                 # Fields are taken before it is known whether they count.
-                m.d.comb += walker.start.eq(1)
                 m.d.sync += [
                     matmul.eq(offered.word), kind.eq(TileKind.STREAM), w_wait.eq(stream_view.w_wait),
                 ]
@@ -214,14 +212,14 @@ class WeightTiles(wiring.Component):
                     with m.Else():
                         m.d.comb += self.instructions.ready.eq(1)
                         m.d.sync += pc.eq(offered.pc)
-                        m.next = "TILES"
-                        with m.If(is_instruction(opcode, "MATMUL")
-                                  & (stream_view.ring_slots != 0) & (stream_view.ring_start != 0)):
-                            m.next = "CHUNK_WORDS"
-            # The first chunk's place in the ring: one product a cycle.
-            with m.State("CHUNK_WORDS"):
+                        m.next = "START"
+            with m.State("START"):      # the counter is asked for the first time
+                m.d.comb += walker.start.eq(1)
                 m.d.sync += chunk_words.eq(matmul.chunk_tiles * tile_words)
-                m.next = "SLOT_WORDS"
+                m.next = "TILES"
+                with m.If(streamed & (matmul.ring_slots != 0) & (matmul.ring_start != 0)):
+                    m.next = "SLOT_WORDS"
+            # The first chunk's place in the ring: one product a cycle.
             with m.State("SLOT_WORDS"):
                 m.d.sync += chunk_words.eq(chunk_words * matmul.ring_start)
                 m.next = "SLOT"
@@ -262,10 +260,8 @@ class WeightTiles(wiring.Component):
         # `next`, which comes late, only lets registers change; to what is chosen by others.
         with m.If(walker.start | placing | walker.next):
             with m.If(walker.start):
-                m.d.sync += [word.eq(stream_view.w_base), key.eq(0), needs_token.eq(1), following.eq(2),
-                             last_in_chunk.eq(stream_view.chunk_tiles == 1), next_slot.eq(stream_view.ring_start + 1)]
-                with m.If(is_instruction(opcode, "MATMUL_V")):
-                    m.d.sync += key.eq(first_key(config, stream_view.k_offset))
+                m.d.sync += [word.eq(matmul.w_base), key.eq(key_start), needs_token.eq(1), following.eq(2),
+                             last_in_chunk.eq(matmul.chunk_tiles == 1), next_slot.eq(matmul.ring_start + 1)]
             with m.Elif(placing):
                 m.d.sync += word.eq(word + word_step)
             with m.Else():

@@ -11,7 +11,7 @@ __all__ = ["PlainCounters"]
 
 
 class PlainCounters(wiring.Component):
-    """32 counters of 8 bits without overflow; a token can be consumed from the cycle after its signal on.
+    """32 counters of 8 bits without overflow; a token can be consumed from the second cycle after its signal on.
 
     Parameters: names of the wait ports; names of the signal ports.
     Ports: ``wait_*`` (TokenWait), ``signal_*`` (TokenSignal); ``give`` adds a token to counter ``give_id``; ``counts``
@@ -32,7 +32,8 @@ class PlainCounters(wiring.Component):
         waits = [getattr(self, f"wait_{name}") for name in self.waits]
         signals = [getattr(self, f"signal_{name}") for name in self.signals]
         for wait in waits:
-            m.d.comb += wait.available.eq((wait.id == 0) | (counters[wait.id] != 0))
+            consumed = Cat(other.consume & (other.id == wait.id) for other in waits).any()
+            m.d.sync += wait.available.eq(((wait.id == 0) | (counters[wait.id] != 0)) & ~consumed)
         for number, counter in enumerate(counters):
             if number:
                 added = [signal.valid & (signal.id == number) for signal in signals]

@@ -65,8 +65,8 @@ class TensorEngine:
         tiles = f["k_tiles"] * f["n_tiles"]
 
         # First tile: its weights, its rows.
-        weights = self.tokens.wait(f["w_wait"], max(loader + 1, self._full[0]))
-        row = self.tokens.wait(f["a_wait"], max(streamer + 1, self._started[0]))
+        weights = self.tokens.wait(f["w_wait"], max(loader + 2, self._full[0]))
+        row = self.tokens.wait(f["a_wait"], max(streamer + 2, self._started[0]))
         row = self.tokens.wait(f["acc_wait"], row)
         full = max(weights + _TO_SHIFT, self._swap) + shift
         swap = max(full, self._rows_end, row + _TO_ROW)

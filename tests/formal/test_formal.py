@@ -64,8 +64,8 @@ PROOFS = {
     "queue_2": queue(2),
     "queue_16": queue(16),
     "token_counters": Proof(
-        lambda: TokenCounters(("w", "x"), {"a": "p", "b": "p", "c": "q"}), "tokens",
-        {"counters": (9, [f"tokens_{n}" for n in reversed(range(1, 32))]), "holds": (32, ["holds"]), "taken": (32, ["taken"]),
+        lambda: TokenCounters({"w": "p", "x": "p"}, {"a": "p", "b": "p", "c": "q"}), "tokens",
+        {"counters": (9, [f"tokens_{n}" for n in reversed(range(1, 32))]), "taken": (32, ["taken"]),
          **{f"{name}_held": (1, [f"{name}_valid"]) for name in "abc"},
          **{f"{name}_number": (5, [f"{name}_id"]) for name in "abc"},
          **{f"{name}_number": (24, [f"pc_of_{name}"]) for name in "pq"},

@@ -1,6 +1,7 @@
 // Every counter is what was added less what was consumed, in [0, 255]; adding takes a cycle. What is consumed leaves it a cycle
 // later, and is not available in between. As both take that cycle, a counter overflows if and only if more than 255 tokens were
-// added at the ports than consumed there, what happens in the same cycle included.
+// added at the ports than consumed there, what happens in the same cycle included. What is available was looked up in the cycle
+// before.
 `include "taps.svh"
 
 module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0] b_id, input b_valid, input [4:0] c_id,
@@ -19,10 +20,16 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
           .wait_w_consume(w_consume), .wait_x_id(x_id), .wait_x_available(x_available), .wait_x_consume(x_consume),
           .pc_p(pc_p), .pc_q(pc_q), .overflow(overflow), .overflow_pc(overflow_pc));
 
-  // A thread consumes what is available; no counter is consumed by two threads.
+  // A thread consumes what is available, of the counter that it asked about; no counter is consumed through two ports at once.
+  reg [4:0] w_asked = 0, x_asked = 0;
+  reg w_took = 0, x_took = 0, asked = 0;
+  always @(posedge clk) begin
+    {w_asked, x_asked, asked} <= {w_id, x_id, !rst};
+    {w_took, x_took} <= {w_consume && !rst, x_consume && !rst};
+  end
   always @* begin
-    if (w_consume) assume(w_available);
-    if (x_consume) assume(x_available);
+    if (w_consume) assume(w_available && w_id == w_asked);
+    if (x_consume) assume(x_available && x_id == x_asked);
     if (w_consume && x_consume) assume(w_id == 0 || w_id != x_id);
   end
 
@@ -78,10 +85,12 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
 
   always @* if (started) begin
     assert(count <= 255 + 3 * spoiled && leaving <= 1 && leaving + consumed <= count);
-    if (w_id == n) assert(w_available == (count != leaving));
-    if (x_id == n) assert(x_available == (count != leaving));
-    if (w_id == 0) assert(w_available);
-    if (x_id == 0) assert(x_available);
+    // What a thread has just taken of a counter it cannot take again in the next cycle.
+    if (asked && w_asked == n) assert(w_available == (count != 0 && !leaving));
+    if (asked && x_asked == n) assert(x_available == (count != 0 && !leaving));
+    if (asked && w_asked == 0) assert(w_available == !(w_took || (x_took && x_asked == 0)));
+    if (asked && x_asked == 0) assert(x_available == !(x_took || (w_took && w_asked == 0)));
+    if (!asked) assert(!w_available && !x_available);
     if (spoiled == 0) assert(next == balance && count <= 255);
     if (spoiled == 1) assert(count > 255);
     // A counter that has overflowed is told of, nothing else is, and the instruction named signalled to such a one.
@@ -89,7 +98,7 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     assert(overflow == (exceeded != 0));
     if ((a_blamed && exceeded[a_then]) || (b_blamed && exceeded[b_then])) assert(overflow_pc == p_then);
     else if (c_blamed && exceeded[c_then]) assert(overflow_pc == q_then);
-    assert(counters[9 * n - 9 +: 9] == count && holds[n] == (count != leaving) && taken[n] == leaving && holds[0]);
+    assert(counters[9 * n - 9 +: 9] == count && taken[n] == leaving);
     // The registers behind the signal ports.
     assert(a_held == (a_given && a_last != 0));
     assert(b_held == (b_given && b_last != 0));

@@ -105,9 +105,6 @@ int run(const uint8_t* program, int instructions, uint8_t* scratchpad, uint8_t* 
         read_b.drive(top.read_b_data, 8 * line_bytes);
         acc.drive(top.accumulators_data, 8 * acc_bytes);
         top.eval();
-        top.src_wait_available = top.src_wait_id == 0 || tokens[top.src_wait_id] > 0;
-        top.dst_wait_available = top.dst_wait_id == 0 || tokens[top.dst_wait_id] > 0;
-        top.eval();
 
         // Requests stay until accepted.
         if ((a_waits && (!top.read_a_valid || top.read_a_line != a_line))
@@ -123,6 +120,10 @@ int run(const uint8_t* program, int instructions, uint8_t* scratchpad, uint8_t* 
         // What the next cycle sees.
         bool consume_src = top.src_wait_consume && top.src_wait_id, consume_dst = top.dst_wait_consume && top.dst_wait_id;
         int src_id = top.src_wait_id, dst_id = top.dst_wait_id;
+        auto available = [&](int id) {
+            return (id == 0 || tokens[id] > 0) && !(top.src_wait_consume && src_id == id) && !(top.dst_wait_consume && dst_id == id);
+        };
+        bool src_available = available(src_id), dst_available = available(dst_id);
         int src_signal = top.src_signal_valid ? top.src_signal_id : 0;
         int dst_signal = top.dst_signal_valid ? top.dst_signal_id : 0;
         bool taken = top.instructions_valid && top.instructions_ready;
@@ -144,6 +145,8 @@ int run(const uint8_t* program, int instructions, uint8_t* scratchpad, uint8_t* 
             for (size_t i = 0; i < line_bytes; i++)
                 if (write_mask[i / 8] >> (i % 8) & 1) scratchpad[write_line * line_bytes + i] = write_data[i];
         }
+        top.src_wait_available = src_available;
+        top.dst_wait_available = dst_available;
         if (consume_src) tokens[src_id]--;
         if (consume_dst) tokens[dst_id]--;
         signal(src_signal);
