@@ -145,7 +145,7 @@ class RowTiles(wiring.Component):
             walker.k_outer.eq(matmul.k_outer),
             first.eq(walker.k_first & walker.n_first),
             last.eq(walker.k_last & walker.n_last),
-            a_needed.eq(first | (matmul.a_wait_each & walker.n_first & (walker.k_first | (walker.k_sub == 0)))),
+            a_needed.eq(first | (matmul.a_wait_each & walker.n_first & walker.k_enters)),
             acc_needed.eq(first | (matmul.acc_wait_each & walker.k_first)),
             granted.eq(may_go),
             self.a_wait.id.eq(a_wait),

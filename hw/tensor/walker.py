@@ -33,6 +33,8 @@ class TileWalker(wiring.Component):
         Goes to the next tile at the end of this cycle.
     k_first, k_last, n_first, n_last : Out(1)
         Place of the tile in its row and column of tiles.
+    k_enters, n_enters : Out(1)
+        The tile is the walk's or the panel's first one.
     k_sub, n_sub : Out
         Number of the tile within its panel.
     k_step, n_step : Out(1)
@@ -49,7 +51,7 @@ class TileWalker(wiring.Component):
         members = {"start": In(1), "k_offset": In(_OFFSET_BITS), "k_outer": In(1), "next": In(1),
                    **{name: In(_COUNT_BITS) for name in ("k_tiles", "n_tiles")}}
         for axis, per_panel in ("k", self.k_per_panel), ("n", self.n_per_panel):
-            members |= {f"{axis}_{flag}": Out(1) for flag in ("first", "last", "step", "panel", "wrap")}
+            members |= {f"{axis}_{flag}": Out(1) for flag in ("first", "last", "enters", "step", "panel", "wrap")}
             members[f"{axis}_sub"] = Out(range(max(2, per_panel)))
         super().__init__(members)
 
@@ -64,25 +66,27 @@ class TileWalker(wiring.Component):
             following = Signal(_COUNT_BITS, name=f"{axis}_following", init=2)
             first = Signal(name=f"{axis}_is_first", init=1)
             last = Signal(name=f"{axis}_is_last", reset_less=True)
-            in_panel = Signal(range(max(2, per_panel)), name=f"{axis}_in_panel")
+            enters = Signal(name=f"{axis}_enters_panel", reset_less=True)
+            in_panel = Signal(range(max(2, per_panel)), name=f"{axis}_in_panel", reset_less=True)
             # N tiles begin with a panel, K tiles where the instruction says.
-            sub = in_panel if axis == "n" or per_panel == 1 else Mux(first, self.k_offset, in_panel)
+            offset = 0 if axis == "n" or per_panel == 1 else self.k_offset
             m.d.comb += [
                 member("first").eq(first),
                 member("last").eq(last),
-                member("sub").eq(sub),
+                member("enters").eq(enters),
+                member("sub").eq(in_panel),
                 member("step").eq(moves[axis] & ~last),
                 member("wrap").eq(moves[axis] & last),
-                member("panel").eq(member("step") & (member("sub") == per_panel - 1)),
+                member("panel").eq(member("step") & (in_panel == per_panel - 1)),
             ]
             with m.If(self.start):
-                m.d.sync += last.eq(count == 1)
+                m.d.sync += [last.eq(count == 1), enters.eq(1), in_panel.eq(offset)]
             with m.Elif(self.next & moves[axis]):
                 m.d.sync += [following.eq(following + 1), first.eq(0), last.eq(following == count),
-                             in_panel.eq(member("sub") + 1)]
-                with m.If(member("sub") == per_panel - 1):
+                             enters.eq(in_panel == per_panel - 1), in_panel.eq(in_panel + 1)]
+                with m.If(in_panel == per_panel - 1):
                     m.d.sync += in_panel.eq(0)
                 with m.If(last):
                     # What is first and last at once stays so.
-                    m.d.sync += [following.eq(2), first.eq(1), last.eq(first), in_panel.eq(0)]
+                    m.d.sync += [following.eq(2), first.eq(1), last.eq(first), enters.eq(1), in_panel.eq(offset)]
         return m
