@@ -110,7 +110,7 @@ class VectorEngine(wiring.Component):
             source.ready.eq(port_a.ready), source.data.eq(port_a.data),
             shared_b.first.valid.eq(records.valid & ~records_on_a), shared_b.first.line.eq(records.line),
             shared_b.first_next.eq(preparer.reads_next & ~records_on_a),
-            records.ready.eq(Mux(records_on_a, port_a.ready, shared_b.first.ready)),
+            records.ready.eq((records_on_a & records.valid & port_a.ready) | shared_b.first.ready),
             records.data.eq(Mux(data_on_a, port_a.data, shared_b.first.data)),
             operands.accumulator_data.eq(issue.accumulators.data), operands.source_data.eq(source.data),
             operands.second_data.eq(issue.second_read.data),
@@ -123,10 +123,11 @@ class VectorEngine(wiring.Component):
 
         # From issue to the lanes.
         m.d.comb += [
-            issue.prepared.eq(preparer.prepared), preparer.take.eq(issue.take), preparer.release.eq(requantizer.release),
+            issue.prepared.eq(preparer.prepared), issue.prepared_next.eq(preparer.prepared_next),
+            preparer.take.eq(issue.take), preparer.release.eq(requantizer.release),
             issue.item_freed.eq(softmax.item_freed), issue.row_freed.eq(softmax.row_freed),
             issue.row_end_freed.eq(row_unit.norm_write.enable),
-            operands.item_accepted.eq(issue.item_valid), operands.item.eq(issue.item),
+            operands.issued.eq(issue.issued), operands.item_accepted.eq(issue.item_valid), operands.item.eq(issue.item),
             requantizer.load_source.eq(operands.load_source), requantizer.source.eq(operands.source),
             requantizer.load_second.eq(operands.load_second), requantizer.second.eq(operands.second),
             requantizer.multiplying.eq(operands.multiplying), requantizer.part.eq(operands.part), issue.odd.eq(operands.odd),

@@ -35,7 +35,8 @@ def item_layout(config):
 
 
 class Accepted(Signature):
-    """A read has been accepted in this cycle: which part of the data that will come is meant."""
+    """``valid``: a read has been accepted in this cycle, of the item issued last or in this cycle. The rest belongs to an item
+    that is issued in this cycle: which part of the data that will come is meant."""
 
     def __init__(self, config):
         super().__init__({
@@ -46,10 +47,12 @@ class Accepted(Signature):
 
 class Issue(wiring.Component):
     """Issues the items of a job: asks for the reads of one item, source and perhaps second operand, until both have been
-    accepted, in any order, then goes on to the next; one item a cycle where every read is accepted at once and the item takes
+    accepted, in any order, before it issues the next; one item a cycle where every read is accepted at once and the item takes
     one cycle.
 
-    Loops: group: row, or with ``by_rows`` row: group. Requests, once raised, stay until accepted.
+    Loops: group: row, or with ``by_rows`` row: group. Requests, once raised, stay until accepted. The loop does not: it goes on
+    as an item is issued, and what has been refused asks again from a register, so that the answers, which come late in their
+    cycle, decide nothing but whether the next item may be issued in the next one.
 
     Parameters
     ----------
@@ -60,7 +63,7 @@ class Issue(wiring.Component):
     job : In(job_layout(config))
     start : In(1)
         The job has been loaded; the loop begins two cycles later, when it is prepared.
-    prepared : In(1), take : Out(1)
+    prepared, prepared_next : In(1), take : Out(1)
         As at `Preparer`.
     odd : In(1)
         As at `Operands`.
@@ -71,23 +74,26 @@ class Issue(wiring.Component):
     running, stalled, starved : Out(1)
         Items remain; a read has not been accepted; the next group is not prepared.
     accumulators, source_read, second_read : Out
-        Read ports.
+        Read ports. ``source_read`` asks for a source in the accumulators, too: whoever shares its port knows better.
+    issued, item : Out
+        An item is issued.
     source, second : Out(Accepted(config))
         Accepted reads.
-    item_valid, item : Out
-        In the cycle in which the last of an item's reads is accepted.
+    item_valid : Out(1)
+        The last of the reads of the item issued last, or in this cycle, is accepted.
     """
 
     def __init__(self, config):
         self.config = config
         super().__init__({
-            "job": In(job_layout(config)), "start": In(1), "prepared": In(1), "take": Out(1),
+            "job": In(job_layout(config)), "start": In(1), "prepared": In(1), "prepared_next": In(1),
+            "take": Out(1),
             "odd": In(1), "item_freed": In(1), "row_freed": In(1), "row_end_freed": In(1),
             "running": Out(1), "stalled": Out(1), "starved": Out(1),
             "accumulators": Out(AccumulatorRead(config)), "source_read": Out(ScratchpadRead(config)),
             "second_read": Out(ScratchpadRead(config)),
             "source": Out(Accepted(config)), "second": Out(Accepted(config)),
-            "item_valid": Out(1), "item": Out(item_layout(config)),
+            "issued": Out(1), "item_valid": Out(1), "item": Out(item_layout(config)),
         })
 
     def elaborate(self, platform):
@@ -112,7 +118,7 @@ class Issue(wiring.Component):
         m.submodules.groups = groups = GroupCounter(config)
         row, rows_left = Signal(12), Signal(12)     # number of the row; rows with this one
         row_first, row_last, at_end = Signal(), Signal(), Signal()
-        advance = Signal()
+        advance = self.issued
         m.d.comb += [
             at_end.eq(row_last & groups.last),
             groups.tiles.eq(job.tiles), groups.restart.eq(self.start),
@@ -134,11 +140,12 @@ class Issue(wiring.Component):
             m.d.sync += wants_group.eq(~by_rows & row_last)
 
         setup = Signal(2)
+        runs = Signal()         # items are left to issue
         m.d.sync += setup.eq(setup << 1 | self.start)
         with m.If(setup[1]):
-            m.d.sync += self.running.eq(1)
+            m.d.sync += runs.eq(1)
         with m.Elif(advance & at_end):
-            m.d.sync += self.running.eq(0)
+            m.d.sync += runs.eq(0)
 
         # Addresses.
         by_groups_step = Signal(Step)
@@ -192,41 +199,53 @@ class Issue(wiring.Component):
             with m.Else():
                 m.d.sync += keys_left.eq(keys_left - config.vector_lanes)
 
-        # Requests of the current item. Their answers come late in the cycle and decide whether the next one's turn has come: so
-        # whether it may be asked for is known before, for both cases, but for the preparation of its group.
-        may_ask, go = Signal(), Signal()
-        asks_source, asks_sums, asks_second = Signal(), Signal(), Signal()      # not yet accepted
-        pause = Signal(range(parts + 2))        # cycles until the next item may be asked for
-        room, room_after = self._room(m, groups, softmax, stats, advance)
-        m.d.sync += may_ask.eq(Mux(advance, ~at_end & ~rests & room_after, (self.running | setup[1]) & (pause <= 1) & room))
+        # Requests begin at registers: those of an item that is issued in this cycle, or what was refused in the one before.
+        asks_source, asks_second, waits = Signal(), Signal(), Signal()
+        source_waits, second_waits = Signal(), Signal()
+        waiting_source = Signal.like(source_address.address, reset_less=True)
+        waiting_line = Signal.like(self.second_read.line, reset_less=True)
+        with m.If(advance):
+            m.d.sync += [waiting_source.eq(source_address.address), waiting_line.eq(second_address.address[1:])]
+        source = Signal.like(waiting_source)
+        refused_source, refused_second = Signal(), Signal()
         m.d.comb += [
-            go.eq(may_ask & (~wants_group | self.prepared)),
-            self.accumulators.valid.eq(go & asks_sums), self.accumulators.address.eq(source_address.address),
-            self.source_read.valid.eq(go & asks_source), self.source_read.line.eq(source_address.address[1:]),
-            self.second_read.valid.eq(go & asks_second), self.second_read.line.eq(second_address.address[1:]),
-            self.source.valid.eq(go & ((asks_sums & self.accumulators.ready) | (asks_source & self.source_read.ready))),
-            self.second.valid.eq(go & asks_second & self.second_read.ready),
-            advance.eq(go & (~asks_sums | self.accumulators.ready) & (~asks_source | self.source_read.ready)
-                       & (~asks_second | self.second_read.ready)),
+            source.eq(Mux(source_waits, waiting_source, source_address.address)),
+            self.accumulators.valid.eq(asks_source & from_accumulators), self.accumulators.address.eq(source),
+            self.source_read.valid.eq(asks_source), self.source_read.line.eq(source[1:]),
+            self.second_read.valid.eq(asks_second),
+            self.second_read.line.eq(Mux(second_waits, waiting_line, second_address.address[1:])),
+            refused_source.eq(asks_source & ~Mux(from_accumulators, self.accumulators.ready, self.source_read.ready)),
+            refused_second.eq(asks_second & ~self.second_read.ready),
+            self.source.valid.eq(asks_source & ~refused_source), self.second.valid.eq(asks_second & ~refused_second),
+            self.item_valid.eq((asks_source | asks_second) & ~refused_source & ~refused_second),
             self.source.half.eq(source_address.address[0]), self.second.half.eq(second_address.address[0]),
-            self.stalled.eq(go & ~advance), self.starved.eq(self.running & wants_group & ~self.prepared),
-            self.take.eq(advance & wants_group),
+            waits.eq(source_waits | second_waits), self.stalled.eq(waits), self.running.eq(runs | waits),
+            self.starved.eq(runs & wants_group & ~self.prepared & ~waits), self.take.eq(advance & wants_group),
         ]
         for accepted in self.source, self.second:
             m.d.comb += [accepted.group.eq(groups.group), accepted.part.eq(groups.part), accepted.slot.eq(slot)]
-        for asks, used, port in ((asks_source, ~from_accumulators, self.source_read),
-                                 (asks_sums, from_accumulators, self.accumulators),
-                                 (asks_second, uses_second, self.second_read)):
-            with m.If(advance | setup[1]):
-                m.d.sync += asks.eq(used)
-            with m.Elif(go & port.ready):
-                m.d.sync += asks.eq(0)
+
+        # Whether the next item may be issued in the next cycle is known before the answers come.
+        may_issue = Signal()
+        pause = Signal(range(parts + 2))        # cycles until the next item may be issued
+        room, room_after = self._room(m, groups, softmax, stats, advance)
+        m.d.comb += may_issue.eq(Mux(
+            advance,
+            ~at_end & ~rests & room_after & (by_rows | ~row_last | (self.prepared_next & ~wants_group)),
+            (runs | setup[1]) & Mux(waits, ~rests, pause <= 1) & room & (self.prepared_next | ~wants_group)))
+        m.d.sync += [
+            advance.eq(may_issue & ~refused_source & ~refused_second),
+            asks_source.eq(refused_source | (may_issue & ~refused_second)),
+            asks_second.eq(refused_second | (may_issue & uses_second & ~refused_source)),
+            source_waits.eq(refused_source), second_waits.eq(refused_second),
+        ]
+
         # An item stays in front of the lanes for the parts of its first products. A norm takes an even number of cycles, two
         # at least, and with several parts one more if it will have to wait for an odd one, so that its operands stay.
-        waits = (self.odd if READ_LATENCY % 2 == 0 else ~self.odd) if parts > 1 else 0
-        with m.If(advance):
+        uneven = (self.odd if READ_LATENCY % 2 == 0 else ~self.odd) if parts > 1 else 0
+        with m.If(advance | waits):
             with m.If(job.kind == Kind.NORM):
-                m.d.sync += pause.eq(parts - 1 + parts % 2 + waits)
+                m.d.sync += pause.eq(parts - 1 + parts % 2 + uneven)
             with m.Elif(multiplies(job)):
                 m.d.sync += pause.eq(parts - 1)
         with m.Elif(pause != 0):
@@ -235,7 +254,6 @@ class Issue(wiring.Component):
         # The item.
         lanes = config.vector_lanes
         m.d.comb += [
-            self.item_valid.eq(advance),
             item.first.eq(groups.first), item.last.eq(groups.last), item.group.eq(groups.group),
             item.step.eq(Mux(~row_last, Step.INNER, Mux(groups.panel_end, Step.OUTER, Step.RESTART))),
             item.row.eq(job.state_base + row),

@@ -25,8 +25,8 @@ class Operands(wiring.Component):
     Members
     -------
     job : In(job_layout(config))
-    source_accepted, second_accepted : In(Accepted(config)); item_accepted, item : In
-        As issued.
+    issued, item, source_accepted, second_accepted, item_accepted : In
+        From `Issue`.
     accumulator_data, source_data, second_data : In
         Data of the ports, READ_LATENCY after their requests.
     load_source, source, load_second, second : Out
@@ -47,7 +47,7 @@ class Operands(wiring.Component):
         super().__init__({
             "job": In(job_layout(config)),
             "source_accepted": In(Accepted(config)), "second_accepted": In(Accepted(config)),
-            "item_accepted": In(1), "item": In(item_layout(config)),
+            "issued": In(1), "item_accepted": In(1), "item": In(item_layout(config)),
             "accumulator_data": In(data.ArrayLayout(signed(32), config.cols)),
             "source_data": In(8 * config.line_bytes), "second_data": In(8 * config.line_bytes),
             "load_source": Out(1), "source": Out(data.ArrayLayout(signed(32), lanes)),
@@ -65,16 +65,17 @@ class Operands(wiring.Component):
         m.d.sync += [norm.eq(job.kind == Kind.NORM), multiplied.eq(multiplies(job))]
 
         def delayed(valid, fields, name):
-            """`fields` (a list of values) of READ_LATENCY cycles ago, and whether they were valid."""
+            """Whether a read was accepted READ_LATENCY cycles ago, and the `fields` (a list of values) of its item."""
+            enable = self.issued        # they stay until its reads are accepted: `valid` comes late and enables nothing
             for stage in range(READ_LATENCY):
                 after = Signal(name=f"{name}_valid_{stage}")
                 registers = [Signal(value.shape(), name=f"{name}_{index}_{stage}", reset_less=True)
                              for index, value in enumerate(fields)]
                 m.d.sync += after.eq(valid)
-                with m.If(valid):
+                with m.If(enable):
                     m.d.sync += [register.eq(value) for register, value in zip(registers, fields)]
                 in_flight.append(after)
-                valid, fields = after, registers
+                enable, valid, fields = after, after, registers
             return valid, fields
 
         in_flight = []

@@ -16,6 +16,7 @@ class SharedRead(wiring.Component):
 
     Parameters: ``config``. Ports: ``first``, ``second`` In(ScratchpadRead), ``port`` Out(ScratchpadRead). Both see the data.
     ``first_next`` In(1): whether ``first`` asks in the next cycle. The arbitration begins with whose turn it is: a register.
+    ``first.ready`` only comes with ``first.valid``.
     """
 
     def __init__(self, config):

@@ -28,8 +28,9 @@ class Preparer(wiring.Component):
     job : In(job_layout(config))
     start : In(1)
         Begins with the job of the next cycle on.
-    prepared : Out(1)
-        The next group may be issued; ``take`` (with ``prepared``) says that its first element is.
+    prepared, prepared_next : Out(1)
+        The next group may be issued, in the next cycle unless it is taken before; ``take`` (with ``prepared``) says that its
+        first element is.
     take : In(1)
     release : In(1)
         ``records`` have been taken over; the next ones may be fetched.
@@ -45,14 +46,15 @@ class Preparer(wiring.Component):
     table_write, table_word, table_data : Out
         Entries for `Tables`.
     read : Out(ScratchpadRead(config)); reads_next : Out(1)
-        ``read.valid`` of the next cycle.
+        ``ready`` is only to come with ``valid``; ``read.valid`` of the next cycle.
     src_wait, dst_wait : Out(TokenWait())
     """
 
     def __init__(self, config):
         self.config = config
         super().__init__({
-            "job": In(job_layout(config)), "start": In(1), "prepared": Out(1), "take": In(1), "release": In(1),
+            "job": In(job_layout(config)), "start": In(1), "prepared": Out(1), "prepared_next": Out(1),
+            "take": In(1), "release": In(1),
             "finished": Out(1), "waiting": Out(1), "semaphore": Out(isa.SEMAPHORE_BITS),
             "records": Out(data.ArrayLayout(ParameterRecord, config.vector_lanes)),
             "division_mult": Out(18), "division_shift": Out(6),
@@ -67,18 +69,24 @@ class Preparer(wiring.Component):
         m.submodules.groups = groups = GroupCounter(config)
         m.d.comb += [groups.tiles.eq(job.tiles), groups.advance.eq(self.take)]
 
-        by_group = Signal()         # several preparations
-        has_destination = Signal()
-        has_records = Signal()
-        m.d.comb += [
-            by_group.eq((job.kind == Kind.REQUANT) | (job.kind == Kind.NORM)),
-            has_destination.eq(by_group | (job.kind == Kind.SOFTMAX)),
-            has_records.eq(has_destination),
+        # What a preparation takes: registers, since job and group have been there for a cycle when they are used.
+        has_groups = (job.kind == Kind.REQUANT) | (job.kind == Kind.NORM)
+        by_group = Signal()             # there are several
+        only_tokens, is_table, no_reads = Signal(), Signal(), Signal()
+        takes_destination = Signal()    # a token
+        divides = Signal()              # a softmax's last block: its division has a record, too
+        writes = has_groups | (job.kind == Kind.SOFTMAX)
+        has_records = writes & (~job.param_hold | groups.first) if config.groups_per_tile == 1 else writes
+        m.d.sync += [
+            by_group.eq(has_groups), only_tokens.eq(job.kind == Kind.SYNC), is_table.eq(job.kind == Kind.TABLE),
+            no_reads.eq((job.kind != Kind.SYNC) & (job.kind != Kind.TABLE) & ~has_records),
+            takes_destination.eq(writes & (job.dst_wait != 0)
+                                 & (groups.first | (job.dst_wait_each & has_groups & groups.first_of_panel))),
+            divides.eq((job.kind == Kind.SOFTMAX) & job.last),
         ]
-        if config.groups_per_tile == 1:
-            m.d.comb += has_records.eq(has_destination & (~job.param_hold | groups.first))
 
         tokens = Signal(12)                     # still to be taken before this group
+        some_tokens, one_token = Signal(), Signal()     # any at all; with some: the last one
         line = Signal(len(self.read.line))      # next line of records, or of the table
         position = Signal(range(max(group_lines, TABLE_WORDS) + 1))
         target = _Target(config)
@@ -88,7 +96,7 @@ class Preparer(wiring.Component):
 
         m.d.comb += [
             self.src_wait.id.eq(job.src_wait), self.dst_wait.id.eq(job.dst_wait),
-            target.accepted.eq(self.read.valid & self.read.ready), target.position.eq(position),
+            target.accepted.eq(self.read.ready), target.position.eq(position),
             target.data.eq(self.read.data), self.read.line.eq(line),
             self.records.eq(target.records), self.division_mult.eq(target.division.mult),
             self.division_shift.eq(target.division.shift), self.table_write.eq(target.table_write),
@@ -102,25 +110,28 @@ class Preparer(wiring.Component):
         reads_next = self.reads_next
         m.d.sync += self.read.valid.eq(reads_next)
 
+        # The division's record lies behind those of a whole tile: so many lines from its group's last one.
+        to_division = (config.param_tile_words - config.param_group_words) // 2 + 1
+
         # A table's words lie four bytes apart: several in a half of a line.
         word_bits = (config.word_bytes // 4).bit_length() - 1
         half = Signal()
-        step = Signal(2)
-        last_read = Signal()
-        m.d.comb += [target.table_half.eq(half),
-                     step.eq(Mux(target.to_table, position[:word_bits].all(), 2))]
+        step = Signal(range(2 * to_division + 1))
+        is_last = Signal()          # this read is the last one: known before, where there are several
+        last_read, last_follows = Signal(), Signal()
+        last_accepted = Signal()    # in the cycle before: the answer comes late, so that the state changes only then
+        m.d.comb += [
+            target.table_half.eq(half), target.to_division.eq(divides & last_read),
+            step.eq(Mux(target.to_table, position[:word_bits].all(), Mux(divides & last_follows, 2 * to_division, 2))),
+        ]
+        m.d.sync += last_accepted.eq(target.accepted & last_read)
         with m.If(target.accepted):
-            m.d.sync += [position.eq(Mux(last_read, 0, position + 1)), Cat(half, line).eq(Cat(half, line) + step)]
-
-        def fetch(count, after):
-            """The reads of this state, ``count``, in a cycle that reads; goes on to ``after`` with the last."""
-            m.d.comb += [last_read.eq(position == count - 1), reads_next.eq(~(self.read.ready & last_read))]
-            with m.If(self.read.ready & last_read):
-                m.d.comb += becomes_ready.eq(after == "READY")
-                m.next = after
+            m.d.sync += [position.eq(Mux(last_read, 0, position + 1)), is_last.eq(last_follows),
+                         Cat(half, line).eq(Cat(half, line) + step)]
 
         # Reads begin at this register, which says the same as the state.
         becomes_ready = Signal()
+        m.d.comb += self.prepared_next.eq(self.prepared | becomes_ready)
         with m.If(self.take):
             m.d.sync += self.prepared.eq(0)
         with m.Elif(becomes_ready):
@@ -131,61 +142,51 @@ class Preparer(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += self.finished.eq(1)
                 with m.If(self.start):
-                    m.d.sync += position.eq(0)
                     m.next = "LOAD"
             with m.State("SOURCE"):
-                m.d.comb += [self.waiting.eq(~self.src_wait.available), self.semaphore.eq(job.src_wait)]
-                with m.If((tokens == 0) | (job.src_wait == 0)):
-                    m.d.comb += self.waiting.eq(0)
+                m.d.comb += [self.waiting.eq(some_tokens & ~self.src_wait.available), self.semaphore.eq(job.src_wait)]
+                with m.If(~some_tokens):
                     m.next = "DESTINATION"
                 with m.Elif(self.src_wait.available):
                     m.d.comb += self.src_wait.consume.eq(1)
-                    m.d.sync += tokens.eq(tokens - 1)
-                    with m.If(tokens == 1):
+                    m.d.sync += [tokens.eq(tokens - 1), some_tokens.eq(~one_token), one_token.eq(tokens == 2)]
+                    with m.If(one_token):
                         m.next = "DESTINATION"
             with m.State("DESTINATION"):
                 m.d.comb += self.semaphore.eq(job.dst_wait)
-                with m.If(~has_destination | (job.dst_wait == 0) | ~(groups.first | (
-                        job.dst_wait_each & by_group & groups.first_of_panel))):
+                with m.If(~takes_destination):
                     m.d.comb += after_tokens.eq(1)
                 with m.Elif(self.dst_wait.available):
                     m.d.comb += [self.dst_wait.consume.eq(1), after_tokens.eq(1)]
                 with m.Else():
                     m.d.comb += self.waiting.eq(1)
                 with m.If(after_tokens):
-                    with m.If(job.kind == Kind.SYNC):
+                    with m.If(only_tokens):
                         m.next = "IDLE"
-                    with m.Elif(job.kind == Kind.TABLE):
+                    with m.Elif(is_table):
                         m.d.comb += reads_next.eq(1)
                         m.next = "TABLE"
-                    with m.Elif(has_records):
-                        m.d.comb += reads_next.eq(records_free)
-                        m.next = "RECORDS"
-                    with m.Else():
+                    with m.Elif(no_reads):
                         m.d.comb += becomes_ready.eq(1)
                         m.next = "READY"
+                    with m.Else():
+                        m.d.comb += reads_next.eq(records_free)
+                        m.next = "RECORDS"
             with m.State("RECORDS"):
-                with m.If(self.read.valid):
-                    fetch(group_lines, "ARRIVE")
-                with m.Else():
-                    m.d.comb += reads_next.eq(records_free)
-            with m.State("ARRIVE"):
-                # Elements that are issued now need the records later than these arrive.
-                m.d.sync += busy_records.eq(1)
-                m.d.comb += becomes_ready.eq(1)
-                m.next = "READY"
-                with m.If((job.kind == Kind.SOFTMAX) & job.last):
-                    m.d.comb += becomes_ready.eq(0)
-                    # The output scale's records follow a whole tile's.
-                    m.d.sync += line.eq(line + (config.param_tile_words - config.param_group_words) // 2)
-                    m.d.comb += reads_next.eq(1)
-                    m.next = "DIVISION"
-            with m.State("DIVISION"):
-                m.d.comb += target.to_division.eq(1)
-                fetch(1, "READY")
+                m.d.comb += [
+                    last_read.eq(is_last if group_lines > 1 else is_last | ~divides),
+                    last_follows.eq(position + 2 == group_lines + divides),
+                    reads_next.eq(Mux(self.read.valid, ~(self.read.ready & last_read), records_free & ~last_accepted)),
+                ]
+                with m.If(last_accepted):
+                    # Elements that are issued now need the records later than these arrive.
+                    m.d.sync += busy_records.eq(1)
+                    m.d.comb += becomes_ready.eq(1)
+                    m.next = "READY"
             with m.State("READY"):
                 # For the group after this one. Held records of several groups: back to the tile's first.
-                m.d.sync += tokens.eq(job.src_wait_each & groups.tile_end)
+                m.d.sync += [tokens.eq(1), one_token.eq(1),
+                             some_tokens.eq(job.src_wait_each & groups.tile_end & (job.src_wait != 0))]
                 if config.groups_per_tile > 1:
                     with m.If(job.param_hold & groups.tile_end):
                         m.d.sync += line.eq(job.param_base[1:])
@@ -195,15 +196,20 @@ class Preparer(wiring.Component):
                     with m.Else():
                         m.next = "IDLE"
             with m.State("TABLE"):
-                m.d.comb += target.to_table.eq(1)
-                fetch(TABLE_WORDS, "TABLE_ARRIVE")
+                m.d.comb += [
+                    target.to_table.eq(1), last_read.eq(is_last), last_follows.eq(position == TABLE_WORDS - 2),
+                    reads_next.eq(self.read.valid & ~(self.read.ready & last_read)),
+                ]
+                with m.If(last_accepted):
+                    m.next = "TABLE_ARRIVE"
             with m.State("TABLE_ARRIVE"):
                 with m.If(~target.busy):
                     m.next = "IDLE"
             with m.State("LOAD"):
                 m.d.comb += groups.restart.eq(1)
                 m.d.sync += [Cat(half, line).eq(Mux(job.kind == Kind.TABLE, job.src_base, job.param_base)),
-                             tokens.eq(job.src_waits)]
+                             tokens.eq(job.src_waits), one_token.eq(job.src_waits == 1),
+                             some_tokens.eq((job.src_waits != 0) & (job.src_wait != 0))]
                 m.next = "SOURCE"
         return m
 
