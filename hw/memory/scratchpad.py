@@ -1,6 +1,6 @@
 """The scratchpad: banks of lines, shared by ports of fixed priority."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -73,21 +73,28 @@ class Scratchpad(wiring.Component):
                     taken = taken | (other.valid & (bank_of(other) == bank_of(port)))
                 m.d.comb += port.ready.eq(~taken)
 
-        def first_for(ports, number, connect):
-            """Connects the bank to the first port that asks for it."""
-            for position, port in enumerate(ports):
-                asks = port.valid & (bank_of(port) == number)
-                with m.If(asks) if position == 0 else m.Elif(asks):
-                    m.d.comb += connect(port)
+        def first_of(asks, choices):
+            """The first choice that is asked for, or else the last one: a tree, as the ports at the end of the list are late."""
+            if len(choices) == 1:
+                return choices[0]
+            half = len(choices) // 2
+            return Mux(Cat(asks[:half]).any(), first_of(asks[:half], choices[:half]), first_of(asks[half:], choices[half:]))
 
         arbitrate(reads)
         arbitrate(writes)
         for number, memory in enumerate(memories):
-            first_for(reads, number, lambda port, memory=memory: [
-                memory.read_enable.eq(1), memory.read_address.eq(row_of(port))])
-            first_for(writes, number, lambda port, memory=memory: [
-                memory.write_enable.eq(1), memory.write_address.eq(row_of(port)),
-                memory.write_data.eq(port.data), memory.write_mask.eq(Cat(port.mask[::config.lane_bytes]))])
+            asks = [port.valid & (bank_of(port) == number) for port in reads]
+            m.d.comb += [
+                memory.read_enable.eq(Cat(asks).any()),
+                memory.read_address.eq(first_of(asks, [row_of(port) for port in reads])),
+            ]
+            asks = [port.valid & (bank_of(port) == number) for port in writes]
+            m.d.comb += [
+                memory.write_enable.eq(Cat(asks).any()),
+                memory.write_address.eq(first_of(asks, [row_of(port) for port in writes])),
+                memory.write_data.eq(first_of(asks, [port.data for port in writes])),
+                memory.write_mask.eq(first_of(asks, [Cat(port.mask[::config.lane_bytes]) for port in writes])),
+            ]
 
         for name, port in zip(self.reads, reads):
             accepted = Signal(name=f"{name}_accepted")
