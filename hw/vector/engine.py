@@ -182,11 +182,13 @@ class VectorEngine(wiring.Component):
         connect(m, requantizer.division_read, state.division_read)
         connect(m, flipped(self.rescale), state.rescale)
 
-        # Results.
+        # Results. The other writer of the scratchpad waits for this one: so whether there is a write comes from a register.
+        writes = Signal()
+        m.d.sync += writes.eq(Mux(is_softmax, softmax.done_next, requantizer.done_next))
         m.d.comb += [
             writer.base.eq(job.dst_base), writer.inner.eq(job.dst_inner), writer.outer.eq(job.dst_outer),
             writer.element.eq(job.dst_type),
-            writer.valid.eq(Mux(is_softmax, softmax.done, requantizer.done)),
+            writer.valid.eq(writes),
             writer.group.eq(Mux(is_softmax, softmax.group, requantizer.done_item.group)),
             writer.step.eq(Mux(is_softmax, softmax.step, requantizer.done_item.step)),
         ]
@@ -258,12 +260,12 @@ class VectorEngine(wiring.Component):
 
     @staticmethod
     def _give(m, signal, adds, others):
-        """Gives tokens, one in each cycle; `adds` makes one more due, and `others`. Returns whether none is left behind this
-        cycle's.
+        """Gives tokens, one in each cycle; `adds` makes one more due, and `others`, of which there are none while any is left: an
+        instruction that has others adds once. Returns whether none is left behind this cycle's.
 
-        This cycle's is counted apart: it comes from a register, and the others take one addition.
+        This cycle's is counted apart: it comes from a register, and `adds`, which comes late, is added to nothing.
         """
         left = Signal(13)
         some = left != 0
-        m.d.sync += [signal.valid.eq(some | adds), left.eq(left + Mux(adds, others, -some))]
+        m.d.sync += [signal.valid.eq(some | adds), left.eq(Mux(some, left - 1, Mux(adds, others, 0)))]
         return ~some

@@ -44,8 +44,8 @@ class Softmax(wiring.Component):
         A group of scores, the first or last of its row.
     maximum_read, maximum_write, sum_read, sum_write, rescale_write
         State of the rows.
-    done : Out(1); probabilities : Out(ArrayLayout(8, lanes)); group, step : Out
-        Probabilities for the scratchpad: group within the panel, and how the destination goes on.
+    done, done_next : Out(1); probabilities : Out(ArrayLayout(8, lanes)); group, step : Out
+        Probabilities for the scratchpad, in this cycle, in the next: group within the panel, and how the destination goes on.
     exponential_valid : Out(1); exponentials : Out(ArrayLayout(16, softmax_lanes)); total : In
         A part's to the tree of sums and back, ``sum_latency`` cycles later.
     rows_done : Out(13); finished : Out(1)
@@ -64,7 +64,7 @@ class Softmax(wiring.Component):
             "maximum_read": Out(StateRead(rows, MAXIMUM)), "maximum_write": Out(StateWrite(rows, MAXIMUM)),
             "sum_read": Out(StateRead(rows, SUM)), "sum_write": Out(StateWrite(rows, SUM)),
             "rescale_write": Out(StateWrite(rows, 6)),
-            "done": Out(1), "probabilities": Out(data.ArrayLayout(8, lanes)),
+            "done": Out(1), "done_next": Out(1), "probabilities": Out(data.ArrayLayout(8, lanes)),
             "group": Out(range(config.panel // lanes)), "step": Out(Step),
             "exponential_valid": Out(1), "exponentials": Out(data.ArrayLayout(16, config.softmax_lanes)),
             "total": In(signed(17 + (lanes - 1).bit_length())),
@@ -211,7 +211,8 @@ class Softmax(wiring.Component):
             m.d.comb += [self.probabilities[number * lanes + lane].eq(waiting[lane]) for lane in range(lanes)]
         m.d.comb += [
             *(self.probabilities[(parts - 1) * lanes + lane].eq(computed[lane]) for lane in range(lanes)),
-            self.done.eq(valid[_PROBABILITY] & (written.part == parts - 1)), self.group.eq(written.group),
+            self.done.eq(valid[_PROBABILITY] & (written.part == parts - 1)),
+            self.done_next.eq(valid[_PROBABILITY - 1] & (item[_PROBABILITY - 1].part == parts - 1)), self.group.eq(written.group),
             self.step.eq(Mux(written.last, Step.OUTER, Mux(written.panel_end, Step.INNER, Step.STAY))),
         ]
 
