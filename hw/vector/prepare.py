@@ -106,9 +106,11 @@ class Preparer(wiring.Component):
         with m.If(self.release):
             m.d.sync += busy_records.eq(0)
 
-        # The request is a register, as it goes through two arbitrations: each state says whether the next cycle reads.
-        reads_next = self.reads_next
-        m.d.sync += self.read.valid.eq(reads_next)
+        # The request is a register, as it goes through two arbitrations: each state says whether the next cycle reads, unless
+        # the last read is accepted in this one.
+        reads_on, last_read, ends = Signal(), Signal(), Signal()
+        m.d.comb += [ends.eq(target.accepted & last_read), self.reads_next.eq(reads_on & ~ends)]
+        m.d.sync += self.read.valid.eq(self.reads_next)
 
         # The division's record lies behind those of a whole tile: so many lines from its group's last one.
         to_division = (config.param_tile_words - config.param_group_words) // 2 + 1
@@ -118,13 +120,13 @@ class Preparer(wiring.Component):
         half = Signal()
         step = Signal(range(2 * to_division + 1))
         is_last = Signal()          # this read is the last one: known before, where there are several
-        last_read, last_follows = Signal(), Signal()
+        last_follows = Signal()
         last_accepted = Signal()    # in the cycle before: the answer comes late, so that the state changes only then
         m.d.comb += [
             target.table_half.eq(half), target.to_division.eq(divides & last_read),
             step.eq(Mux(target.to_table, position[:word_bits].all(), Mux(divides & last_follows, 2 * to_division, 2))),
         ]
-        m.d.sync += last_accepted.eq(target.accepted & last_read)
+        m.d.sync += last_accepted.eq(ends)
         with m.If(target.accepted):
             m.d.sync += [position.eq(Mux(last_read, 0, position + 1)), is_last.eq(last_follows),
                          Cat(half, line).eq(Cat(half, line) + step)]
@@ -164,19 +166,19 @@ class Preparer(wiring.Component):
                     with m.If(only_tokens):
                         m.next = "IDLE"
                     with m.Elif(is_table):
-                        m.d.comb += reads_next.eq(1)
+                        m.d.comb += reads_on.eq(1)
                         m.next = "TABLE"
                     with m.Elif(no_reads):
                         m.d.comb += becomes_ready.eq(1)
                         m.next = "READY"
                     with m.Else():
-                        m.d.comb += reads_next.eq(records_free)
+                        m.d.comb += reads_on.eq(records_free)
                         m.next = "RECORDS"
             with m.State("RECORDS"):
                 m.d.comb += [
                     last_read.eq(is_last if group_lines > 1 else is_last | ~divides),
                     last_follows.eq(position + 2 == group_lines + divides),
-                    reads_next.eq(Mux(self.read.valid, ~(self.read.ready & last_read), records_free & ~last_accepted)),
+                    reads_on.eq(self.read.valid | (records_free & ~last_accepted)),
                 ]
                 with m.If(last_accepted):
                     # Elements that are issued now need the records later than these arrive.
@@ -198,7 +200,7 @@ class Preparer(wiring.Component):
             with m.State("TABLE"):
                 m.d.comb += [
                     target.to_table.eq(1), last_read.eq(is_last), last_follows.eq(position == TABLE_WORDS - 2),
-                    reads_next.eq(self.read.valid & ~(self.read.ready & last_read)),
+                    reads_on.eq(self.read.valid),
                 ]
                 with m.If(last_accepted):
                     m.next = "TABLE_ARRIVE"
