@@ -48,14 +48,14 @@ class SkidBuffer(wiring.Component):
         payload = Signal(self._shape, reset_less=True)
         ready = Signal(init=1)      # the skid register is empty
         m.d.comb += [self.i.ready.eq(ready), self.o.payload.eq(payload)]
-        with m.If(~self.o.valid | self.o.ready):
-            m.d.sync += [self.o.valid.eq(self.i.valid | ~ready), ready.eq(1)]
-            with m.If(~ready):
-                m.d.sync += payload.eq(skid)
-            with m.Elif(self.i.valid):
-                m.d.sync += payload.eq(self.i.payload)
-        with m.Elif(self.i.valid & ready):
-            m.d.sync += [skid.eq(self.i.payload), ready.eq(0)]
+        # Written so that `o.ready`, which comes late, has one gate before it gets into a register: the payload is taken whether
+        # it is valid or not, and the skid register takes what may not need it.
+        moves = ~self.o.valid | self.o.ready
+        m.d.sync += [self.o.valid.eq(self.i.valid | ~ready | ~moves), ready.eq(moves | (ready & ~self.i.valid))]
+        with m.If(moves):
+            m.d.sync += payload.eq(Mux(ready, self.i.payload, skid))
+        with m.If(self.i.valid & ready):
+            m.d.sync += skid.eq(self.i.payload)
         return m
 
 

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..streams import Queue, SkidBuffer
-from .axi import AXI4Read, BeatStream, BurstRequest, Response, drive_address_channel
+from .axi import AXI4Read, BeatStream, BurstRequest, Response, burst_address, drive_address_channel
 
 __all__ = ["ReadMaster"]
 
@@ -34,6 +34,8 @@ class ReadMaster(wiring.Component):
         m = Module()
         axi, limit = self.axi, self.config.bursts_in_flight
         m.submodules.owners = owners = Queue(1, limit)      # 1: fetch
+        # Whether a request is taken comes from registers, not from the bus's answer in the same cycle.
+        m.submodules.addresses = addresses = SkidBuffer(burst_address(self.config))
 
         # Arbiter; the queue of owners is also the count of bursts in flight.
         free = Signal()
@@ -41,7 +43,7 @@ class ReadMaster(wiring.Component):
         requested = Signal()
         waited = Signal()       # fetch asked a cycle ago: that it asks comes too late for the load engine
         m.d.comb += [
-            free.eq(owners.i.ready & (~axi.arvalid | axi.arready)),
+            free.eq(owners.i.ready & addresses.i.ready),
             from_fetch.eq(waited | ~self.load_request.valid),
             self.fetch_request.ready.eq(free & from_fetch & ~self.stop),
             self.load_request.ready.eq(free & ~waited),
@@ -53,11 +55,16 @@ class ReadMaster(wiring.Component):
         m.d.sync += waited.eq(self.fetch_request.valid & ~self.fetch_request.ready)
 
         # Address channel, from registers.
-        m.d.comb += drive_address_channel(axi, "ar", self.config)
         chosen = Signal(self.load_request.payload.shape())
-        m.d.comb += chosen.eq(Mux(from_fetch, self.fetch_request.payload, self.load_request.payload))
-        with m.If(~axi.arvalid | axi.arready):
-            m.d.sync += [axi.arvalid.eq(requested), axi.araddr.eq(self.base + chosen.address), axi.arlen.eq(chosen.length)]
+        m.d.comb += [
+            *drive_address_channel(axi, "ar", self.config),
+            chosen.eq(Mux(from_fetch, self.fetch_request.payload, self.load_request.payload)),
+            addresses.i.valid.eq(requested),
+            addresses.i.payload.address.eq(self.base + chosen.address),
+            addresses.i.payload.length.eq(chosen.length),
+            axi.arvalid.eq(addresses.o.valid), addresses.o.ready.eq(axi.arready),
+            axi.araddr.eq(addresses.o.payload.address), axi.arlen.eq(addresses.o.payload.length),
+        ]
 
         # Data channel.
         m.submodules.arrived = arrived = SkidBuffer(self.load_data.payload.shape())

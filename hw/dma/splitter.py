@@ -29,6 +29,7 @@ class BurstSplitter(wiring.Component):
     """Cuts segments at pages of 4 KiB and at 16 beats.
 
     Ports: ``i`` stream of `SEGMENT`, ``o`` stream of `BURST`, ``idle``. One burst in a cycle, no gap between segments.
+    ``o.ready`` goes through to ``i.ready``: it comes from registers of what takes the bursts.
     """
 
     def __init__(self, config):
@@ -45,9 +46,14 @@ class BurstSplitter(wiring.Component):
         segment = Signal(SEGMENT, reset_less=True)
         beat = segment.address[shift:]
 
-        def ends(beats, room):
-            """Whether a burst of up to ``room`` beats is enough."""
-            return (beats[block + 1:] == 0) & (beats[:block + 1] <= room)
+        def fit(beats, bits, cut, offset):
+            """Whether ``beats`` are at most 2 ** bits, less ``offset`` if a page cuts them (``cut``). Both are known before one
+            is chosen, and the many high digits apart."""
+            low = beats[:bits + 1]
+
+            def few(number):
+                return (number[bits + 1:] == 0) & (~number[bits] | (number[:bits] == 0))
+            return (beats[bits + 1:] == 0) & Mux(cut, few(low + offset), few(low))
 
         # Beats up to the page or the longest burst, and whether they are all: known with the address, since what comes next
         # depends on it. After a burst of full length the offset in a block stays, after another one a page begins.
@@ -55,38 +61,34 @@ class BurstSplitter(wiring.Component):
         last = Signal(reset_less=True)
         first, first_room, next_room = self.i.payload, Signal(block + 1), Signal(block + 1)
         first_beat = first.address[shift:]
+        first_in_last_block = first_beat[block:page].all()
         in_last_block = (beat[block:page] + 1)[:page - block].all()     # will be; a page has several blocks
         m.d.comb += [
-            first_room.eq(Mux(first_beat[block:page].all(), MAX_BURST_BEATS - first_beat[:block], MAX_BURST_BEATS)),
+            first_room.eq(Mux(first_in_last_block, MAX_BURST_BEATS - first_beat[:block], MAX_BURST_BEATS)),
             next_room.eq(Mux(in_last_block, MAX_BURST_BEATS - beat[:block], MAX_BURST_BEATS)),
-            self.idle.eq(~valid & ~self.o.valid),
+            self.idle.eq(~valid),
+            self.i.ready.eq(~valid | (self.o.ready & last)),
+            self.o.valid.eq(valid),
+            self.o.payload.address.eq(segment.address),
+            self.o.payload.length.eq(Mux(last, segment.beats, room) - 1),
+            self.o.payload.sync.eq(segment.sync),
+            self.o.payload.semaphore.eq(Mux(last, segment.semaphore, 0)),
+            self.o.payload.count.eq(segment.count),
+            self.o.payload.pc.eq(segment.pc),
         ]
-        step = Signal()
-        m.d.comb += [
-            step.eq(~self.o.valid | self.o.ready),
-            self.i.ready.eq(~valid | (step & last)),
-        ]
-        with m.If(step):
-            m.d.sync += self.o.valid.eq(valid)
-        with m.If(step & valid):
-            m.d.sync += [
-                self.o.payload.address.eq(segment.address),
-                self.o.payload.length.eq(Mux(last, segment.beats, room) - 1),
-                self.o.payload.sync.eq(segment.sync),
-                self.o.payload.semaphore.eq(Mux(last, segment.semaphore, 0)),
-                self.o.payload.count.eq(segment.count),
-                self.o.payload.pc.eq(segment.pc),
-            ]
         with m.If(self.i.ready):
             m.d.sync += valid.eq(self.i.valid)
         with m.If(~valid | last):
             with m.If(self.i.ready):
-                m.d.sync += [segment.eq(first), room.eq(first_room), last.eq(ends(first.beats, first_room) | first.sync)]
-        with m.Elif(step):
-            beats = Signal.like(segment.beats)
-            m.d.comb += beats.eq(segment.beats - room)
+                m.d.sync += [
+                    segment.eq(first), room.eq(first_room),
+                    last.eq(fit(first.beats, block, first_in_last_block, first_beat[:block]) | first.sync),
+                ]
+        with m.Elif(self.o.ready):
             m.d.sync += [
-                segment.address.eq(segment.address + (room << shift)), segment.beats.eq(beats),
-                room.eq(next_room), last.eq(ends(beats, next_room)),
+                segment.address.eq(segment.address + (room << shift)), segment.beats.eq(segment.beats - room),
+                room.eq(next_room),
+                # This burst and the next one are enough: of two, at most one lies in the last block of a page.
+                last.eq(fit(segment.beats, block + 1, beat[block + 1:page].all(), beat[:block])),
             ]
         return m

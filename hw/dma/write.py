@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..streams import Queue
-from .axi import AXI4Write, BurstRequest, Response, drive_address_channel
+from ..streams import Queue, SkidBuffer
+from .axi import AXI4Write, BurstRequest, Response, burst_address, drive_address_channel
 
 __all__ = ["WriteMaster"]
 
@@ -36,13 +36,15 @@ class WriteMaster(wiring.Component):
         m = Module()
         axi, limit = self.axi, self.config.bursts_in_flight
         m.submodules.lengths = lengths = Queue(range(256), limit)
+        # Whether a request is taken comes from registers, not from the bus's answer in the same cycle.
+        m.submodules.addresses = addresses = SkidBuffer(burst_address(self.config))
         in_flight = Signal(range(limit + 1))
 
         free = Signal()
         ended = Signal()
         m.d.comb += [
             free.eq(~in_flight[-1]),        # fewer than the limit, a power of two; then there is room for the length too
-            self.request.ready.eq((~axi.awvalid | axi.awready) & free),
+            self.request.ready.eq(addresses.i.ready & free),
             lengths.i.valid.eq(self.request.valid & self.request.ready & ~self.stop),
             lengths.i.payload.eq(self.request.payload.length),
             ended.eq(axi.bvalid & axi.bready),
@@ -51,10 +53,14 @@ class WriteMaster(wiring.Component):
         m.d.sync += in_flight.eq(in_flight + lengths.i.valid - ended)
 
         # Address channel, from registers.
-        m.d.comb += drive_address_channel(axi, "aw", self.config)
-        with m.If(~axi.awvalid | axi.awready):
-            m.d.sync += [axi.awvalid.eq(lengths.i.valid), axi.awaddr.eq(self.base + self.request.payload.address),
-                         axi.awlen.eq(self.request.payload.length)]
+        m.d.comb += [
+            *drive_address_channel(axi, "aw", self.config),
+            addresses.i.valid.eq(self.request.valid & free & ~self.stop),
+            addresses.i.payload.address.eq(self.base + self.request.payload.address),
+            addresses.i.payload.length.eq(self.request.payload.length),
+            axi.awvalid.eq(addresses.o.valid), addresses.o.ready.eq(axi.awready),
+            axi.awaddr.eq(addresses.o.payload.address), axi.awlen.eq(addresses.o.payload.length),
+        ]
 
         # Data channel, from registers.
         position = Signal(8)

@@ -98,7 +98,7 @@ module harness(input clk, input rst, input stop, input [31:0] base, input arread
     {araddr_was, arlen_was, beat_was} <= {araddr, arlen, beat};
   end
 
-  wire room = no_end != `LIMIT && (!arvalid || arready);
+  wire room = no_end != `LIMIT && no_ar < 2;
   always @* if (started) begin
     if (ar_refused) assert(arvalid && araddr == araddr_was && arlen == arlen_was);
     if (arvalid) assert(no_ar != 0 && arlen < 16 && araddr[11:2] + arlen < 1024);
@@ -126,7 +126,9 @@ module harness(input clk, input rst, input stop, input [31:0] base, input arread
   wire [INDEX:0] level = {!queue_ready, INDEX'(write - read)};
   wire [INDEX-1:0] place = read + before_data;
   always @* if (started) begin
-    assert(no_ar == arvalid && no_end == level && waited == fetch_waits);
+    assert(no_ar == arvalid + !addresses_ready && no_end == level && waited == fetch_waits);
+    if (!addresses_ready) assert(arvalid && next_address[39:32] < 16 && next_address[11:2] + next_address[39:32] < 1024);
+    if (watch_ar && before_ar == 1) assert(next_address == {watched[47:40], 32'(base + watched[39:0])});
     assert(queue_valid == (level != 0) && level <= `LIMIT);
     assert(held == arrived_valid + !rready);
     assert(no_end == no_ar + no_last + (arrived_valid && arrived[33]) + (!rready && skid[33]));

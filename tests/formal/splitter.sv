@@ -20,19 +20,16 @@ module harness(input clk, input rst, input i_valid, input [113:0] i, input o_rea
   wire [36:0] beats = o[43:40] + 1;
   wire [4:0] semaphore = o[49:45];
 
-  // What has still to come out of the segments that went in, the older one first: as SEGMENT.
-  reg [113:0] older = 0, newer = 0;
-  reg [1:0] held = 0;
-  wire ends = sync || beats == older[75:40];
+  // What has still to come out of the segment that went in: as SEGMENT.
+  reg [113:0] left = 0;
+  reg held = 0;
+  wire ends = sync || beats == left[75:40];
   wire push = i_valid && i_ready, pop = o_valid && o_ready;
-  wire [113:0] rest = {older[113:76], older[75:40] - beats[35:0], older[39:0] + 40'(beats << 2)};
+  wire [113:0] rest = {left[113:76], left[75:40] - beats[35:0], left[39:0] + 40'(beats << 2)};
   always @(posedge clk) begin
-    held <= held + push - (pop && ends);
-    if (pop) older <= ends ? newer : rest;
-    if (push) begin
-      if (held == (pop && ends)) older <= i;
-      else newer <= i;
-    end
+    held <= push || held && !(pop && ends);
+    if (pop) left <= rest;
+    if (push) left <= i;
     if (rst) held <= 0;
   end
 
@@ -44,20 +41,21 @@ module harness(input clk, input rst, input i_valid, input [113:0] i, input o_rea
   end
 
   always @* if (started) begin
-    assert(held <= 2);
     if (refused) assert(o_valid && o == offered);
+    // A segment is taken when none is held, or the last burst of the one that is goes out.
+    assert(i_ready == (!held || pop && ends));
+    assert(o_valid == held);
     if (o_valid) begin
-      assert(held != 0);
-      assert(sync == older[76] && o[81:50] == older[113:82]);
-      assert(semaphore == (ends ? older[81:77] : 0));
+      assert(sync == left[76] && o[81:50] == left[113:82]);
+      assert(semaphore == (ends ? left[81:77] : 0));
       if (!sync) begin
-        assert(o[39:0] == older[39:0] && beats <= older[75:40]);
+        assert(o[39:0] == left[39:0] && beats <= left[75:40]);
         assert(o[11:2] + beats <= 1024);
       end
     end
-    // The two registers.
-    assert(held == valid + (o_valid && ends));
-    if (valid) assert(segment == (!o_valid ? older : ends ? newer : rest));
+    // The register.
+    assert(held == valid);
+    if (valid) assert(segment == left);
     if (valid) assert(segment[1:0] == 0 && (segment[75:40] != 0 || segment[76]));
     // What is known ahead of the one that goes out next.
     if (valid) assert(room == (segment[11:6] == 63 ? 16 - segment[5:2] : 16));

@@ -52,6 +52,10 @@ def queue_taps(prefix, width, depth):
             "storage": (width, [f"{prefix}storage[{n}]" for n in reversed(range(depth))])}
 
 
+#: Of the buffer before an address channel: whether it is empty behind its output, and what it holds there.
+ADDRESSES = {"addresses_ready": (1, ["addresses.i__ready"]), "next_address": (40, ["addresses.skid"])}
+
+
 def queue(depth):
     return Proof(lambda: Queue(1, depth), "stream", queue_taps("", 1, depth),
                  {"QUEUE": "", "CAPACITY": depth, "READY": f"held != {depth}"})
@@ -76,11 +80,11 @@ PROOFS = {
                             {"valid": (1, ["valid"]), "segment": (114, ["segment"]), "room": (5, ["room"]), "last": (1, ["last"])}),
     "write_master": Proof(
         lambda: WriteMaster(CONFIG), "write_master",
-        {**queue_taps("lengths.", 8, LIMIT), "in_flight": (3, ["in_flight"]), "position": (8, ["position"])},
+        {**queue_taps("lengths.", 8, LIMIT), **ADDRESSES, "in_flight": (3, ["in_flight"]), "position": (8, ["position"])},
         {"LIMIT": LIMIT}),
     "read_master": Proof(
         lambda: ReadMaster(CONFIG), "read_master",
-        {**queue_taps("owners.", 1, LIMIT), "skid": (34, ["arrived.skid"]), "arrived_valid": (1, ["arrived.o__valid"]),
+        {**queue_taps("owners.", 1, LIMIT), **ADDRESSES, "skid": (34, ["arrived.skid"]), "arrived_valid": (1, ["arrived.o__valid"]),
          "arrived": (34, ["arrived.o__payload"]), "waited": (1, ["waited"])},
         {"LIMIT": LIMIT}),
     "register_port": Proof(lambda: RegisterPort(), "register_port", {"strobe": (4, ["strobe"])}),

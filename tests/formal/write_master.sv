@@ -99,7 +99,7 @@ module harness(input clk, input rst, input stop, input [31:0] base, input awread
     if (w_due) assert(wvalid);
 
     assert(no_b <= `LIMIT);
-    assert(request_ready == (no_b != `LIMIT && (!awvalid || awready)));
+    assert(request_ready == (no_b != `LIMIT && no_aw < 2));
     assert(busy == (no_b != 0));
     assert(bready == (response_ready || stop));
     assert(response_valid == bvalid && response == (bresp != 0));
@@ -112,7 +112,9 @@ module harness(input clk, input rst, input stop, input [31:0] base, input awread
   wire [INDEX-1:0] place = read + before_w - after;
   always @* if (started) begin
     assert(in_flight == no_b && no_aw <= no_b && no_last <= no_b);
-    assert(no_aw == awvalid && no_last == level + after);
+    assert(no_aw == awvalid + !addresses_ready && no_last == level + after);
+    if (!addresses_ready) assert(awvalid && next_address[39:32] < 16 && next_address[11:2] + next_address[39:32] < 1024);
+    if (watch_aw && before_aw == 1) assert(next_address == {watched[47:40], 32'(base + watched[39:0])});
     assert(queue_valid == (level != 0) && level <= `LIMIT);
     if (watch_aw) assert(before_aw < no_aw);
 
