@@ -46,9 +46,11 @@ class MemoryQueue(wiring.Component):
             m.d.sync += storage.write_address.eq(next_write)
         with m.If(pop):
             m.d.sync += storage.read_address.eq(next_read)
-        with m.If(Mux(free, ~empty & ~taken, taken)):   # push or pop, not both; `taken` says which
-            m.d.sync += [empty.eq(~taken & (next_read == storage.write_address)),
-                         full.eq(taken & (next_write == storage.read_address))]
+        # Of push and pop as above, written so that `free` has one gate before it gets into a register.
+        m.d.sync += [
+            empty.eq(Mux(free, empty | (~taken & (next_read == storage.write_address)), empty & ~taken)),
+            full.eq(~free & (full | (taken & (next_write == storage.read_address)))),
+        ]
         with m.If(free):
             m.d.sync += [self.o.valid.eq(~empty | self.i.valid), takes_past.eq(empty)]
             with m.If(empty):
