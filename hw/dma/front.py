@@ -92,8 +92,9 @@ class DmaFrontEnd(wiring.Component):
         inner_left = Signal(_COUNT_BITS, reset_less=True)
         ring_offset = Signal(_FIELDS["spm_addr"].width + _FIELDS["ring_slots"].width, reset_less=True)
         tokens_left = Signal(isa.TOKEN_BITS, reset_less=True)
+        all_taken = Signal(reset_less=True)     # none is left, known with their number
         semaphore = Signal(isa.SEMAPHORE_BITS, reset_less=True)
-        first_wait = Signal()
+        needs_token = Signal()      # the next iteration does
         # Counter waited for, straight from a register, and whether each iteration waits.
         wait = Signal(isa.SEMAPHORE_BITS, reset_less=True)
         wait_each = Signal(reset_less=True)
@@ -127,12 +128,8 @@ class DmaFrontEnd(wiring.Component):
         ]
 
         # An iteration starts with its token, if it has one.
-        needs_token = Signal()
         granted = Signal()
-        m.d.comb += [
-            needs_token.eq(first_wait | wait_each),      # counter 0 always has one
-            granted.eq(~needs_token | self.wait.available),
-        ]
+        m.d.comb += granted.eq(~needs_token | self.wait.available)      # counter 0 always has one
 
         # Last segment of an iteration: its mark carries the token.
         ends_iteration = inner_left == 1
@@ -147,7 +144,7 @@ class DmaFrontEnd(wiring.Component):
                          self.released.eq(granted)]
             m.d.sync += [inner_left.eq(Mux(merged, 1, inner_count)), run_address.eq(outer_address)]
             with m.If(granted):
-                m.d.sync += first_wait.eq(0)
+                m.d.sync += needs_token.eq(wait_each)
                 m.next = "Segment"
                 if gather:
                     with m.If(is_gather):
@@ -160,7 +157,7 @@ class DmaFrontEnd(wiring.Component):
                 m.d.comb += [self.idle.eq(1), self.i.ready.eq(1)]
                 with m.If(self.i.valid):
                     m.d.sync += [
-                        word.eq(arriving), self.pc.eq(self.i.payload.pc), first_wait.eq(1),
+                        word.eq(arriving), self.pc.eq(self.i.payload.pc), needs_token.eq(1),
                         outer_address.eq(first.dram_addr),
                         run_words.eq(first.run_words),
                         inner_count.eq(first.inner_count),
@@ -168,6 +165,7 @@ class DmaFrontEnd(wiring.Component):
                         semaphore.eq(first.signal),
                         merged.eq((first.inner_dram_stride == (first.run_words << word_shift)) | (first.inner_count == 1)),
                         tokens_left.eq(first_sync.wait_count), wait.eq(first.wait), wait_each.eq(first.wait_each),
+                        all_taken.eq((first_sync.wait_count == 0) | (first_sync.wait == 0)),
                     ]
                     if gather:
                         first_row = view("GATHER", arriving)
@@ -230,14 +228,13 @@ class DmaFrontEnd(wiring.Component):
             # SYNC: a token in every second cycle, then the signal takes its place behind the data before it.
             with m.State("Sync"):       # the counter is asked for the first time
                 m.next = "SyncWait"
-                with m.If((tokens_left == 0) | (wait == 0)):
-                    m.next = "SyncSignal"
             with m.State("SyncWait"):
-                m.d.comb += [self.waiting.eq(~self.wait.available), self.wait.consume.eq(self.wait.available)]
-                with m.If(self.wait.available):
-                    m.d.sync += tokens_left.eq(tokens_left - 1)
-                    with m.If(tokens_left == 1):
-                        m.next = "SyncSignal"
+                with m.If(all_taken):
+                    m.next = "SyncSignal"
+                with m.Else():
+                    m.d.comb += [self.waiting.eq(~self.wait.available), self.wait.consume.eq(self.wait.available)]
+                    with m.If(self.wait.available):
+                        m.d.sync += [tokens_left.eq(tokens_left - 1), all_taken.eq(tokens_left == 1)]
             with m.State("SyncSignal"):
                 if gather:
                     m.d.comb += [

@@ -77,46 +77,39 @@ class LineAssembler(wiring.Component):
         completes = Signal()
         held = [Signal(8 * config.data_bytes, name=f"held_{n}") for n in range(per_line - 1)]
         semaphore = Signal(isa.SEMAPHORE_BITS)       # of the write that waits at the port
-        accepts = Signal()      # the line takes a beat
+        needs_port = Signal()   # the line's last beat, while the port holds the line before
         m.d.comb += [
             slot.eq(Mux(inside, next_slot, line.first)),
             completes.eq(Mux(inside, next_completes, line.single)),
-            self.moved.eq(self.lines.valid & self.beats.valid & accepts),
-            self.beats.ready.eq(self.lines.valid & accepts),
+            needs_port.eq((line.kind == JobKind.LINES) & completes & port.valid),
+            # The port's answer comes late.
+            self.beats.ready.eq(self.lines.valid & (line.kind != JobKind.SYNC) & (~needs_port | port.ready)),
+            self.moved.eq(self.beats.valid & self.beats.ready),
         ]
 
-        with m.If(port.ready):
-            m.d.sync += port.valid.eq(0)
+        writes = Signal()       # a line goes to the port
+        m.d.comb += writes.eq(self.lines.valid & self.beats.valid & completes & (line.kind == JobKind.LINES)
+                              & (~port.valid | port.ready))
+        m.d.sync += port.valid.eq(writes | (port.valid & ~port.ready))
         m.d.comb += [
             self.signal.id.eq(semaphore),
             self.signal.valid.eq(port.valid & port.ready),
             self.idle.eq(~port.valid),
         ]
         # A SYNC adds its tokens when everything before it is written.
-        count = Signal(isa.TOKEN_BITS)
-
+        number = Signal(isa.TOKEN_BITS, init=1)     # of the token that is added now
+        added = Signal()                            # the SYNC's tokens are
+        m.d.comb += self.lines.ready.eq(self.beats.valid & completes & (~needs_port | port.ready))
         with m.Switch(line.kind):
-            with m.Case(JobKind.LINES):
-                m.d.comb += [
-                    accepts.eq(~completes | ~port.valid | port.ready),
-                    self.lines.ready.eq(self.beats.valid & completes & (~port.valid | port.ready)),
-                ]
             with m.Case(JobKind.INDEX):
                 arrives = self.lines.valid & self.beats.valid
-                m.d.comb += [
-                    accepts.eq(1),
-                    self.lines.ready.eq(self.beats.valid & completes),
-                    self.index_write.eq(arrives),
-                    self.index_done.eq(arrives & completes & line.ends_job),
-                ]
+                m.d.comb += [self.index_write.eq(arrives), self.index_done.eq(arrives & completes & line.ends_job)]
             with m.Case(JobKind.SYNC):
+                m.d.comb += self.lines.ready.eq(0)
                 with m.If(self.lines.valid & ~port.valid):
-                    m.d.comb += [
-                        self.signal.id.eq(line.semaphore),
-                        self.signal.valid.eq(count != line.count),
-                        self.lines.ready.eq((count == line.count) | (line.semaphore == 0)),
-                    ]
-                    m.d.sync += count.eq(Mux(self.lines.ready, 0, count + 1))
+                    ends = added | (line.count == 0) | (line.semaphore == 0)
+                    m.d.comb += [self.signal.id.eq(line.semaphore), self.signal.valid.eq(~ends), self.lines.ready.eq(ends)]
+                    m.d.sync += [number.eq(Mux(ends, 1, number + 1)), added.eq((number == line.count) & ~ends)]
 
         if per_line > 1:
             m.d.comb += self.index_beat.eq((line.line << slot_bits(config)) | slot)
@@ -127,16 +120,16 @@ class LineAssembler(wiring.Component):
             for n, part in enumerate(held):
                 with m.If(slot == n):
                     m.d.sync += part.eq(beat.data)
-            with m.If(completes & (line.kind == JobKind.LINES)):
-                m.d.sync += [port.valid.eq(1), port.line.eq(line.line), semaphore.eq(line.semaphore)]
-                for n in range(per_line):
-                    part = port.data.word_select(n, 8 * config.data_bytes)
-                    if n < per_line - 1:
-                        m.d.sync += part.eq(Mux(slot == n, beat.data, held[n]))
-                    else:
-                        m.d.sync += part.eq(beat.data)
-                    m.d.sync += port.mask.word_select(n, config.data_bytes).eq(
-                        ((line.first <= n) & (n <= line.last)).replicate(config.data_bytes))
+        with m.If(writes):
+            m.d.sync += [port.line.eq(line.line), semaphore.eq(line.semaphore)]
+            for n in range(per_line):
+                part = port.data.word_select(n, 8 * config.data_bytes)
+                if n < per_line - 1:
+                    m.d.sync += part.eq(Mux(slot == n, beat.data, held[n]))
+                else:
+                    m.d.sync += part.eq(beat.data)
+                m.d.sync += port.mask.word_select(n, config.data_bytes).eq(
+                    ((line.first <= n) & (n <= line.last)).replicate(config.data_bytes))
         return m
 
 

@@ -44,8 +44,10 @@ class LineReader(wiring.Component):
             data.StructLayout({"data": 8 * config.line_bytes, "span": span}), _LINES_AHEAD)
 
         # A line is read when its iteration has been released and the queue will have room for it.
-        iterations = Signal(10)
+        iterations = Signal(10)                         # released and not used, a cycle ago
         released = Signal()                             # there are some
+        used = Signal()
+        released_before, used_before = Signal(), Signal()
         reserved = Signal(range(_LINES_AHEAD + 1))      # all ahead, a power of two, is the only number with its highest bit
         asked = Signal()
         taken = Signal()
@@ -53,14 +55,25 @@ class LineReader(wiring.Component):
             port.valid.eq(self.lines.valid & released & ~reserved[-1]),
             port.line.eq(line.line),
             asked.eq(port.valid & port.ready),
+            used.eq(asked & line.ends_iteration),
             self.lines.ready.eq(asked),
             taken.eq(queue.o.valid & queue.o.ready),
             self.stalled.eq(port.valid & ~port.ready),
         ]
-        # The bank's answer comes last: it only enables.
-        with m.If(self.released != (asked & line.ends_iteration)):
-            m.d.sync += [iterations.eq(Mux(self.released, iterations + 1, iterations - 1)),
-                         released.eq(self.released | (iterations != 1))]
+        # Release, behind the counter of tokens, and the bank's answer come last: they are counted a cycle later.
+        others = Signal()                               # than the one that ends now
+        with m.If(released_before == used_before):
+            m.d.comb += others.eq(iterations >= 2)
+        with m.Elif(released_before):
+            m.d.comb += others.eq(iterations >= 1)
+        with m.Else():
+            m.d.comb += others.eq(iterations >= 3)
+        m.d.sync += [
+            released_before.eq(self.released), used_before.eq(used),
+            released.eq(self.released | (released & (~used | others))),
+        ]
+        with m.If(released_before != used_before):
+            m.d.sync += iterations.eq(Mux(released_before, iterations + 1, iterations - 1))
         with m.If(asked != taken):
             m.d.sync += reserved.eq(Mux(taken, reserved - 1, reserved + 1))
 
@@ -91,7 +104,7 @@ class LineReader(wiring.Component):
             self.beats.valid.eq(queue.o.valid),
             self.beats.payload.eq(queue.o.payload.data.word_select(slot, 8 * config.data_bytes)),
             moved.eq(self.beats.valid & self.beats.ready),
-            queue.o.ready.eq(moved & completes),
+            queue.o.ready.eq(self.beats.ready & completes),
             self.idle.eq((reserved == 0) & ~released),
         ]
         with m.If(moved):
@@ -121,7 +134,8 @@ class ResponseTokens(wiring.Component):
         m = Module()
         m.submodules.queue = queue = Queue(self.layout, self.config.bursts_in_flight)
         wiring.connect(m, wiring.flipped(self.i), queue.i)
-        head, count = queue.o.payload, Signal(isa.TOKEN_BITS)
+        head = queue.o.payload
+        number = Signal(isa.TOKEN_BITS, init=1)     # of the SYNC's token that is added now
         added = Signal()        # the SYNC's tokens are
         answered = Signal()
         m.d.comb += [
@@ -137,7 +151,7 @@ class ResponseTokens(wiring.Component):
                 self.signal.valid.eq(~queue.o.ready),
                 queue.o.ready.eq(added | head.nothing),
             ]
-            m.d.sync += [count.eq(Mux(queue.o.ready, 0, count + 1)), added.eq((count + 1 == head.count) & ~queue.o.ready)]
+            m.d.sync += [number.eq(Mux(queue.o.ready, 1, number + 1)), added.eq((number == head.count) & ~queue.o.ready)]
         with m.Else():
             m.d.comb += [self.signal.valid.eq(answered), queue.o.ready.eq(answered)]
         return m
