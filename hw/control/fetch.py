@@ -49,27 +49,32 @@ class Fetch(wiring.Component):
         address = Signal(RELATIVE_BITS)
         under_way = Signal(range(depth + 1))        # beats requested that have not come
         to_drop = Signal(range(depth + 1))          # of these, beats from before the last jump
-        reserved = Signal(range(2 * depth + 1))     # beats requested that have not left the buffer
+        reserved = Signal(range(2 * depth + 1))     # beats requested that had not left the buffer a cycle ago
         length = Signal(range(burst + 1))
         filling = Signal()
+        asks = Signal()
         requested = Signal()
         arrived = Signal()
         popped = Signal()
+        popped_before = Signal()
+        dropped_before = Signal()
         m.d.comb += [
             length.eq(burst - (address >> shift)[:(burst - 1).bit_length()]),
-            self.request.valid.eq(active & ~self.jump & filling & (reserved <= depth - burst)),
+            self.request.valid.eq(asks & ~self.jump),
             self.request.payload.address.eq(address),
             self.request.payload.length.eq(length - 1),
-            requested.eq(self.request.valid & self.request.ready),
+            requested.eq(asks & self.request.ready),    # but for a jump, which sets all that follows from it
             self.beats.ready.eq(1),
             arrived.eq(self.beats.valid),
             popped.eq(buffer.o.valid & buffer.o.ready),
         ]
-        under_way_next = Signal.like(under_way)
-        m.d.comb += under_way_next.eq(under_way + Mux(requested, length, 0) - arrived)
+        # Whether there is room comes from a register, so not in the cycle after a request, which is not counted yet. That the
+        # dispatcher takes an instruction comes late, and is counted later.
         m.d.sync += [
-            under_way.eq(under_way_next),
-            reserved.eq(reserved + Mux(requested, length, 0) - popped - (arrived & (to_drop != 0))),
+            under_way.eq(under_way + Mux(requested, length, 0) - arrived),
+            popped_before.eq(popped), dropped_before.eq(arrived & (to_drop != 0)),
+            reserved.eq(reserved + Mux(requested, length, 0) - popped_before - dropped_before),
+            asks.eq(active & filling & (reserved <= depth - burst) & ~requested),
         ]
         with m.If(reserved <= max(depth - 2 * burst, depth // 2)):
             m.d.sync += filling.eq(1)
@@ -117,8 +122,10 @@ class Fetch(wiring.Component):
 
         with m.If(self.jump):
             first = self.program + (self.target << 5)
+            left = under_way - arrived
             m.d.sync += [
                 active.eq(1), filling.eq(1), pc.eq(self.target), address.eq((first >> shift) << shift),
-                to_drop.eq(under_way_next), reserved.eq(under_way_next),
+                under_way.eq(left), to_drop.eq(left), reserved.eq(left), popped_before.eq(0), dropped_before.eq(0),
+                asks.eq(under_way <= depth - burst),
             ]
         return m
