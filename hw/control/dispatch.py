@@ -1,6 +1,7 @@
 """Decoding and dispatch: checks instructions, executes control, adds scalar registers, feeds the engines' queues."""
 
 from functools import reduce
+from itertools import combinations
 from operator import or_
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -86,6 +87,17 @@ def _legal(config, instruction, word):
     return Cat(rules).all()
 
 
+def _is_one_of(opcode, wanted, others):
+    """Whether the opcode is one of ``wanted`` and none of ``others``, by as few bits as tell these apart. It may say so of an
+    opcode that is neither."""
+    def seen(numbers, bits):
+        return {sum((number >> bit & 1) << n for n, bit in enumerate(bits)) for number in numbers}
+
+    bits = next(bits for count in range(1, len(opcode) + 1) for bits in combinations(range(len(opcode)), count)
+                if seen(wanted, bits).isdisjoint(seen(others, bits)))
+    return Cat(opcode[bit] for bit in bits).matches(*sorted(seen(wanted, bits)))
+
+
 class Dispatch(wiring.Component):
     """Takes instructions in order.
 
@@ -118,31 +130,36 @@ class Dispatch(wiring.Component):
         for queue in queues.values():
             m.d.comb += [queue.payload.word.eq(word), queue.payload.pc.eq(self.pc)]
 
-        legal = Signal()
-        with m.Switch(opcode):
-            for number, instruction in isa.BY_OPCODE.items():
-                if instruction.available(self.config):
-                    with m.Case(number):
-                        m.d.comb += legal.eq(_legal(self.config, instruction, word))
-        # Known a cycle after the decoding, before anything comes of the instruction.
+        # Known a cycle after the decoding, before anything comes of the instruction; for each engine apart, since rules are many.
+        legal, legal_of = [], Signal(len(isa.Engine), init=1)
+        for engine in isa.Engine:
+            legal.append(Cat((opcode == number) & _legal(self.config, instruction, word)
+                             for number, instruction in isa.BY_OPCODE.items()
+                             if instruction.engine == engine and instruction.available(self.config)).any())
         refused = Signal()
-        m.d.comb += [self.fetch_error.eq(refused & failed), self.illegal.eq(refused & ~failed)]
+        m.d.comb += [refused.eq(~legal_of.any()), self.fetch_error.eq(refused & failed), self.illegal.eq(refused & ~failed)]
 
         # The queue of the instruction's engine had room a cycle ago, and nobody else fills it.
         engine_of = {engine: opcode[4:] == engine for engine in queues}
         room = Signal()
         m.d.sync += room.eq(reduce(or_, (engine_of[engine] & queue.ready for engine, queue in queues.items())))
 
+        # Where the instruction goes is told by few bits of its opcode: one that is not legal is refused wherever it goes.
+        available = [number for number, instruction in isa.BY_OPCODE.items() if instruction.available(self.config)]
+
+        def is_one_of(*opcodes):
+            return _is_one_of(opcode, opcodes, [number for number in available if number not in opcodes])
+
         # Uses at equal places in the word are one case of the register adder.
-        uses = {}       # (register offset, field offset, field width, rule) -> opcodes
-        order = {}      # opcode -> uses
+        order = {}      # uses: (register offset, field offset, field width, rule) each -> opcodes
         for name, steps in REGISTER_USES.items():
             instruction = isa.INSTRUCTIONS[name]
-            for register, field, rule in steps:
-                use = (instruction.offsets[register], instruction.offsets[field], instruction.fields[field].width, rule)
-                uses.setdefault(use, []).append(instruction.opcode)
-                order.setdefault(instruction.opcode, []).append(use)
+            uses = tuple((instruction.offsets[register], instruction.offsets[field], instruction.fields[field].width, rule)
+                         for register, field, rule in steps)
+            order.setdefault(uses, []).append(instruction.opcode)
+        uses = list(dict.fromkeys(use for steps in order for use in steps))
         numbers = {use: n for n, use in enumerate(uses)}
+        has_steps = {steps: is_one_of(*opcodes) for steps, opcodes in order.items()}
         use_number = Signal(range(max(2, len(uses))))
         a = Signal(40)
         b = Signal(32)
@@ -153,25 +170,37 @@ class Dispatch(wiring.Component):
             return word[use[0]:use[0] + 4]
 
         last_use = Signal()
-        unchanged = Signal()        # every register of the instruction is R0
-        with m.Switch(opcode):
-            for number, steps in order.items():
-                with m.Case(number):
-                    m.d.comb += [
-                        last_use.eq(use_number == numbers[steps[-1]]),
-                        unchanged.eq(~Cat(word[register:register + 4] for register, *_ in steps).any()),
-                    ]
+        changed = Signal()          # some register of the instruction is not R0
+        m.d.comb += [
+            last_use.eq(Cat(has & (use_number == numbers[steps[-1]]) for steps, has in has_steps.items()).any()),
+            changed.eq(Cat(has & Cat(word[register:register + 4] for register, *_ in steps).any()
+                           for steps, has in has_steps.items()).any()),
+        ]
 
         calc = data.View(instruction_layout("CALC"), word)
         branch = data.View(instruction_layout("BRANCH"), word)
         number_of = {name: i.opcode for name, i in isa.INSTRUCTIONS.items()}
-        calculates = Signal()       # CALC, not BRANCH
-        ends = Signal()             # END, not BARRIER
+        calculates = _is_one_of(opcode, [number_of["CALC"]], [number_of["BRANCH"]])
+        ends = _is_one_of(opcode, [number_of["END"]], [number_of["BARRIER"]])
+        left = Signal.like(calc.left, reset_less=True)      # what a CALC shifts its first operand by
         taken = Signal()
+        # The first operand is used in the cycle after it comes, so it needs not be held: the state chooses little.
+        operates = is_one_of(number_of["CALC"], number_of["BRANCH"])
+        adds = Signal()
+        with m.If(adds):
+            m.d.sync += a.eq(total[:32])
+        with m.Elif(operates):
+            m.d.sync += a.eq((b << left)[:32])
+        with m.Else():
+            with m.Switch(use_number):
+                for (_, field, width, _), number in numbers.items():
+                    with m.Case(number):
+                        m.d.sync += a.eq(word[field:field + width])
         # pc + 1 + offset, by one adder.
         m.d.sync += [self.target.eq(self.pc - ~branch.offset), self.jump.eq(0)]
         with m.Switch(branch.cond):
-            for condition, test in ((isa.Condition.EQ, a[:32] == b), (isa.Condition.NE, a[:32] != b),
+            differ = (a[:32] ^ b).any()     # not by the sum that compares: its carries would come first
+            for condition, test in ((isa.Condition.EQ, ~differ), (isa.Condition.NE, differ),
                                     (isa.Condition.LT, a[:32].as_signed() < b.as_signed()),
                                     (isa.Condition.GE, a[:32].as_signed() >= b.as_signed())):
                 with m.Case(condition.value):
@@ -181,52 +210,55 @@ class Dispatch(wiring.Component):
             self.result.eq(a[:32].as_signed() >> calc.right),
         ]
 
+        # That the next instruction may be taken, and that it is behind a push, is known with the state: what fetches waits for it.
+        # One behind an instruction that is refused is taken, too, and nothing comes of it.
+        takes = Signal(init=1)
+        pushes = Signal()
+        m.d.comb += self.i.ready.eq(takes & ~self.jump & (~pushes | room))
+        with m.If(pushes & room & ~refused):
+            m.d.comb += [queue.valid.eq(engine_of[engine]) for engine, queue in queues.items()]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [word.eq(self.i.payload.word), self.pc.eq(self.i.payload.pc), failed.eq(self.i.payload.error)]
+
+        def go(state):
+            m.d.sync += [takes.eq(state in ("Fetch", "Push", "Result", "Jump")), pushes.eq(state == "Push"),
+                         adds.eq(state == "Add")]
+            m.next = state
+
         def take():
             """Takes the next instruction, if there is one."""
-            m.d.comb += self.i.ready.eq(1)
-            with m.If(self.i.valid):
-                m.d.sync += [word.eq(self.i.payload.word), self.pc.eq(self.i.payload.pc),
-                             failed.eq(self.i.payload.error)]
-                m.next = "Decode"
-            with m.Else():
-                m.next = "Fetch"
+            go("Fetch")
+            with m.If(self.i.valid & ~self.jump):
+                go("Decode")
 
         with m.FSM():
             with m.State("Fetch"):
                 take()
             with m.State("Decode"):
-                m.next = "Push"
-                m.d.sync += [calculates.eq(opcode == number_of["CALC"]), ends.eq(opcode == number_of["END"]),
-                             refused.eq(failed | ~legal)]
-                with m.Switch(opcode):
-                    for number, steps in order.items():
-                        with m.Case(number):
-                            m.d.sync += [use_number.eq(numbers[steps[0]]), self.index.eq(register_of(steps[0]))]
-                            with m.If(~unchanged):
-                                m.next = "Register"
-                    with m.Case(number_of["END"], number_of["BARRIER"]):
-                        m.next = "Drain"
-                    for name, view in (("CALC", calc), ("BRANCH", branch)):
-                        with m.Case(number_of[name]):
-                            m.d.sync += self.index.eq(view.ra)
-                            m.next = "OperandA"
+                go("Push")
+                m.d.sync += legal_of.eq(Mux(failed, 0, Cat(legal)))
+                for steps, has in has_steps.items():
+                    with m.If(has):
+                        m.d.sync += [use_number.eq(numbers[steps[0]]), self.index.eq(register_of(steps[0]))]
+                with m.If(changed):
+                    go("Register")
+                with m.If(is_one_of(number_of["END"], number_of["BARRIER"])):
+                    go("Drain")
+                with m.If(operates):
+                    m.d.sync += self.index.eq(Mux(calculates, calc.ra, branch.ra))
+                    go("OperandA")
 
             # Register adder: operands, then the sum into the word. The register's number is there when its value is taken.
             with m.State("Register"):
-                with m.Switch(use_number):
-                    for use, number in numbers.items():
-                        _, field, width, _ = use
-                        with m.Case(number):
-                            m.d.sync += a.eq(word[field:field + width])
                 m.d.sync += b.eq(self.value)
-                m.next = "Sum"
+                go("Sum")
             with m.State("Sum"):
                 with m.Switch(use_number):
                     for use, number in numbers.items():
                         _, field, width, rule = use
                         with m.Case(number):
                             if number + 1 < len(uses):
-                                m.d.sync += self.index.eq(register_of(list(uses)[number + 1]))
+                                m.d.sync += self.index.eq(register_of(uses[number + 1]))
                             target = word[field:field + width]
                             m.d.sync += target.eq(total)
                             if rule is Rule.CLAMP:
@@ -235,53 +267,48 @@ class Dispatch(wiring.Component):
                                 with m.Elif(total[width:].any()):
                                     m.d.sync += target.eq(~0)
                 m.d.sync += use_number.eq(use_number + 1)
-                m.next = "Register"
+                go("Register")
                 with m.If(last_use):
-                    m.next = "Push"
+                    go("Push")
 
             with m.State("Push"):
                 with m.If(refused):
-                    m.next = "Halt"
+                    go("Halt")
                 with m.Elif(room):
-                    m.d.comb += [queue.valid.eq(engine_of[engine]) for engine, queue in queues.items()]
                     take()
 
             # CALC and BRANCH share the operands.
             with m.State("OperandA"):
-                m.d.sync += [self.index.eq(Mux(calculates, calc.rb, branch.rb)), b.eq(self.value)]
-                m.next = "OperandB"
+                m.d.sync += [self.index.eq(Mux(calculates, calc.rb, branch.rb)), b.eq(self.value),
+                             left.eq(Mux(calculates, calc.left, 0))]
+                go("OperandB")
                 with m.If(refused):
-                    m.next = "Halt"
+                    go("Halt")
             with m.State("OperandB"):
-                m.d.sync += [a.eq((b << Mux(calculates, calc.left, 0))[:32]),
-                             b.eq(self.value + Mux(calculates, calc.imm.as_unsigned(), 0))]
-                m.next = "Branch"
+                m.d.sync += b.eq(self.value + Mux(calculates, calc.imm.as_unsigned(), 0))
+                go("Branch")
                 with m.If(calculates):
-                    m.next = "Add"
+                    go("Add")
             with m.State("Add"):
-                m.d.sync += a.eq(total[:32])
-                m.next = "Result"
+                go("Result")
             with m.State("Result"):
                 m.d.comb += self.write.eq(1)
                 take()
             with m.State("Branch"):
                 m.d.sync += self.jump.eq(taken & (branch.offset != 0))
-                m.next = "Jump"
+                go("Jump")
             with m.State("Jump"):
-                with m.If(self.jump):
-                    m.next = "Fetch"
-                with m.Else():
-                    take()
+                take()
 
             # END and BARRIER: what was dispatched a cycle ago is visible from the second cycle on.
             with m.State("Drain"):
                 with m.If(refused):
-                    m.next = "Halt"
+                    go("Halt")
                 with m.Elif(self.engines_idle):
-                    m.next = "Fetch"
+                    go("Fetch")
                     with m.If(ends):
                         m.d.comb += self.ended.eq(1)
-                        m.next = "Halt"
+                        go("Halt")
             with m.State("Halt"):
                 pass
         return m
