@@ -24,7 +24,7 @@ assert all((BY_NAME[f"{thread.upper()}_{state.name}"].offset // 4 - _BEFORE_COUN
 class Registers(wiring.Component):
     """Implements `register_map`.
 
-    Ports: ``axi``; ``irq``; ``start``, ``abort``: written in this cycle; ``base``, ``program`` as set; ``busy``, ``done``,
+    Ports: ``axi``; ``irq``; ``start``, ``abort``: written in the cycle before; ``base``, ``program`` as set; ``busy``, ``done``,
     ``error``, ``finished``, ``cause``, ``error_pc`` of `RunControl`; ``pc`` of the dispatcher; ``read_beat``, ``write_beat``: a
     beat in this cycle; ``scalar_*``: the host's ports of `ScalarRegisters`; ``status_*`` of the threads.
     """
@@ -64,10 +64,10 @@ class Registers(wiring.Component):
         irq_enable = Signal()
         irq_pending = Signal()
         command = Mux(written("CONTROL")[0], port.write_data, 0)
-        m.d.comb += [
+        m.d.comb += self.irq.eq(irq_enable & irq_pending)
+        m.d.sync += [
             self.start.eq(command[control.field("start").low] & ~self.busy),
             self.abort.eq(command[control.field("abort").low] & self.busy),
-            self.irq.eq(irq_enable & irq_pending),
         ]
         with m.If(written("CONTROL")[0]):
             m.d.sync += irq_enable.eq(port.write_data[control.field("irq_enable").low])

@@ -57,6 +57,10 @@ class RunControl(wiring.Component):
             known[name] = Signal(name=f"{name}_known")
             m.d.sync += known[name].eq(raised[name])
         late = Cat(known[name] for name in _LATE).any()
+        failing = Signal()
+        failed = Signal()       # a cycle ago: whether a counter has passed its limit comes late, and much follows from the stop
+        m.d.comb += failing.eq(Cat(known.values()).any())
+        m.d.sync += failed.eq(failing)
 
         with m.FSM():
             with m.State("Idle"):
@@ -65,19 +69,21 @@ class RunControl(wiring.Component):
                     m.next = "Run"
             with m.State("Run"):
                 for name, cause in reversed(ERRORS.items()):
-                    with m.If(known[name]):
+                    with m.If(known[name] & ~failed):
                         m.d.sync += self.cause.eq(cause)
                 # Taken in every cycle, errors that are known at once first, until a late one is known, whose it is then.
                 number = self.pc_abort
                 for name in reversed(sorted(ERRORS, key=_LATE.__contains__)):
                     number = Mux(raised[name], getattr(self, f"pc_{name}"), number)
-                with m.If(~late):
+                with m.If(~late & ~failed):
                     m.d.sync += self.error_pc.eq(number)
-                with m.If(Cat(known.values()).any()):
+                with m.If(failed):
                     m.d.sync += self.stop.eq(1)
                     m.next = "Fail"
                 with m.Elif(self.ended):
-                    m.d.sync += [self.stop.eq(1), self.busy.eq(0), self.done.eq(1), self.finished.eq(1)]
+                    m.d.sync += self.stop.eq(1)
+                    with m.If(~failing):
+                        m.d.sync += [self.busy.eq(0), self.done.eq(1), self.finished.eq(1)]
                     m.next = "Drain"
             with m.State("Fail"):
                 # One cycle later than the stop, so that what it catches is counted as busy.
