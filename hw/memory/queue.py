@@ -31,22 +31,22 @@ class MemoryQueue(wiring.Component):
         empty, full = Signal(init=1), Signal()          # the memory is
         past = Signal(self._shape, reset_less=True)
         takes_past = Signal()                           # the payload at the output went past the memory
-        taken, push, pop, free = Signal(), Signal(), Signal(), Signal()
+        taken, pop, free = Signal(), Signal(), Signal()
         m.d.comb += [
             self.i.ready.eq(~full), free.eq(~self.o.valid | self.o.ready), taken.eq(self.i.valid & self.i.ready),
-            push.eq(taken & ~(free & empty)), pop.eq(free & ~empty),
-            # What goes past is written too, to where the next one will be: `free` comes late.
+            pop.eq(free & ~empty),
+            # What goes past has a place there too: `free` comes late.
             storage.write_enable.eq(taken), storage.write_data.eq(self.i.payload), storage.write_mask.eq(1),
             storage.read_enable.eq(pop), payload.eq(storage.read_data),
             self.o.payload.eq(Mux(takes_past, past, payload)),
         ]
         next_write, next_read = Signal.like(storage.write_address), Signal.like(storage.read_address)
         m.d.comb += [next_write.eq(storage.write_address + 1), next_read.eq(storage.read_address + 1)]
-        with m.If(push):
+        with m.If(taken):
             m.d.sync += storage.write_address.eq(next_write)
-        with m.If(pop):
+        with m.If(free & (~empty | taken)):
             m.d.sync += storage.read_address.eq(next_read)
-        # Of push and pop as above, written so that `free` has one gate before it gets into a register.
+        # Written so that `free` has one gate before it gets into a register.
         m.d.sync += [
             empty.eq(Mux(free, empty | (~taken & (next_read == storage.write_address)), empty & ~taken)),
             full.eq(~free & (full | (taken & (next_write == storage.read_address)))),
