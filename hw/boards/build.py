@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..errors import RunError
 from ..files import write_files
-from ..silicon.ecp5 import SOFT_SCRIPT, improve, soft_modules
+from ..silicon.ecp5 import improve, soft_modules
+from ..silicon.soft import SOFT_FILES, soft_script
 from ..tools import find_tools, run_tool
 from .core import TOP as CORE
 from .design import design_files
@@ -40,7 +41,8 @@ def write_project(design, out_dir, seed=1):
 
     Raises InputError where amaranth-boards is not installed, and OSError.
     """
-    return write_files(out_dir, design_files(design, _TOP, **_overrides(design, seed)))
+    files = design_files(design, _TOP, **_overrides(design, seed))
+    return write_files(out_dir, files | SOFT_FILES if design.board.tools == "ecp5" else files)
 
 
 def _overrides(design, seed):
@@ -48,7 +50,7 @@ def _overrides(design, seed):
     if design.board.tools != "ecp5":
         return {}
     soft = soft_modules(design.config, design.board.multipliers, CORE)
-    return {"script_after_read": f"hierarchy -top {_TOP}\n{SOFT_SCRIPT.format(modules=' '.join(soft))}" if soft else "",
+    return {"script_after_read": f"hierarchy -top {_TOP}\n{soft_script(soft)}",
             "nextpnr_opts": f"--seed {seed} --timing-allow-fail --report {REPORTS['figures']}"}
 
 

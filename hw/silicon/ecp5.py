@@ -13,8 +13,9 @@ from .carries import release_constants
 from .floorplan import assign_sites
 from .frame import CORE, FRAME, frame
 from .multipliers import absorb_registers, align_left
+from .soft import SOFT_FILES, soft_script
 
-__all__ = ["MULTIPLIERS", "SOFT_SCRIPT", "clock", "hard_multipliers", "improve", "lane_multipliers", "measure", "shape",
+__all__ = ["MULTIPLIERS", "clock", "hard_multipliers", "improve", "lane_multipliers", "measure", "shape",
            "soft_modules"]
 
 #: 18x18 multipliers of an LFE5U-85F.
@@ -35,16 +36,16 @@ synth_ecp5 -abc9 -top {top} -run map_cells:json
 opt_clean -purge
 write_json netlist.json
 """
-#: Makes adders of a module's multipliers, so that they become LUTs.
-SOFT_SCRIPT = "proc\nopt\nwreduce\nalumacc {modules}\nmaccmap {modules}\nopt"
 #: Picoseconds of a wire between LUTs, as nextpnr routes the accelerator.
 _WIRE = 1000
-#: Multipliers of the row unit and of addresses.
+#: Multipliers of the row unit and of addresses, of which those by constants are none (`soft_script`).
 _OTHERS = 11
+#: Those of the load and the store engine's addresses among them.
+_ADDRESSES = {"dma_front_end": 6, "store_engine_front": 2}
 
 
 def hard_multipliers(config):
-    """Multipliers of array, row unit and addresses, which do not become LUTs."""
+    """Multipliers of array, row unit and addresses."""
     return config.rows * config.cols + _OTHERS
 
 
@@ -54,10 +55,10 @@ def lane_multipliers(config, top=TOP):
 
 
 def soft_modules(config, available=MULTIPLIERS, top=TOP):
-    """Modules whose multipliers become LUTs, because the device has too few for all: lanes first."""
-    parts = lane_multipliers(config, top)
-    wanted, soft = hard_multipliers(config) + sum(parts.values()), []
-    for module, count in parts.items():
+    """Modules whose multipliers become LUTs, because the device has too few for all: lanes first, the engines' addresses last."""
+    lanes = lane_multipliers(config, top)
+    wanted, soft = hard_multipliers(config) + sum(lanes.values()), []
+    for module, count in (lanes | {f"{top}_{name}": count for name, count in _ADDRESSES.items()}).items():
         if wanted > available:
             soft.append(module)
             wanted -= count
@@ -82,8 +83,7 @@ def synthesize(config, folder, array=False):
     folder.mkdir(parents=True, exist_ok=True)
     module, text, ports, soft = core(config, array)
     around, registers = frame(module, ports)
-    files = {"source.v": f"{text}\n{around}",
-             "map.ys": _SCRIPT.format(top=FRAME, wire=_WIRE, soft=SOFT_SCRIPT.format(modules=" ".join(soft)) if soft else "")}
+    files = {"source.v": f"{text}\n{around}", "map.ys": _SCRIPT.format(top=FRAME, wire=_WIRE, soft=soft_script(soft)), **SOFT_FILES}
     done = folder / "yosys.json"
     if not done.is_file() or any((folder / name).read_text(encoding="utf-8") != content for name, content in files.items()):
         for old in [done, *folder.glob("report-*.json"), *folder.glob("placed-*.json")]:

@@ -154,7 +154,7 @@ def test_a_build(fakes, tmp_path, capsys):
     assert (out / "top.bit").read_text() == "bits\n" and figures["bitstream"] == str(out / "top.bit")
     arguments = (out / "arguments").read_text()
     assert "--85k --package CABGA381 --speed 6 " in arguments and "--seed 5 " in arguments
-    assert "alumacc" not in (out / "top.ys").read_text()
+    assert "techmap -map" not in (out / "top.ys").read_text()
 
 
 def test_multipliers_of_lanes_become_luts_where_there_are_too_few(fakes, tmp_path):
@@ -164,8 +164,9 @@ def test_multipliers_of_lanes_become_luts_where_there_are_too_few(fakes, tmp_pat
     with pytest.raises(SystemExit) as stop:
         main(["build", "--board", "ulx3s-45f", "--config", str(config), "--memory-kib", "16", "--out", str(tmp_path / "out")])
     assert stop.value.code == 0
-    modules = re.findall(r"^alumacc (.*)$", (tmp_path / "out" / "top.ys").read_text(), re.M)
+    modules = re.findall(r"^techmap -map soft_multiplier.v (.*)$", (tmp_path / "out" / "top.ys").read_text(), re.M)
     assert modules == ["weft_board_requantize_lane"]
+    assert (tmp_path / "out" / "soft_multiplier.v").is_file()
     assert "module weft_board_requantize_lane(" in (tmp_path / "out" / "weft_board.v").read_text()
 
 

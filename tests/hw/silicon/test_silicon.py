@@ -171,7 +171,8 @@ def test_what_is_missing_is_named_with_its_installation(monkeypatch, capsys, tmp
 
 
 @pytest.mark.parametrize("shape, soft", [
-    ((4, 4), []), ((8, 8), []), ((8, 16), ["weft_requantize_lane"]), ((12, 12), ["weft_requantize_lane", "weft_products"])])
+    ((4, 4), []), ((8, 8), []), ((8, 16), ["weft_requantize_lane"]), ((12, 12), ["weft_requantize_lane", "weft_products"]),
+    ((10, 15), ["weft_requantize_lane", "weft_products", "weft_dma_front_end"])])
 def test_multipliers_outside_the_array_give_way(shape, soft):
     assert ecp5.soft_modules(Config(rows=shape[0], cols=shape[1])) == soft
 

@@ -1,0 +1,163 @@
+"""Multipliers of LUTs are multipliers: the cells that yosys makes of them, evaluated here."""
+
+import json
+import random
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from weft.hw.errors import InputError
+from weft.hw.silicon.carries import release_constants
+from weft.hw.silicon.soft import SOFT_FILES, soft_script
+from weft.hw.tools import find_tools, run_tool
+
+#: Bits of both factors, and of the product; whether signed; zeros above the first factor, and its value where that is constant.
+SMALL = [(a, b, a + b, signed, 0, None) for a in range(1, 5) for b in range(1, 5) for signed in (False, True)]
+#: 18 by 18 bits, those of the lanes, of the products and of the load engine; zeros above; less and more than the product asked for.
+LARGE = [(18, 18, 36, True, 0, None), (17, 18, 36, True, 1, None), (15, 18, 33, True, 0, None), (16, 16, 32, True, 0, None),
+         (32, 16, 48, True, 0, None), (20, 6, 26, False, 0, None), (9, 11, 13, True, 0, None), (7, 5, 30, True, 2, None),
+         (10, 13, 16, False, 3, None)]
+#: Constants, which become adders in all modules.
+CONSTANTS = [(4, 12, 16, False, 0, 12), (2, 6, 8, False, 0, 3), (5, 9, 12, True, 0, -11), (3, 6, 20, True, 0, -4), (4, 4, 8, True, 0, 0)]
+
+
+def verilog(shapes, module):
+    ports, lines = [], []
+    for n, (a, b, y, signed, spare, constant) in enumerate(shapes):
+        sign = "signed " * signed
+        ports += [f"input {sign}[{a - 1}:0] a{n}", f"input {sign}[{b - 1}:0] b{n}", f"output {sign}[{y - 1}:0] y{n}"]
+        first = f"{{{spare}'b0, a{n}}}" if spare else f"a{n}"
+        if constant is not None:
+            first = f"{a}'b{constant & (1 << a) - 1:0{a}b}"
+        lines.append(f"assign y{n} = {'$signed' if signed else ''}({first}) * b{n};")
+    return "\n".join([f"module {module} ({', '.join(ports)});", *lines, "endmodule\n"])
+
+
+@pytest.fixture(scope="module")
+def synthesize(tmp_path_factory):
+    """``synthesize(shapes, soft=True)``: the cells of a module with a multiplier of each of the ``shapes``."""
+    try:
+        find_tools("yosys")
+    except InputError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("soft")
+
+    def run(shapes, soft=True):
+        for name, text in ({"source.v": verilog(shapes, "part")} | SOFT_FILES).items():
+            (folder / name).write_text(text)
+        script = f"""read_verilog source.v
+            hierarchy -top part
+            {soft_script(["part"] * soft)}
+            techmap
+            opt
+            abc -g AND
+            opt_clean
+            write_json netlist.json"""
+        (folder / "script.ys").write_text("\n".join(map(str.strip, script.splitlines())))
+        run_tool("yosys", ["-q", "-l", "log", "script.ys"], folder, "log")
+        netlist = json.loads((folder / "netlist.json").read_text())
+        release_constants(netlist)
+        return netlist["modules"]["part"]
+    return run
+
+
+def evaluate(module, given, everywhere):
+    """``{port: values of its bits}`` of a module of CCU2C and gates; a value is an int of one bit for each of the cases, which
+    ``everywhere`` has all set."""
+    values = {"0": 0, "1": everywhere, "x": 0} | {bit: given[name][n] for name, port in module["ports"].items()
+                                                  if port["direction"] == "input" for n, bit in enumerate(port["bits"])}
+
+    def entry(table, inputs):
+        found = 0
+        for index, wanted in enumerate(table):
+            if wanted == "1":
+                term = everywhere
+                for n, value in enumerate(inputs):
+                    term &= value if index >> n & 1 else ~value
+                found |= term
+        return found
+
+    waiting = list(module["cells"].values())
+    while waiting:
+        left = []
+        for cell in waiting:
+            pins = {pin: bits[0] for pin, bits in cell["connections"].items()}
+            inputs = pins.keys() - {"Y", "S0", "S1", "COUT"}
+            if not all(pins[pin] in values for pin in inputs):
+                left.append(cell)
+                continue
+            of = {pin: values[pins[pin]] for pin in inputs}
+            if cell["type"] == "$_AND_":
+                results = {"Y": of["A"] & of["B"]}
+            elif cell["type"] == "$_NOT_":
+                results = {"Y": of["A"] ^ everywhere}
+            else:
+                assert cell["type"] == "CCU2C" and cell["parameters"]["INJECT1_0"] == cell["parameters"]["INJECT1_1"] == "NO"
+                carry, results = of["CIN"], {}
+                for half in "01":
+                    # As in Lattice's FPGA-TN-02206.
+                    table = cell["parameters"][f"INIT{half}"][::-1]
+                    whole = entry(table, [of[f"{name}{half}"] for name in "ABCD"])
+                    results[f"S{half}"] = whole ^ carry
+                    carry = whole & carry | ~whole & entry(table[:4], [of[f"{name}{half}"] for name in "AB"])
+                results["COUT"] = carry & everywhere
+            values |= {pins[pin]: result for pin, result in results.items() if pin in pins}
+        assert len(left) < len(waiting), "a loop, or something that nothing drives"
+        waiting = left
+    return {name: [values[bit] for bit in port["bits"]] for name, port in module["ports"].items()}
+
+
+def bits_of(numbers, width):
+    return [sum((number >> n & 1) << case for case, number in enumerate(numbers)) for n in range(width)]
+
+
+def check(module, shapes, cases, seed=0):
+    """All values of both factors where these are no more than ``cases``, else that many, the least and largest among them."""
+    draw, given, wanted = random.Random(seed), {}, {}
+    for n, (a, b, y, signed, spare, constant) in enumerate(shapes):
+        if a + b <= cases.bit_length() - 1:
+            pairs = [(index & (1 << a) - 1, index % cases >> a & (1 << b) - 1) for index in range(cases)]
+        else:
+            ends = [[0, 1, 1 << bits - 1, (1 << bits - 1) - 1, (1 << bits) - 1] for bits in (a, b)]
+            pairs = [(left & (1 << a) - 1, right & (1 << b) - 1) for left in ends[0] for right in ends[1]]
+            pairs += [(draw.getrandbits(a), draw.getrandbits(b)) for _ in range(cases - len(pairs))]
+        given[f"a{n}"], given[f"b{n}"] = (bits_of(numbers, bits) for numbers, bits in zip(zip(*pairs, strict=True), (a, b), strict=True))
+        products = []
+        for left, right in pairs:
+            if signed and not spare:
+                left -= left >> a - 1 << a
+            if signed:
+                right -= right >> b - 1 << b
+            products.append((left if constant is None else constant) * right)
+        wanted[f"y{n}"] = bits_of(products, y)
+    found = evaluate(module, given, (1 << cases) - 1)
+    for n, shape in enumerate(shapes):
+        assert found[f"y{n}"] == wanted[f"y{n}"], shape
+
+
+def test_small_ones_multiply_all_that_there_is(synthesize):
+    check(synthesize(SMALL), SMALL, 256)
+
+
+def test_large_ones_and_constants(synthesize):
+    module = synthesize(LARGE + CONSTANTS)
+    check(module, LARGE + CONSTANTS, 256)
+    check(synthesize(CONSTANTS, soft=False), CONSTANTS, 256)
+
+
+def test_a_multiplier_takes_about_a_lut_for_each_pair_of_bits(synthesize):
+    cells = [cell["type"] for cell in synthesize([(18, 18, 36, True, 0, None)])["cells"].values()]
+    assert 2 * cells.count("CCU2C") + len(cells) - cells.count("CCU2C") < 1.15 * 18 * 18
+
+
+widths = st.integers(1, 20)
+shapes = st.builds(lambda a, b, y, signed, spare: (a, b, y, signed, spare, None), widths, widths, st.integers(1, 45), st.booleans(),
+                   st.sampled_from([0, 0, 1, 2]))
+
+
+# Without shrinking, which would run yosys for minutes.
+@settings(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(st.lists(shapes, min_size=8, max_size=8), st.integers(0, 1 << 30))
+def test_any_widths(synthesize, shapes, seed):
+    check(synthesize(shapes), shapes, 128, seed)
