@@ -10,7 +10,7 @@ SOFT_FILES = {_MAP: (Path(__file__).parent / _MAP).read_text(encoding="utf-8")}
 
 
 def soft_script(modules):
-    """Lines for yosys, behind ``hierarchy``: multipliers by constants become adders, and those of ``modules`` trees of carry cells."""
+    """Lines for yosys behind ``hierarchy``: multipliers by constants become adders, those of ``modules`` trees of carry cells."""
     lines = ["proc", f"techmap -D CONSTANTS -map {_MAP}"]
     if modules:
         names = " ".join(modules)

@@ -5,7 +5,7 @@
 // entry of the same A and B with C and D zero.
 
 `ifdef CONSTANTS
-// A factor that is constant: the sum of the other's multiples by powers of two, in adders that yosys maps.
+// A factor that is constant, and not negative: the sum of the other's multiples by powers of two, in adders that yosys maps.
 (* techmap_celltype = "$mul" *)
 module constant_multiplier (A, B, Y);
   parameter A_SIGNED = 0;
@@ -28,7 +28,7 @@ module constant_multiplier (A, B, Y);
   localparam OF_A = &_TECHMAP_CONSTMSK_A_;
   localparam WIDTH = OF_A ? A_WIDTH : B_WIDTH;
   localparam [WIDTH-1:0] FACTOR = OF_A ? _TECHMAP_CONSTVAL_A_ : _TECHMAP_CONSTVAL_B_;
-  wire _TECHMAP_FAIL_ = !OF_A && !(&_TECHMAP_CONSTMSK_B_);
+  wire _TECHMAP_FAIL_ = !OF_A && !(&_TECHMAP_CONSTMSK_B_) || BOTH && FACTOR[WIDTH-1];
 
   wire [Y_WIDTH-1:0] other;
   wire [Y_WIDTH*(WIDTH+1)-1:0] sums;
@@ -45,8 +45,6 @@ module constant_multiplier (A, B, Y);
     for (n = 0; n < WIDTH; n = n + 1) begin : bits
       if (!FACTOR[n])
         assign sums[Y_WIDTH*(n+1) +: Y_WIDTH] = sums[Y_WIDTH*n +: Y_WIDTH];
-      else if (BOTH && n == WIDTH - 1)
-        assign sums[Y_WIDTH*(n+1) +: Y_WIDTH] = sums[Y_WIDTH*n +: Y_WIDTH] - (other << n);
       else
         assign sums[Y_WIDTH*(n+1) +: Y_WIDTH] = sums[Y_WIDTH*n +: Y_WIDTH] + (other << n);
     end
@@ -157,8 +155,7 @@ module soft_product (X, Y, P);
           wire [COLUMNS+HIGH-1:0] high;
           \$__soft_product #(.COLUMNS(COLUMNS), .COLUMNS_SIGNED(COLUMNS_SIGNED), .ROWS(HIGH), .ROWS_SIGNED(ROWS_SIGNED))
             above (.X(X), .Y(Y[ROWS-1:LOW]), .P(high));
-          \$__soft_sum #(.WIDTH(COLUMNS + HIGH), .AB_WIDTH(COLUMNS + HIGH), .AB_SIGNED(COLUMNS_SIGNED || ROWS_SIGNED),
-            .AB_MINUS(0), .CD_WIDTH(COLUMNS), .CD_SIGNED(COLUMNS_SIGNED))
+          \$__soft_sum #(.WIDTH(COLUMNS + HIGH), .AB_WIDTH(COLUMNS + HIGH), .CD_WIDTH(COLUMNS), .CD_SIGNED(COLUMNS_SIGNED))
             rows (.A(high), .B(1'b1), .C(low[COLUMNS+LOW-1:LOW]), .D(1'b1), .S(sum));
         end
         assign P = {sum, low[LOW-1:0]};
@@ -184,18 +181,20 @@ module soft_sum (A, B, C, D, S);
 
   localparam PAIRS = (WIDTH + 1) / 2;
   localparam [15:0] TABLE = AB_MINUS ? 16'h8777 : 16'h7888;
-  wire [2*PAIRS-1:0] first, second, result;
+  wire [WIDTH-1:0] left, right;
+  // An odd width has the top bits twice, which takes no wire from a zero; what comes of them is not read.
+  wire [2*PAIRS-1:0] first = $signed(left), second = $signed(right), result;
   wire [PAIRS:0] carry;
   genvar n;
   generate
     if (AB_SIGNED)
-      assign first = $signed(A);
+      assign left = $signed(A);
     else
-      assign first = A;
+      assign left = A;
     if (CD_SIGNED)
-      assign second = $signed(C);
+      assign right = $signed(C);
     else
-      assign second = C;
+      assign right = C;
     for (n = 0; n < PAIRS; n = n + 1) begin : pair
       CCU2C #(.INIT0(TABLE), .INIT1(TABLE), .INJECT1_0("NO"), .INJECT1_1("NO")) bits (
         .CIN(carry[n]), .COUT(carry[n+1]),
