@@ -42,8 +42,8 @@ class DmaFrontEnd(wiring.Component):
     Without ``gather``, a SYNC becomes a segment without memory, so that its tokens follow the write responses before it;
     with it, a job without beats, so that they follow the writes to the scratchpad.
 
-    Three cycles for an instruction, one for a segment (seven for a gathered row) and two for each token waited for but an iteration's.
-    Runs of an iteration that follow each other in memory become one segment.
+    Three cycles for an instruction, one for a segment (seven for a gathered row) and two for each token waited for but an
+    iteration's. Runs of an iteration that follow each other in memory become one segment.
     """
 
     def __init__(self, config, *, gather):
