@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import RunError
 from ..files import write_files
 from ..silicon.ecp5 import improve, soft_modules
-from ..silicon.soft import SOFT_FILES, soft_script
+from ..silicon.soft import soft_files, soft_script
 from ..tools import find_tools, run_tool
 from .core import TOP as CORE
 from .design import design_files
@@ -42,7 +42,7 @@ def write_project(design, out_dir, seed=1):
     Raises InputError where amaranth-boards is not installed, and OSError.
     """
     files = design_files(design, _TOP, **_overrides(design, seed))
-    return write_files(out_dir, files | SOFT_FILES if design.board.tools == "ecp5" else files)
+    return write_files(out_dir, files | soft_files() if design.board.tools == "ecp5" else files)
 
 
 def _overrides(design, seed):

@@ -16,23 +16,20 @@ from .registers import Registers
 from .run import RunControl
 from .tokens import TokenCounters
 
-__all__ = ["ENGINES", "WAITS", "SIGNALS", "ControlUnit", "connect_memory"]
+__all__ = ["ENGINES", "TOKEN_PORTS", "ControlUnit", "connect_memory"]
 
 #: Engines that have an instruction queue.
 ENGINES = ("load", "tensor", "vector", "store")
-#: Token wait ports, with the threads they belong to.
-WAITS = {"load": "load", "weights": "weights", "rows": "tensor", "accumulators": "tensor", "source": "vector",
-         "destination": "vector", "store": "store"}
-#: Token signal ports, with the threads they belong to.
-SIGNALS = {"load": "load", "weights": "weights", "rows": "tensor", "accumulators": "tensor", "source": "vector",
-           "destination": "vector", "store": "store"}
+#: Names of the token wait ports and of the token signal ports, with the threads they belong to.
+TOKEN_PORTS = {"load": "load", "weights": "weights", "rows": "tensor", "accumulators": "tensor", "source": "vector",
+               "destination": "vector", "store": "store"}
 
 
 class ControlUnit(wiring.Component):
     """Everything that decides, and nothing that moves data.
 
     Ports: ``axi`` AXI4-Lite slave, ``irq``; ``request``, ``beats``: fetch, to and from the read master; an instruction stream
-    for each of `ENGINES`; ``wait_*`` of `WAITS`, ``signal_*`` of `SIGNALS`; ``status_*`` of the threads; ``read_error``,
+    for each of `ENGINES`; ``wait_*``, ``signal_*`` of `TOKEN_PORTS`; ``status_*`` of the threads; ``read_error``,
     ``write_error`` and their ``_pc``; ``read_beat``, ``write_beat``, ``bus_busy`` of the AXI masters; ``base``; ``stop``:
     engines are held in reset and nothing new goes to the bus.
     """
@@ -43,8 +40,8 @@ class ControlUnit(wiring.Component):
             "axi": In(AXI4Lite()), "irq": Out(1),
             "request": Out(BurstRequest()), "beats": In(BeatStream(config)),
             **{name: Out(InstructionStream()) for name in ENGINES},
-            **{f"wait_{name}": In(TokenWait()) for name in WAITS},
-            **{f"signal_{name}": In(TokenSignal()) for name in SIGNALS},
+            **{f"wait_{name}": In(TokenWait()) for name in TOKEN_PORTS},
+            **{f"signal_{name}": In(TokenSignal()) for name in TOKEN_PORTS},
             **{f"status_{name}": In(ThreadStatus()) for name in THREADS},
             "read_error": In(1), "read_error_pc": In(PC_BITS), "write_error": In(1), "write_error_pc": In(PC_BITS),
             "read_beat": In(1), "write_beat": In(1), "bus_busy": In(1),
@@ -60,7 +57,7 @@ class ControlUnit(wiring.Component):
         m.submodules.scalars = scalars = ScalarRegisters()
         m.submodules.fetch = fetch = until_start(Fetch(config))
         m.submodules.dispatch = dispatch = until_start(Dispatch(config))
-        m.submodules.tokens = tokens = until_start(TokenCounters(WAITS, SIGNALS))
+        m.submodules.tokens = tokens = until_start(TokenCounters(TOKEN_PORTS, TOKEN_PORTS))
 
         statuses = {name: getattr(self, f"status_{name}") for name in THREADS}
         idle = [status.idle for status in statuses.values()]
@@ -77,13 +74,13 @@ class ControlUnit(wiring.Component):
         wiring.connect(m, fetch.request, wiring.flipped(self.request))
         wiring.connect(m, wiring.flipped(self.beats), fetch.beats)
         wiring.connect(m, fetch.o, dispatch.i)
-        for name in WAITS:
+        for name in TOKEN_PORTS:
             wiring.connect(m, wiring.flipped(getattr(self, f"wait_{name}")), getattr(tokens, f"wait_{name}"))
-        for name in SIGNALS:
+        for name in TOKEN_PORTS:
             wiring.connect(m, wiring.flipped(getattr(self, f"signal_{name}")), getattr(tokens, f"signal_{name}"))
         for name, status in statuses.items():
             wiring.connect(m, wiring.flipped(status), getattr(registers, f"status_{name}"))
-        for name in dict.fromkeys(SIGNALS.values()):
+        for name in dict.fromkeys(TOKEN_PORTS.values()):
             m.d.comb += getattr(tokens, f"pc_{name}").eq(statuses[name].pc)
 
         m.d.comb += [

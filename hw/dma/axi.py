@@ -4,7 +4,7 @@ from amaranth.lib import data, enum, stream
 from amaranth.lib.wiring import In, Out, Signature
 
 __all__ = ["MAX_BURST_BEATS", "PAGE_BYTES", "RELATIVE_BITS", "Response", "AXI4Read", "AXI4Write", "AXI4",
-           "BurstRequest", "BeatStream", "burst_address", "drive_address_channel"]
+           "BurstRequest", "BeatStream", "burst_layout", "drive_address_channel"]
 
 #: Longest burst requested: long enough that 16 in flight hide any latency, short enough that fetch never waits long.
 MAX_BURST_BEATS = 16
@@ -66,19 +66,19 @@ class AXI4(Signature):
         super().__init__(_read_members(config) | _write_members(config))
 
 
+def burst_layout(address_bits):
+    """A burst, as an address channel tells of it: byte address, beats - 1."""
+    return data.StructLayout({"address": address_bits, "length": range(256)})
+
+
 def BurstRequest():
-    """Stream of bursts (source side): byte address relative to the base register, beats - 1."""
-    return stream.Signature(data.StructLayout({"address": RELATIVE_BITS, "length": range(256)}))
+    """Stream of bursts (source side), of addresses relative to the base register."""
+    return stream.Signature(burst_layout(RELATIVE_BITS))
 
 
 def BeatStream(config):
     """Stream of data beats read (source side), with the error response and the last beat of a burst marked."""
     return stream.Signature(data.StructLayout({"data": 8 * config.data_bytes, "error": 1, "last": 1}))
-
-
-def burst_address(config):
-    """What an address channel tells of a burst: its address, and beats - 1."""
-    return data.StructLayout({"address": config.address_bits, "length": range(256)})
 
 
 def drive_address_channel(axi, prefix, config):

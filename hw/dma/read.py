@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..streams import Queue, SkidBuffer
-from .axi import AXI4Read, BeatStream, BurstRequest, Response, burst_address, drive_address_channel
+from .axi import AXI4Read, BeatStream, BurstRequest, Response, burst_layout, drive_address_channel
 
 __all__ = ["ReadMaster"]
 
@@ -35,7 +35,7 @@ class ReadMaster(wiring.Component):
         axi, limit = self.axi, self.config.bursts_in_flight
         m.submodules.owners = owners = Queue(1, limit)      # 1: fetch
         # Whether a request is taken comes from registers, not from the bus's answer in the same cycle.
-        m.submodules.addresses = addresses = SkidBuffer(burst_address(self.config))
+        m.submodules.addresses = addresses = SkidBuffer(burst_layout(self.config.address_bits))
 
         # Arbiter; the queue of owners is also the count of bursts in flight.
         free = Signal()

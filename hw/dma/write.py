@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..streams import Queue, SkidBuffer
-from .axi import AXI4Write, BurstRequest, Response, burst_address, drive_address_channel
+from .axi import AXI4Write, BurstRequest, Response, burst_layout, drive_address_channel
 
 __all__ = ["WriteMaster"]
 
@@ -37,7 +37,7 @@ class WriteMaster(wiring.Component):
         axi, limit = self.axi, self.config.bursts_in_flight
         m.submodules.lengths = lengths = Queue(range(256), limit)
         # Whether a request is taken comes from registers, not from the bus's answer in the same cycle.
-        m.submodules.addresses = addresses = SkidBuffer(burst_address(self.config))
+        m.submodules.addresses = addresses = SkidBuffer(burst_layout(self.config.address_bits))
         in_flight = Signal(range(limit + 1))
 
         free = Signal()

@@ -13,7 +13,7 @@ from .carries import release_constants
 from .floorplan import assign_sites
 from .frame import CORE, FRAME, frame
 from .multipliers import absorb_registers, align_left
-from .soft import SOFT_FILES, soft_script
+from .soft import soft_files, soft_script
 
 __all__ = ["MULTIPLIERS", "clock", "hard_multipliers", "improve", "lane_multipliers", "measure", "shape",
            "soft_modules"]
@@ -83,7 +83,7 @@ def synthesize(config, folder, array=False):
     folder.mkdir(parents=True, exist_ok=True)
     module, text, ports, soft = core(config, array)
     around, registers = frame(module, ports)
-    files = {"source.v": f"{text}\n{around}", "map.ys": _SCRIPT.format(top=FRAME, wire=_WIRE, soft=soft_script(soft)), **SOFT_FILES}
+    files = {"source.v": f"{text}\n{around}", "map.ys": _SCRIPT.format(top=FRAME, wire=_WIRE, soft=soft_script(soft)), **soft_files()}
     done = folder / "yosys.json"
     if not done.is_file() or any((folder / name).read_text(encoding="utf-8") != content for name, content in files.items()):
         for old in [done, *folder.glob("report-*.json"), *folder.glob("placed-*.json")]:

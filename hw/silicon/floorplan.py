@@ -23,7 +23,6 @@ class Grid:
 
 #: By the end of the device's name: LFE5U-85F is "85F".
 GRIDS = {
-    "25F": Grid((13,), (25, 37), (4, 13, 22, 33, 42, 51, 60)),
     "45F": Grid((22, 46), (10, 34, 58), (4, 13, 22, 31, 42, 51, 60, 69, 78)),
     "85F": Grid((10, 34, 58), (22, 46, 70, 82), (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)),
 }
@@ -120,8 +119,8 @@ class _Plan:
 
     def place_memories(self):
         """What holds the same bits of all banks side by side."""
-        rows = self.grid.multipliers[:self.array_rows] or self.grid.multipliers
-        middle = sum(rows) / len(rows)
+        array = self.grid.multipliers[:self.array_rows] or self.grid.multipliers
+        middle = sum(array) / len(array)
         free = sorted(self.grid.memories, key=lambda y: abs(y - middle))
         for pattern in _BANKS:
             group = sorted((int(shard[1]) if (shard := _SHARD.search(name)) else 0, int(bank[1] or 0), name)

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
-__all__ = ["SOFT_FILES", "soft_script"]
+__all__ = ["soft_files", "soft_script"]
 
 _MAP = "soft_multiplier.v"
-#: ``{file name: text}`` that `soft_script` reads.
-SOFT_FILES = {_MAP: (Path(__file__).parent / _MAP).read_text(encoding="utf-8")}
+
+
+def soft_files():
+    """``{file name: text}`` of what the script reads."""
+    return {_MAP: (Path(__file__).parent / _MAP).read_text(encoding="utf-8")}
 
 
 def soft_script(modules):

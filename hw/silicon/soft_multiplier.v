@@ -4,10 +4,8 @@
 // A half of CCU2C adds what its table gives to the carry, and passes the carry on where that is one, else the table's
 // entry of the same A and B with C and D zero.
 
-`ifdef CONSTANTS
-// A factor that is constant, and not negative: the sum of the other's multiples by powers of two, in adders that yosys maps.
 (* techmap_celltype = "$mul" *)
-module constant_multiplier (A, B, Y);
+module multiplier (A, B, Y);
   parameter A_SIGNED = 0;
   parameter B_SIGNED = 0;
   parameter A_WIDTH = 1;
@@ -25,6 +23,9 @@ module constant_multiplier (A, B, Y);
   output [Y_WIDTH-1:0] Y;
 
   localparam BOTH = A_SIGNED && B_SIGNED;
+
+`ifdef CONSTANTS
+  // Only a factor that is constant, and not negative: the sum of the other's multiples by powers of two, in adders that yosys maps.
   localparam OF_A = &_TECHMAP_CONSTMSK_A_;
   localparam WIDTH = OF_A ? A_WIDTH : B_WIDTH;
   localparam [WIDTH-1:0] FACTOR = OF_A ? _TECHMAP_CONSTVAL_A_ : _TECHMAP_CONSTVAL_B_;
@@ -51,28 +52,8 @@ module constant_multiplier (A, B, Y);
   endgenerate
   assign sums[Y_WIDTH-1:0] = 0;
   assign Y = sums[Y_WIDTH*WIDTH +: Y_WIDTH];
-endmodule
-
 `else
-// Zeros above an operand count neither as rows nor as columns; the rows are the bits of the narrower operand.
-(* techmap_celltype = "$mul" *)
-module soft_multiplier (A, B, Y);
-  parameter A_SIGNED = 0;
-  parameter B_SIGNED = 0;
-  parameter A_WIDTH = 1;
-  parameter B_WIDTH = 1;
-  parameter Y_WIDTH = 1;
-  parameter [A_WIDTH-1:0] _TECHMAP_CONSTMSK_A_ = 0;
-  parameter [A_WIDTH-1:0] _TECHMAP_CONSTVAL_A_ = 0;
-  parameter [B_WIDTH-1:0] _TECHMAP_CONSTMSK_B_ = 0;
-  parameter [B_WIDTH-1:0] _TECHMAP_CONSTVAL_B_ = 0;
-  (* force_downto *)
-  input [A_WIDTH-1:0] A;
-  (* force_downto *)
-  input [B_WIDTH-1:0] B;
-  (* force_downto *)
-  output [Y_WIDTH-1:0] Y;
-
+  // Zeros above an operand count neither as rows nor as columns; the rows are the bits of the narrower operand.
   function integer zeros_above;
     input integer width;
     input [1023:0] zero;
@@ -83,7 +64,6 @@ module soft_multiplier (A, B, Y);
     end
   endfunction
 
-  localparam BOTH = A_SIGNED && B_SIGNED;
   localparam A_SPARE = zeros_above(A_WIDTH, _TECHMAP_CONSTMSK_A_ & ~_TECHMAP_CONSTVAL_A_);
   localparam B_SPARE = zeros_above(B_WIDTH, _TECHMAP_CONSTMSK_B_ & ~_TECHMAP_CONSTVAL_B_);
   localparam A_BITS = A_WIDTH - A_SPARE, B_BITS = B_WIDTH - B_SPARE;
@@ -103,6 +83,7 @@ module soft_multiplier (A, B, Y);
     else
       assign Y = product;
   endgenerate
+`endif
 endmodule
 
 // P = X * Y. The lower rows are a power of two, so that the tree is as low as it can be; a row that is left over alone has its AND
@@ -205,4 +186,3 @@ module soft_sum (A, B, C, D, S);
   assign carry[0] = AB_MINUS;
   assign S = result[WIDTH-1:0];
 endmodule
-`endif

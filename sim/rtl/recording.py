@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weft.hw.control.register_map import THREADS
-from weft.hw.control.unit import SIGNALS
+from weft.hw.control.unit import TOKEN_PORTS
 from weft.hw.errors import RunError
 
 __all__ = ["Recording", "FLAGS", "FUNCTIONS", "attach", "control_file", "recorded"]
@@ -50,7 +50,7 @@ _TRACKS = {
     "load back": (None, ((f"{_LOAD}.walker", "o__valid", 0, True), (_LOAD, "error_pc", 1, True))),
     "store front": (None, ((f"{_STORE}.front", "pc", 0, True),)),
     "store back": (None, ((f"{_STORE}.tokens", "idle", 0, True), (f"{_STORE}.tokens", "error_pc", 1, True))),
-    **{f"{port} signal": ((_TOKENS, f"{port}_valid"), ((_TOKENS, f"{port}_id", 0, False),)) for port in SIGNALS},
+    **{f"{port} signal": ((_TOKENS, f"{port}_valid"), ((_TOKENS, f"{port}_id", 0, False),)) for port in TOKEN_PORTS},
     "passes": (("tensor.streamer.issuer", "swap"), ()),
 }
 _RUNNING = (_REGISTERS, "busy")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weft.hw.control.register_map import THREADS
-from weft.hw.control.unit import SIGNALS
+from weft.hw.control.unit import TOKEN_PORTS
 from weft.hw.interfaces import ThreadState
 
 __all__ = ["CAUSES", "WORK", "Runs", "Released", "runs", "releases", "Blame", "blame"]
@@ -61,7 +61,7 @@ def releases(recording, code, slices, thread_runs):
     # Sums take their way through the array; a later instruction may have begun when the token of an earlier one comes.
     config = code.image.config
     latency = {"accumulators": config.rows + config.cols}
-    for port, owner in SIGNALS.items():
+    for port, owner in TOKEN_PORTS.items():
         when, semaphores = recording.tracks[f"{port} signal"]
         theirs, owner = slices[owner], THREADS.index(owner)
         for number in np.unique(semaphores):

@@ -23,7 +23,7 @@ def memory_path_verilog():
     return sources
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def yosys():
     """``yosys(folder, script)`` runs a script in a folder, and raises RunError where it fails."""
     try:

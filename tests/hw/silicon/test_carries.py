@@ -1,5 +1,6 @@
 """Constants at the ECP5's carry cells."""
 
+from carry_cell import carry_cell
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,15 +10,8 @@ INPUTS = [f"{name}{half}" for half in "01" for name in "ABCD"]
 
 
 def evaluate(cell, values):
-    """Both sums and the carry, after Lattice's description of CCU2C (FPGA-TN-02206); ``values`` of bits and the carry."""
-    carry, outputs = values["CIN"], []
-    for half in "01":
-        table = cell["parameters"][f"INIT{half}"][::-1]
-        a, b, c, d = (values[cell["connections"][f"{name}{half}"][0]] for name in "ABCD")
-        whole, generated = int(table[a + 2 * b + 4 * c + 8 * d]), int(table[a + 2 * b])
-        outputs.append(whole ^ carry)
-        carry = carry if whole else generated
-    return [*outputs, carry]
+    """Outputs of a cell; ``values`` of bits and the carry."""
+    return carry_cell(cell["parameters"], {"CIN": values["CIN"]} | {pin: values[cell["connections"][pin][0]] for pin in INPUTS})
 
 
 @given(st.data())

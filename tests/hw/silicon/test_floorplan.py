@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weft.hw.boards.catalog import BOARDS
 from weft.hw.silicon.floorplan import GRIDS, assign_sites
 
-#: 18x18 multipliers and block RAM of the devices, by their data sheet.
-AVAILABLE = {"25F": (28, 56), "45F": (72, 108), "85F": (156, 208)}
+#: 18x18 multipliers and block RAM of the devices on boards.
+AVAILABLE = {board.fpga[-3:]: (board.multipliers, board.blocks) for board in BOARDS.values() if board.tools == "ecp5"}
 
 
 def netlist(rows, cols, lanes=0, banks=0, shards=0):
@@ -46,7 +47,7 @@ def block(grid, x):
     return max(start for start in grid.blocks if start <= x)
 
 
-@pytest.mark.parametrize("device", GRIDS)
+@pytest.mark.parametrize("device", AVAILABLE)
 def test_the_grid_has_what_the_device_has(device):
     grid = GRIDS[device]
     assert tuple(4 * len(grid.blocks) * len(rows) for rows in (grid.multipliers, grid.memories)) == AVAILABLE[device]

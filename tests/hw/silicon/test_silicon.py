@@ -1,6 +1,7 @@
 """What ``scripts/silicon`` makes of libraries, netlists and results; yosys and the others run for minutes and are not run."""
 
 import json
+import re
 
 import pytest
 
@@ -12,6 +13,7 @@ from weft.hw.silicon.frame import FRAME, frame
 from weft.hw.silicon.liberty import Library
 from weft.hw.silicon.netlist import Netlist
 from weft.hw.tools import ToolRun
+from weft.hw.verilog import to_verilog
 
 CELLS = """library ("cells") {
   cell (LOGIC0) { area : 0.5;
@@ -175,6 +177,13 @@ def test_what_is_missing_is_named_with_its_installation(monkeypatch, capsys, tmp
     ((10, 15), ["weft_requantize_lane", "weft_products", "weft_dma_front_end"])])
 def test_multipliers_outside_the_array_give_way(shape, soft):
     assert ecp5.soft_modules(Config(rows=shape[0], cols=shape[1])) == soft
+
+
+def test_modules_that_give_way_are_in_the_verilog():
+    config = Config.named("tiny")
+    everything = ecp5.soft_modules(config, available=config.rows * config.cols)
+    assert len(everything) == 4
+    assert set(everything) <= set(re.findall(r"^module (\w+)", to_verilog(config), re.MULTILINE))
 
 
 def test_frame():

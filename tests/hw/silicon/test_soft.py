@@ -4,13 +4,12 @@ import json
 import random
 
 import pytest
+from carry_cell import carry_cell
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from weft.hw.errors import InputError
 from weft.hw.silicon.carries import release_constants
-from weft.hw.silicon.soft import SOFT_FILES, soft_script
-from weft.hw.tools import find_tools, run_tool
+from weft.hw.silicon.soft import soft_files, soft_script
 
 #: Bits of both factors, and of the product; whether signed; zeros above the first factor, and its value where that is constant.
 SMALL = [(a, b, a + b, signed, 0, None) for a in range(1, 5) for b in range(1, 5) for signed in (False, True)]
@@ -36,16 +35,12 @@ def verilog(shapes, module):
 
 
 @pytest.fixture(scope="module")
-def synthesize(tmp_path_factory):
+def synthesize(yosys, tmp_path_factory):
     """``synthesize(shapes, soft=True)``: the cells of a module with a multiplier of each of the ``shapes``."""
-    try:
-        find_tools("yosys")
-    except InputError as error:
-        pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("soft")
 
     def run(shapes, soft=True):
-        for name, text in ({"source.v": verilog(shapes, "part")} | SOFT_FILES).items():
+        for name, text in ({"source.v": verilog(shapes, "part")} | soft_files()).items():
             (folder / name).write_text(text)
         script = f"""read_verilog source.v
             hierarchy -top part
@@ -55,8 +50,7 @@ def synthesize(tmp_path_factory):
             abc -g AND
             opt_clean
             write_json netlist.json"""
-        (folder / "script.ys").write_text("\n".join(map(str.strip, script.splitlines())))
-        run_tool("yosys", ["-q", "-l", "log", "script.ys"], folder, "log")
+        yosys(folder, "; ".join(map(str.strip, script.splitlines())))
         netlist = json.loads((folder / "netlist.json").read_text())
         release_constants(netlist)
         return netlist["modules"]["part"]
@@ -68,16 +62,6 @@ def evaluate(module, given, everywhere):
     ``everywhere`` has all set."""
     values = {"0": 0, "1": everywhere, "x": 0} | {bit: given[name][n] for name, port in module["ports"].items()
                                                   if port["direction"] == "input" for n, bit in enumerate(port["bits"])}
-
-    def entry(table, inputs):
-        found = 0
-        for index, wanted in enumerate(table):
-            if wanted == "1":
-                term = everywhere
-                for n, value in enumerate(inputs):
-                    term &= value if index >> n & 1 else ~value
-                found |= term
-        return found
 
     waiting = list(module["cells"].values())
     while waiting:
@@ -95,14 +79,7 @@ def evaluate(module, given, everywhere):
                 results = {"Y": of["A"] ^ everywhere}
             else:
                 assert cell["type"] == "CCU2C" and cell["parameters"]["INJECT1_0"] == cell["parameters"]["INJECT1_1"] == "NO"
-                carry, results = of["CIN"], {}
-                for half in "01":
-                    # As in Lattice's FPGA-TN-02206.
-                    table = cell["parameters"][f"INIT{half}"][::-1]
-                    whole = entry(table, [of[f"{name}{half}"] for name in "ABCD"])
-                    results[f"S{half}"] = whole ^ carry
-                    carry = whole & carry | ~whole & entry(table[:4], [of[f"{name}{half}"] for name in "AB"])
-                results["COUT"] = carry & everywhere
+                results = carry_cell(cell["parameters"], of, everywhere)
             values |= {pins[pin]: result for pin, result in results.items() if pin in pins}
         assert len(left) < len(waiting), "a loop, or something that nothing drives"
         waiting = left
