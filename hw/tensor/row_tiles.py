@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .. import isa
 from ..interfaces import PC_BITS, InstructionStream, TokenSignal, TokenWait, instruction_layout
+from ..memory.accumulators import Accumulators
 from .panel_reader import panel_runs_layout
 from .reader import run_layout
 from .walker import TileWalker
@@ -45,8 +46,8 @@ def row_tile_layout(config):
     state
         State row of row 0, for ``rescale``.
     overlaps
-        Adds to words of the pass before, but not to the same words in the same order, so a word might come again
-        before it is written.
+        Adds to words of the pass before, but not to the same words in the same order, or may add to words of a pass before a
+        short one: a word might come again before it is written.
     repeats
         Adds to the words of the pass before in the same order.
     a_token, acc_token
@@ -167,17 +168,20 @@ class RowTiles(wiring.Component):
         ]
 
         # Words of the pass before begin at `before`; how far this pass's are from there is found with its tile. Two passes back
-        # everything is written.
+        # everything is written, unless passes are very short.
         before = Signal(len(acc_word), reset_less=True)
         rows_before = Signal(len(matmul.rows))
         distance = Signal(signed(len(acc_word) + 1), reset_less=True)
         from_start = Signal.like(distance)
         with m.If(walker.next):
             m.d.sync += [before.eq(acc_word), rows_before.eq(matmul.rows)]
+        overlaps = accumulate & (distance != 0) & (distance < rows_before) & (distance + matmul.rows > 0)
+        if self.config.weight_steps < Accumulators.LATENCY - 1:
+            overlaps |= self._follows_short_pass(m, matmul, walker, first, rows_before)
         m.d.comb += [
             from_start.eq(matmul.acc_base - Mux(walker.start, before, acc_word)),
             tile.repeats.eq(accumulate & (distance == 0)),
-            tile.overlaps.eq(accumulate & (distance != 0) & (distance < rows_before) & (distance + matmul.rows > 0)),
+            tile.overlaps.eq(overlaps),
         ]
 
         is_sync = is_instruction(offered_sync.opcode, "TENSOR_SYNC")
@@ -255,6 +259,20 @@ class RowTiles(wiring.Component):
                 with m.Elif(walker.n_wrap):
                     m.d.sync += [acc_word.eq(matmul.acc_base), distance.eq(from_start)]
         return m
+
+    def _follows_short_pass(self, m, matmul, walker, first, rows_before):
+        """Whether the pass adds to what an earlier product may have left unwritten, although a pass has come in between.
+
+        A pass takes as long as loading a tile, so two passes back everything is written, except where tiles load that fast that
+        a pass of one or two rows ends sooner. Only a product's first two passes can come so soon behind another product's, and
+        two passes of one product that add to the same words are further apart.
+        """
+        second = Signal(reset_less=True)
+        with m.If(walker.start):
+            m.d.sync += second.eq(0)
+        with m.Elif(walker.next):
+            m.d.sync += second.eq(first)
+        return matmul.accumulate & walker.k_first & (first | second) & (rows_before < Accumulators.LATENCY - 1)
 
     def _panels(self, m, matmul, walker, row_word, a_needed):
         """The panels of each K tile beside the first, and tokens for them.

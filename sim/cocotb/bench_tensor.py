@@ -155,6 +155,28 @@ async def short_sparse_passes(dut):
     await bench.check()
 
 
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def crowded_accumulators(dut):
+    """Short products over few accumulators, behind a long one so that their passes wait in line and come without gaps."""
+    bench = TensorBench(dut, cocotb.RANDOM_SEED)
+    await bench.start()
+    for _ in range(100):
+        rows = 2 * CONFIG.rows + 20
+        fields = bench.product("MATMUL")[1]
+        fields.update(w_format=0, k_missing=0, rows=rows, k_tiles=1, k_offset=0, n_tiles=1, a_base=0, a_panel_stride=rows,
+                      acc_base=0, acc_stride=rows, accumulate=0, rescale=0, w_base=HALF, chunk_tiles=1, ring_slots=0,
+                      ring_start=0)
+        await bench.run("MATMUL", **fields)
+        for _ in range(8):
+            rows = bench.random.choice((1, 1, 2, 2, 3, 4))
+            fields.update(rows=rows, k_tiles=bench.random.choice((1, 1, 1, 2)), n_tiles=bench.random.choice((1, 2, 3)),
+                          k_outer=bench.random.getrandbits(1), a_base=bench.random.randrange(8), a_panel_stride=rows,
+                          acc_base=bench.random.randrange(6), acc_stride=bench.random.choice((1, rows, rows)),
+                          accumulate=bench.random.choice((0, 1, 1, 1)), chunk_tiles=6)
+            await bench.run("MATMUL", **fields)
+        await bench.check()
+
+
 async def feed(bench, count, mnemonic, fields):
     dut = bench.dut
     word = isa.encode(mnemonic, **fields)

@@ -27,4 +27,4 @@ def test_engine_against_numpy(shape):
     text = convert(TensorHarness(config), "tensor_harness")
     passed = run_benches({"tensor.v": text + wrapper.VERILOG}, "tensor_harness", "weft.sim.cocotb.bench_tensor",
                          env={"WEFT_CONFIG": json.dumps(config.to_dict())})
-    assert len(passed) == 6 + config.four_bit + 2 * (config.sparsity is not None)
+    assert len(passed) == 7 + config.four_bit + 2 * (config.sparsity is not None)
