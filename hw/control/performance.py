@@ -42,14 +42,22 @@ class ThreadCounters(wiring.Component):
 
         number, counted = look_up(self.counted_state)
         _, asked = look_up(self.asked)
+        # The word takes a register on its way to the adder, and goes round there while the state stays.
+        counts, counting = Signal(), Signal()
+        number_before = Signal.like(number, reset_less=True)
+        word, more = Signal(32, reset_less=True), Signal(32)
         write = storage.write_port()
         m.d.comb += [
             self.cycles.eq(asked),
-            write.en.eq(self.running & (self.counted_state != ThreadState.IDLE)),
-            write.addr.eq(number), write.data.eq(counted + 1),
+            counts.eq(self.running & (self.counted_state != ThreadState.IDLE)),
+            more.eq(word + 1),
+            write.en.eq(counting), write.addr.eq(number_before), write.data.eq(more),
         ]
+        m.d.sync += counting.eq(counts & ~self.clear)
+        with m.If(counts):
+            m.d.sync += [number_before.eq(number), word.eq(Mux(counting & (number == number_before), more, counted))]
         with m.If(self.clear):
             m.d.sync += written.eq(0)
-        with m.Elif(write.en):
-            m.d.sync += written.bit_select(number, 1).eq(1)
+        with m.Elif(counting):
+            m.d.sync += written.bit_select(number_before, 1).eq(1)
         return m

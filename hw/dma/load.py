@@ -1,7 +1,7 @@
 """Load engine: memory to scratchpad and index memory."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import isa
@@ -9,6 +9,7 @@ from ..interfaces import (PC_BITS, InstructionStream, ScratchpadWrite, ThreadSta
                           TokenWait)
 from ..memory.queue import MemoryQueue
 from ..memory.wrapper import OnChipMemory
+from ..streams import SkidBuffer
 from .axi import BeatStream, BurstRequest
 from .front import DmaFrontEnd
 from .lines import JobKind, LineWalker, beat_address_bits, job_layout, line_layout, slot_bits
@@ -52,7 +53,7 @@ class LineAssembler(wiring.Component):
 
     Ports: ``lines`` stream of `line_layout`; ``beats``; ``scratchpad``; ``signal`` tokens; ``index_write``, ``index_beat``: the
     beat at ``beats`` goes to the index memory; ``index_done``: an INDEX has ended; ``moved``: a beat was taken; ``idle``.
-    One beat in a cycle, one register between bus and scratchpad.
+    One beat in a cycle, one cycle between bus and scratchpad.
     """
 
     def __init__(self, config):
@@ -76,30 +77,28 @@ class LineAssembler(wiring.Component):
         next_completes = Signal(reset_less=True)
         completes = Signal()
         held = [Signal(8 * config.data_bytes, name=f"held_{n}") for n in range(per_line - 1)]
-        semaphore = Signal(isa.SEMAPHORE_BITS)       # of the write that waits at the port
-        needs_port = Signal()   # the line's last beat, while the port holds the line before
+        # Whether a line can go to the port comes from a register: the port's answer is late, and behind this are the bus's beats.
+        m.submodules.writes = writes = SkidBuffer(data.StructLayout({
+            "line": len(port.line), "data": len(port.data), "mask": len(port.mask), "semaphore": isa.SEMAPHORE_BITS}))
+        write, out = writes.i.payload, writes.o.payload
+        goes = Signal()     # the line's last beat is there, or not needed
         m.d.comb += [
             slot.eq(Mux(inside, next_slot, line.first)),
             completes.eq(Mux(inside, next_completes, line.single)),
-            needs_port.eq((line.kind == JobKind.LINES) & completes & port.valid),
-            # The port's answer comes late.
-            self.beats.ready.eq(self.lines.valid & (line.kind != JobKind.SYNC) & (~needs_port | port.ready)),
+            goes.eq((line.kind != JobKind.LINES) | ~completes | writes.i.ready),
+            self.beats.ready.eq(self.lines.valid & (line.kind != JobKind.SYNC) & goes),
             self.moved.eq(self.beats.valid & self.beats.ready),
-        ]
-
-        writes = Signal()       # a line goes to the port
-        m.d.comb += writes.eq(self.lines.valid & self.beats.valid & completes & (line.kind == JobKind.LINES)
-                              & (~port.valid | port.ready))
-        m.d.sync += port.valid.eq(writes | (port.valid & ~port.ready))
-        m.d.comb += [
-            self.signal.id.eq(semaphore),
+            writes.i.valid.eq(self.lines.valid & self.beats.valid & completes & (line.kind == JobKind.LINES)),
+            port.valid.eq(writes.o.valid), writes.o.ready.eq(port.ready),
+            port.line.eq(out.line), port.data.eq(out.data), port.mask.eq(out.mask),
+            self.signal.id.eq(out.semaphore),
             self.signal.valid.eq(port.valid & port.ready),
             self.idle.eq(~port.valid),
         ]
         # A SYNC adds its tokens when everything before it is written.
         number = Signal(isa.TOKEN_BITS, init=1)     # of the token that is added now
         added = Signal()                            # the SYNC's tokens are
-        m.d.comb += self.lines.ready.eq(self.beats.valid & completes & (~needs_port | port.ready))
+        m.d.comb += self.lines.ready.eq(self.beats.valid & completes & goes)
         with m.Switch(line.kind):
             with m.Case(JobKind.INDEX):
                 arrives = self.lines.valid & self.beats.valid
@@ -120,16 +119,14 @@ class LineAssembler(wiring.Component):
             for n, part in enumerate(held):
                 with m.If(slot == n):
                     m.d.sync += part.eq(beat.data)
-        with m.If(writes):
-            m.d.sync += [port.line.eq(line.line), semaphore.eq(line.semaphore)]
-            for n in range(per_line):
-                part = port.data.word_select(n, 8 * config.data_bytes)
-                if n < per_line - 1:
-                    m.d.sync += part.eq(Mux(slot == n, beat.data, held[n]))
-                else:
-                    m.d.sync += part.eq(beat.data)
-                m.d.sync += port.mask.word_select(n, config.data_bytes).eq(
-                    ((line.first <= n) & (n <= line.last)).replicate(config.data_bytes))
+        m.d.comb += [write.line.eq(line.line), write.semaphore.eq(line.semaphore)]
+        for n in range(per_line):
+            m.d.comb += [
+                write.data.word_select(n, 8 * config.data_bytes).eq(
+                    beat.data if n == per_line - 1 else Mux(slot == n, beat.data, held[n])),
+                write.mask.word_select(n, config.data_bytes).eq(
+                    ((line.first <= n) & (n <= line.last)).replicate(config.data_bytes)),
+            ]
         return m
 
 

@@ -122,6 +122,7 @@ class RowTiles(wiring.Component):
         pc = Signal(PC_BITS, reset_less=True)
         waits = Signal(isa.TOKEN_BITS, reset_less=True)
         signals = Signal(isa.TOKEN_BITS, reset_less=True)
+        takes, gives = Signal(reset_less=True), Signal(reset_less=True)     # some of both are left
         reached = Signal()      # the loader holds at the same TENSOR_SYNC, and nothing streams
         row_word = Signal(len(matmul.a_base), reset_less=True)
         acc_word = Signal(len(matmul.acc_base), reset_less=True)
@@ -192,8 +193,10 @@ class RowTiles(wiring.Component):
                 m.d.sync += [
                     matmul.eq(offered.word), a_wait.eq(offered_matmul.a_wait),
                     shared.eq((offered_matmul.a_wait == offered_matmul.acc_wait) & (offered_matmul.a_wait != 0)),
-                    waits.eq(Mux(offered_sync.wait == 0, 0, offered_sync.wait_count)),
-                    signals.eq(Mux(offered_sync.signal == 0, 0, offered_sync.signal_count)),
+                    waits.eq(offered_sync.wait_count),
+                    signals.eq(offered_sync.signal_count),
+                    takes.eq((offered_sync.wait != 0) & (offered_sync.wait_count != 0)),
+                    gives.eq((offered_sync.signal != 0) & (offered_sync.signal_count != 0)),
                 ]
                 with m.If(is_sync):
                     m.d.sync += a_wait.eq(offered_sync.wait)
@@ -232,13 +235,14 @@ class RowTiles(wiring.Component):
                 # A register: the loader's instruction comes from a memory, and a token may leave its counter behind this.
                 m.d.sync += reached.eq(self.drained & self.at_sync & ~self.synced)
                 with m.If(reached):
-                    with m.If(waits != 0):
+                    with m.If(takes):
                         m.d.comb += [self.a_wait.consume.eq(self.a_wait.available),
                                      self.waiting.eq(~self.a_wait.available)]
-                        m.d.sync += waits.eq(waits - self.a_wait.available)
-                    with m.Elif(signals != 0):
+                        with m.If(self.a_wait.available):
+                            m.d.sync += [waits.eq(waits - 1), takes.eq(waits != 1)]
+                    with m.Elif(gives):
                         m.d.comb += [self.sync_signal.valid.eq(1), self.sync_signal.id.eq(sync.signal)]
-                        m.d.sync += signals.eq(signals - 1)
+                        m.d.sync += [signals.eq(signals - 1), gives.eq(signals != 1)]
                     with m.Else():
                         m.d.comb += self.synced.eq(1)
                         m.next = "IDLE"

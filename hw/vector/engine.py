@@ -109,7 +109,7 @@ class VectorEngine(wiring.Component):
             port_a.line.eq(Mux(records_on_a, records.line, source.line)),
             source.ready.eq(port_a.ready), source.data.eq(port_a.data),
             shared_b.first.valid.eq(records.valid & ~records_on_a), shared_b.first.line.eq(records.line),
-            shared_b.first_next.eq(preparer.reads_next & ~records_on_a),
+            shared_b.first_goes_on.eq(preparer.reads_on & ~records_on_a), shared_b.first_is_last.eq(preparer.last_read),
             records.ready.eq((records_on_a & records.valid & port_a.ready) | shared_b.first.ready),
             records.data.eq(Mux(data_on_a, port_a.data, shared_b.first.data)),
             operands.accumulator_data.eq(issue.accumulators.data), operands.source_data.eq(source.data),
@@ -182,13 +182,11 @@ class VectorEngine(wiring.Component):
         connect(m, requantizer.division_read, state.division_read)
         connect(m, flipped(self.rescale), state.rescale)
 
-        # Results. The other writer of the scratchpad waits for this one: so whether there is a write comes from a register.
-        writes = Signal()
-        m.d.sync += writes.eq(Mux(is_softmax, softmax.done_next, requantizer.done_next))
+        # Results.
         m.d.comb += [
             writer.base.eq(job.dst_base), writer.inner.eq(job.dst_inner), writer.outer.eq(job.dst_outer),
             writer.element.eq(job.dst_type),
-            writer.valid.eq(writes),
+            writer.valid.eq(Mux(is_softmax, softmax.done, requantizer.done)),
             writer.group.eq(Mux(is_softmax, softmax.group, requantizer.done_item.group)),
             writer.step.eq(Mux(is_softmax, softmax.step, requantizer.done_item.step)),
         ]

@@ -15,13 +15,13 @@ class SharedRead(wiring.Component):
     """Two readers on one read port; ``first`` goes first, but a request stays until it is accepted.
 
     Parameters: ``config``. Ports: ``first``, ``second`` In(ScratchpadRead), ``port`` Out(ScratchpadRead). Both see the data.
-    ``first_next`` In(1): whether ``first`` asks in the next cycle. The arbitration begins with whose turn it is: a register.
-    ``first.ready`` only comes with ``first.valid``.
+    ``first_goes_on``, ``first_is_last`` In(1): ``first`` asks in the next cycle, unless its request of this one is accepted and
+    its last. The arbitration begins with whose turn it is: a register. ``first.ready`` only comes with ``first.valid``.
     """
 
     def __init__(self, config):
-        super().__init__({"first": In(ScratchpadRead(config)), "first_next": In(1), "second": In(ScratchpadRead(config)),
-                          "port": Out(ScratchpadRead(config))})
+        super().__init__({"first": In(ScratchpadRead(config)), "second": In(ScratchpadRead(config)),
+                          "first_goes_on": In(1), "first_is_last": In(1), "port": Out(ScratchpadRead(config))})
 
     def elaborate(self, platform):
         m = Module()
@@ -33,12 +33,15 @@ class SharedRead(wiring.Component):
             first.ready.eq(port.ready & ~seconds_turn), second.ready.eq(port.ready & seconds_turn),
             first.data.eq(port.data), second.data.eq(port.data),
         ]
-        m.d.sync += seconds_turn.eq((seconds_turn & second.valid & ~port.ready) | ~self.first_next)
+        # The port's answer comes late.
+        m.d.sync += seconds_turn.eq(~self.first_goes_on | Mux(port.ready, ~seconds_turn & self.first_is_last,
+                                                              seconds_turn & second.valid))
         return m
 
 
 class Writer(wiring.Component):
-    """Writes groups of results where the destination's loop has come to.
+    """Writes groups of results where the destination's loop has come to, a cycle after they come: the scratchpad's banks are far
+    apart, and its other writer waits for this one.
 
     The scratchpad never refuses a write of this engine: ``write.ready`` is taken to be 1.
 
@@ -74,10 +77,11 @@ class Writer(wiring.Component):
         lanes, panel, word_bytes = config.vector_lanes, config.panel, config.word_bytes
         groups = panel // lanes
         m.submodules.address = address = AddressWalker(len(self.base))
+        write = Signal(data.StructLayout({name: len(getattr(self.write, name)) for name in ("line", "data", "mask")}))
         m.d.comb += [
             address.load.eq(self.load), address.base.eq(self.base), address.inner.eq(self.inner),
             address.outer.eq(self.outer), address.advance.eq(self.valid), address.step.eq(self.step),
-            self.write.valid.eq(self.valid), self.write.line.eq(address.address[1:]),
+            write.line.eq(address.address[1:]),
         ]
 
         # Each byte of a line has one or two lanes to choose from; the mask says which bytes count.
@@ -86,7 +90,7 @@ class Writer(wiring.Component):
         chosen = [self.group == group for group in range(groups)]
         half = address.address[0]
         for byte in range(2 * word_bytes):
-            data_byte = self.write.data[8 * byte:8 * byte + 8]
+            data_byte = write.data[8 * byte:8 * byte + 8]
             narrow_channel, wide_channel = byte % word_bytes, byte // 2
             narrow_value, narrow_mask, wide_value, wide_mask = 0, 0, 0, 0
             if narrow_channel < panel:
@@ -97,8 +101,14 @@ class Writer(wiring.Component):
                 wide_mask = chosen[wide_channel // lanes]
             m.d.comb += [
                 data_byte.eq(Mux(wide, wide_value, narrow_value)),
-                self.write.mask[byte].eq(Mux(wide, wide_mask, narrow_mask)),
+                write.mask[byte].eq(Mux(wide, wide_mask, narrow_mask)),
             ]
+
+        written = Signal.like(write, reset_less=True)
+        m.d.sync += self.write.valid.eq(self.valid)
+        with m.If(self.valid):
+            m.d.sync += written.eq(write)
+        m.d.comb += [getattr(self.write, name).eq(getattr(written, name)) for name in ("line", "data", "mask")]
 
         first_row = Signal()
         with m.If(self.load):

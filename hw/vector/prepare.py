@@ -45,8 +45,9 @@ class Preparer(wiring.Component):
         M and s of a softmax's division.
     table_write, table_word, table_data : Out
         Entries for `Tables`.
-    read : Out(ScratchpadRead(config)); reads_next : Out(1)
-        ``ready`` is only to come with ``valid``; ``read.valid`` of the next cycle.
+    read : Out(ScratchpadRead(config)); reads_on, last_read : Out(1)
+        ``ready`` is only to come with ``valid``. Another request follows in the next cycle, unless this one is accepted and the
+        last.
     src_wait, dst_wait : Out(TokenWait())
     """
 
@@ -59,7 +60,8 @@ class Preparer(wiring.Component):
             "records": Out(data.ArrayLayout(ParameterRecord, config.vector_lanes)),
             "division_mult": Out(18), "division_shift": Out(6),
             "table_write": Out(1), "table_word": Out(6), "table_data": Out(32),
-            "read": Out(ScratchpadRead(config)), "reads_next": Out(1), "src_wait": Out(TokenWait()), "dst_wait": Out(TokenWait()),
+            "read": Out(ScratchpadRead(config)), "reads_on": Out(1), "last_read": Out(1),
+            "src_wait": Out(TokenWait()), "dst_wait": Out(TokenWait()),
         })
 
     def elaborate(self, platform):
@@ -108,9 +110,9 @@ class Preparer(wiring.Component):
 
         # The request is a register, as it goes through two arbitrations: each state says whether the next cycle reads, unless
         # the last read is accepted in this one.
-        reads_on, last_read, ends = Signal(), Signal(), Signal()
-        m.d.comb += [ends.eq(target.accepted & last_read), self.reads_next.eq(reads_on & ~ends)]
-        m.d.sync += self.read.valid.eq(self.reads_next)
+        reads_on, last_read, ends = self.reads_on, self.last_read, Signal()
+        m.d.comb += ends.eq(target.accepted & last_read)
+        m.d.sync += self.read.valid.eq(reads_on & ~ends)
 
         # The division's record lies behind those of a whole tile: so many lines from its group's last one.
         to_division = (config.param_tile_words - config.param_group_words) // 2 + 1

@@ -44,7 +44,7 @@ class Softmax(wiring.Component):
         A group of scores, the first or last of its row.
     maximum_read, maximum_write, sum_read, sum_write, rescale_write
         State of the rows.
-    done, done_next : Out(1); probabilities : Out(ArrayLayout(8, lanes)); group, step : Out
+    done : Out(1); probabilities : Out(ArrayLayout(8, lanes)); group, step : Out
         Probabilities for the scratchpad, in this cycle, in the next: group within the panel, and how the destination goes on.
     exponential_valid : Out(1); exponentials : Out(ArrayLayout(16, softmax_lanes)); total : In
         A part's to the tree of sums and back, ``sum_latency`` cycles later.
@@ -64,7 +64,7 @@ class Softmax(wiring.Component):
             "maximum_read": Out(StateRead(rows, MAXIMUM)), "maximum_write": Out(StateWrite(rows, MAXIMUM)),
             "sum_read": Out(StateRead(rows, SUM)), "sum_write": Out(StateWrite(rows, SUM)),
             "rescale_write": Out(StateWrite(rows, 6)),
-            "done": Out(1), "done_next": Out(1), "probabilities": Out(data.ArrayLayout(8, lanes)),
+            "done": Out(1), "probabilities": Out(data.ArrayLayout(8, lanes)),
             "group": Out(range(config.panel // lanes)), "step": Out(Step),
             "exponential_valid": Out(1), "exponentials": Out(data.ArrayLayout(16, config.softmax_lanes)),
             "total": In(signed(17 + (lanes - 1).bit_length())),
@@ -212,8 +212,7 @@ class Softmax(wiring.Component):
         m.d.comb += [
             *(self.probabilities[(parts - 1) * lanes + lane].eq(computed[lane]) for lane in range(lanes)),
             self.done.eq(valid[_PROBABILITY] & (written.part == parts - 1)),
-            self.done_next.eq(valid[_PROBABILITY - 1] & (item[_PROBABILITY - 1].part == parts - 1)), self.group.eq(written.group),
-            self.step.eq(Mux(written.last, Step.OUTER, Mux(written.panel_end, Step.INNER, Step.STAY))),
+            self.group.eq(written.group), self.step.eq(Mux(written.last, Step.OUTER, Mux(written.panel_end, Step.INNER, Step.STAY))),
         ]
 
         # Sum of the row. Its old sum is read two stages ahead, shifted by bytes in the next and by bits in the last of them, so
