@@ -11,6 +11,11 @@ from weft.sim.cocotb.packing import unpack
 from weft.sim.cocotb.tensor_bench import CONFIG, HALF, WORDS, TensorBench
 
 
+def test_of(option):
+    """`cocotb.test` of what the configuration has only with an option. (Tests that are only skipped run when a filter names them.)"""
+    return cocotb.test(timeout_time=1, timeout_unit="ms") if option else lambda function: function
+
+
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def random_products(dut):
     """Random products, back to back, with random stalls of the scratchpad."""
@@ -74,7 +79,7 @@ async def full_rate(dut):
             await bench.check()
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms", skip=not CONFIG.four_bit)
+@test_of(CONFIG.four_bit)
 async def four_bit_rate(dut):
     """A tile of 4-bit weights takes as many cycles as one of 8 bits, and a word of scales one more."""
     bench = TensorBench(dut, cocotb.RANDOM_SEED)
@@ -99,7 +104,7 @@ async def four_bit_rate(dut):
         await bench.check()
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms", skip=not CONFIG.sparsity)
+@test_of(CONFIG.sparsity)
 async def sparse_rate(dut):
     """A tile of sparse weights takes as long as its rows: as a dense one, for several times as many features."""
     bench = TensorBench(dut, cocotb.RANDOM_SEED)
@@ -134,7 +139,7 @@ async def sparse_rate(dut):
                 await bench.check()
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms", skip=not CONFIG.sparsity)
+@test_of(CONFIG.sparsity)
 async def short_sparse_passes(dut):
     """Two and three rows over the same accumulators, while the port of the last panels is refused now and then."""
     bench = TensorBench(dut, cocotb.RANDOM_SEED)

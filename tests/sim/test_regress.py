@@ -37,7 +37,7 @@ def test_whole_accelerator_in_cocotb(tmp_path):
 ], ids=lambda c: f"{c.rows}x{c.cols}")
 def test_every_block_in_cocotb(config):
     passed = regress.run(config, programs=2)
-    assert len(passed) == len(set(passed)) == 44 + config.four_bit + 2 * (config.sparsity is not None)
+    assert len(passed) == len(set(passed)) == 45 + config.four_bit + 2 * (config.sparsity is not None)
 
 
 def test_wrong_configuration_fails(tmp_path):

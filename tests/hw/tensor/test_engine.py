@@ -21,10 +21,18 @@ SHAPES = {
 }
 
 
+def run(shape, **options):
+    config = Config(**SHAPES[shape])
+    text = convert(TensorHarness(config), "tensor_harness")
+    return run_benches({"tensor.v": text + wrapper.VERILOG}, "tensor_harness", "weft.sim.cocotb.bench_tensor",
+                       env={"WEFT_CONFIG": json.dumps(config.to_dict())}, **options)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_engine_against_numpy(shape):
     config = Config(**SHAPES[shape])
-    text = convert(TensorHarness(config), "tensor_harness")
-    passed = run_benches({"tensor.v": text + wrapper.VERILOG}, "tensor_harness", "weft.sim.cocotb.bench_tensor",
-                         env={"WEFT_CONFIG": json.dumps(config.to_dict())})
-    assert len(passed) == 7 + config.four_bit + 2 * (config.sparsity is not None)
+    assert len(run(shape)) == 7 + config.four_bit + 2 * (config.sparsity is not None)
+
+
+def test_a_filter_runs_no_bench_of_a_missing_option():
+    assert run("4x4", test_filter="rate") == ["full_rate"]
