@@ -43,37 +43,28 @@ class TokenCounters(wiring.Component):
         count = isa.SEMAPHORES
         waits = [getattr(self, f"wait_{name}") for name in self.waits]
 
-        # Words with a bit for each counter, which simulation takes at once: by an AND for each counter, of one line of four and
-        # one of eight.
-        def lines(number, valid):
-            return (1 << number[:2]) & valid.replicate(4), 1 << number[2:]
-
-        def one_hot(low, high):
-            return low.replicate(count // 4) & Cat(line.replicate(4) for line in high)
-
-        # Signals take registers, as they come from the ends of pipelines; decoded, too, for the counters' adders.
-        signals, added, pcs = [], [], {}
+        # Signals take a register: they come from the ends of pipelines.
+        signals, pcs = [], {}
         for thread in dict.fromkeys(self.signals.values()):
             pcs[thread] = Signal(PC_BITS, name=f"pc_of_{thread}", reset_less=True)
             m.d.sync += pcs[thread].eq(getattr(self, f"pc_{thread}"))
         for name, thread in self.signals.items():
             port = getattr(self, f"signal_{name}")
             number, valid = Signal(isa.SEMAPHORE_BITS, name=f"{name}_id", reset_less=True), Signal(name=f"{name}_valid")
-            low, high = Signal(4, name=f"{name}_low"), Signal(count // 4, name=f"{name}_high", reset_less=True)
-            counts = Signal(name=f"{name}_counts")
-            m.d.comb += counts.eq(port.valid & (port.id != 0))
-            port_low, port_high = lines(port.id, counts)
-            m.d.sync += [valid.eq(counts), low.eq(port_low)]
+            m.d.sync += valid.eq(port.valid & (port.id != 0))
             with m.If(port.valid):
-                m.d.sync += [number.eq(port.id), high.eq(port_high)]
+                m.d.sync += number.eq(port.id)
             signals.append((number, valid, thread))
-            added.append(one_hot(low, high))
 
-        taking = []
-        for name, port in zip(self.waits, waits):
-            low, high = Signal(4, name=f"{name}_taking_low"), Signal(count // 4, name=f"{name}_taking_high")
-            m.d.comb += Cat(low, high).eq(Cat(lines(port.id, port.consume)))
-            taking.append(one_hot(low, high))
+        # Words with a bit for each counter, which simulation takes at once.
+        def one_hot(name, number, valid):
+            """By an AND for each counter, of one line of four and one of eight."""
+            low, high = Signal(4, name=f"{name}_low"), Signal(count // 4, name=f"{name}_high")
+            m.d.comb += [low.eq(Mux(valid, 1 << number[:2], 0)), high.eq(1 << number[2:])]
+            return low.replicate(count // 4) & Cat(line.replicate(4) for line in high)
+
+        added = [one_hot(number.name, number, valid) for number, valid, _ in signals]
+        taking = [one_hot(f"{name}_taking", port.id, port.consume) for name, port in zip(self.waits, waits)]
         any_added, any_taking = reduce(or_, added), reduce(or_, taking)
         taken = Signal(count)
         m.d.sync += taken.eq(any_taking)
@@ -91,12 +82,18 @@ class TokenCounters(wiring.Component):
             holds.append(tokens[1:].any() | (tokens[0] & ~taken[n]))
             exceeded.append(tokens[-1])
         holds, exceeded = Cat(holds), Cat(exceeded)
-        for name, port in zip(self.waits, waits):
+        # Signals are compared with what the threads wait for, beside the selection: they would be long on the way through it. There
+        # are none in most cycles.
+        added_now = Signal(len(waits))
+        for number, valid, _ in signals:
+            with m.If(valid):
+                for position, port in enumerate(waits):
+                    with m.If(number == port.id):
+                        m.d.comb += added_now[position].eq(1)
+        for position, (name, port) in enumerate(zip(self.waits, waits)):
             of_thread = [wait for wait, thread in zip(waits, self.waits.values()) if thread == self.waits[name]]
             consumed = Cat(wait.consume & (wait.id == port.id) for wait in of_thread).any()
-            # Signals are compared with what the thread waits for, beside the selection: they would be long on the way through it.
-            added_now = Cat(valid & (number == port.id) for number, valid, _ in signals).any()
-            m.d.sync += port.available.eq((holds.bit_select(port.id, 1) | added_now) & ~consumed)
+            m.d.sync += port.available.eq((holds.bit_select(port.id, 1) | added_now[position]) & ~consumed)
 
         # Who is to blame is looked up a cycle after the sums, in what was then.
         m.d.comb += self.overflow.eq(exceeded.any())
