@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out, Signature
 
 from . import isa
 
-__all__ = ["READ_LATENCY", "instruction_layout", "ScratchpadRead", "ScratchpadWrite", "AccumulatorRead", "RescaleRead",
-           "TokenWait", "TokenSignal", "InstructionStream", "ThreadState", "ThreadStatus", "PC_BITS"]
+__all__ = ["READ_LATENCY", "instruction_layout", "ScratchpadRead", "line_write_layout", "ScratchpadWrite", "AccumulatorRead",
+           "RescaleRead", "TokenWait", "TokenSignal", "InstructionStream", "ThreadState", "ThreadStatus", "PC_BITS"]
 
 #: Cycles from an accepted read of the scratchpad or the accumulators to its data: request accepted in cycle t
 #: (valid and ready), data stable in cycle t + READ_LATENCY, for that one cycle.
@@ -41,15 +41,19 @@ class ScratchpadRead(Signature):
         })
 
 
+def line_write_layout(config):
+    """Bytes of one line: those of ``data`` that ``mask`` names."""
+    lines = config.scratchpad_words // 2
+    return data.StructLayout({"line": (lines - 1).bit_length(), "data": 8 * config.line_bytes, "mask": config.line_bytes})
+
+
 class ScratchpadWrite(Signature):
-    """Writes the bytes of one line that ``mask`` names, in whole lanes of ``lane_bytes``; they can be read from the
-    cycle after acceptance on."""
+    """Writes what `line_write_layout` holds, in whole lanes of ``lane_bytes``; it can be read from the cycle after acceptance
+    on."""
 
     def __init__(self, config):
-        lines = config.scratchpad_words // 2
         super().__init__({
-            "valid": Out(1), "ready": In(1), "line": Out((lines - 1).bit_length()),
-            "data": Out(8 * config.line_bytes), "mask": Out(config.line_bytes),
+            "valid": Out(1), "ready": In(1), **{name: Out(field.shape) for name, field in line_write_layout(config)},
         })
 
 

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .. import isa
 from ..interfaces import (PC_BITS, InstructionStream, ScratchpadWrite, ThreadState, ThreadStatus, TokenSignal,
-                          TokenWait)
+                          TokenWait, line_write_layout)
 from ..memory.queue import MemoryQueue
 from ..memory.wrapper import OnChipMemory
 from ..streams import SkidBuffer
@@ -79,9 +79,9 @@ class LineAssembler(wiring.Component):
         held = [Signal(8 * config.data_bytes, name=f"held_{n}") for n in range(per_line - 1)]
         # Whether a line can go to the port comes from a register: the port's answer is late, and behind this are the bus's beats.
         m.submodules.writes = writes = SkidBuffer(data.StructLayout({
-            "line": len(port.line), "data": len(port.data), "mask": len(port.mask), "semaphore": isa.SEMAPHORE_BITS}))
+            **line_write_layout(config).members, "semaphore": isa.SEMAPHORE_BITS}))
         write, out = writes.i.payload, writes.o.payload
-        goes = Signal()     # the line's last beat is there, or not needed
+        goes = Signal()     # the beat does not complete a line, or there is room for it
         m.d.comb += [
             slot.eq(Mux(inside, next_slot, line.first)),
             completes.eq(Mux(inside, next_completes, line.single)),

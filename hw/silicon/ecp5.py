@@ -83,7 +83,8 @@ def synthesize(config, folder, array=False):
     folder.mkdir(parents=True, exist_ok=True)
     module, text, ports, soft = core(config, array)
     around, registers = frame(module, ports)
-    files = {"source.v": f"{text}\n{around}", "map.ys": _SCRIPT.format(top=FRAME, wire=_WIRE, soft=soft_script(soft)), **soft_files()}
+    script = _SCRIPT.format(top=FRAME, wire=_WIRE, soft=soft_script(soft))
+    files = {"source.v": f"{text}\n{around}", "map.ys": script, **soft_files()}
     done = folder / "yosys.json"
     if not done.is_file() or any((folder / name).read_text(encoding="utf-8") != content for name, content in files.items()):
         for old in [done, *folder.glob("report-*.json"), *folder.glob("placed-*.json")]:

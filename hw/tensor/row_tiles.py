@@ -267,7 +267,7 @@ class RowTiles(wiring.Component):
     def _follows_short_pass(self, m, matmul, walker, first, rows_before):
         """Whether the pass adds to what an earlier product may have left unwritten, although a pass has come in between.
 
-        A pass takes as long as loading a tile, so two passes back everything is written, except where tiles load that fast that
+        A pass takes as long as loading a tile, so two passes back everything is written, except where tiles load so fast that
         a pass of one or two rows ends sooner. Only a product's first two passes can come so soon behind another product's, and
         two passes of one product that add to the same words are further apart.
         """

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..interfaces import ScratchpadRead, ScratchpadWrite
+from ..interfaces import ScratchpadRead, ScratchpadWrite, line_write_layout
 from .job import Element, Step
 from .loops import AddressWalker
 
@@ -77,7 +77,7 @@ class Writer(wiring.Component):
         lanes, panel, word_bytes = config.vector_lanes, config.panel, config.word_bytes
         groups = panel // lanes
         m.submodules.address = address = AddressWalker(len(self.base))
-        write = Signal(data.StructLayout({name: len(getattr(self.write, name)) for name in ("line", "data", "mask")}))
+        write = Signal(line_write_layout(config))
         m.d.comb += [
             address.load.eq(self.load), address.base.eq(self.base), address.inner.eq(self.inner),
             address.outer.eq(self.outer), address.advance.eq(self.valid), address.step.eq(self.step),
@@ -108,7 +108,7 @@ class Writer(wiring.Component):
         m.d.sync += self.write.valid.eq(self.valid)
         with m.If(self.valid):
             m.d.sync += written.eq(write)
-        m.d.comb += [getattr(self.write, name).eq(getattr(written, name)) for name in ("line", "data", "mask")]
+        m.d.comb += [getattr(self.write, name).eq(written[name]) for name in write.shape().members]
 
         first_row = Signal()
         with m.If(self.load):

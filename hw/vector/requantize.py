@@ -46,7 +46,7 @@ class Requantizer(wiring.Component):
     product_valid, product_first, product_last : Out(1); products : Out(ArrayLayout(signed(32), vector_lanes))
         Stage 1.
     done : Out(1); done_item : Out(item_layout(config))
-        Stage 7 holds an item, or with ``table`` held it a cycle ago; does in the next cycle.
+        Stage 7 holds an item, or with ``table`` held it a cycle ago.
     results : Out(ArrayLayout(signed(16), vector_lanes))
         Its results.
     scores : Out(ArrayLayout(signed(16), vector_lanes)); visible : Out(vector_lanes)

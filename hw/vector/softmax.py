@@ -45,7 +45,7 @@ class Softmax(wiring.Component):
     maximum_read, maximum_write, sum_read, sum_write, rescale_write
         State of the rows.
     done : Out(1); probabilities : Out(ArrayLayout(8, lanes)); group, step : Out
-        Probabilities for the scratchpad, in this cycle, in the next: group within the panel, and how the destination goes on.
+        Probabilities for the scratchpad: group within the panel, and how the destination goes on.
     exponential_valid : Out(1); exponentials : Out(ArrayLayout(16, softmax_lanes)); total : In
         A part's to the tree of sums and back, ``sum_latency`` cycles later.
     rows_done : Out(13); finished : Out(1)
@@ -212,7 +212,8 @@ class Softmax(wiring.Component):
         m.d.comb += [
             *(self.probabilities[(parts - 1) * lanes + lane].eq(computed[lane]) for lane in range(lanes)),
             self.done.eq(valid[_PROBABILITY] & (written.part == parts - 1)),
-            self.group.eq(written.group), self.step.eq(Mux(written.last, Step.OUTER, Mux(written.panel_end, Step.INNER, Step.STAY))),
+            self.group.eq(written.group),
+            self.step.eq(Mux(written.last, Step.OUTER, Mux(written.panel_end, Step.INNER, Step.STAY))),
         ]
 
         # Sum of the row. Its old sum is read two stages ahead, shifted by bytes in the next and by bits in the last of them, so

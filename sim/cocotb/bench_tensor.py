@@ -12,7 +12,7 @@ from weft.sim.cocotb.tensor_bench import CONFIG, HALF, WORDS, TensorBench
 
 
 def test_of(option):
-    """`cocotb.test` of what the configuration has only with an option. (Tests that are only skipped run when a filter names them.)"""
+    """`cocotb.test` of what the configuration has only with an option: one that is only skipped runs when a filter names it."""
     return cocotb.test(timeout_time=1, timeout_unit="ms") if option else lambda function: function
 
 
