@@ -128,8 +128,13 @@ class Accumulators(wiring.Component):
         m.d.sync += [valid[0].eq(results.valid), valid[1].eq(valid[0]), valid[2].eq(valid[1])]
         with m.If(results.valid):
             m.d.sync += [getattr(stage[0], field).eq(getattr(results, field)) for field in carried.members]
+        # How far the chosen word is shifted has a register of its own, as it goes to every bit of every lane.
+        distance, clears = Signal(5, reset_less=True), Signal(reset_less=True)
         with m.If(valid[0]):
-            m.d.sync += stage[1].eq(stage[0])
+            m.d.sync += [
+                stage[1].eq(stage[0]), distance.eq(Mux(stage[0].rescale, stage[0].distance, 0)),
+                clears.eq(~stage[0].accumulate | (stage[0].rescale & stage[0].distance[5])),
+            ]
         with m.If(valid[1]):
             m.d.sync += stage[2].eq(stage[1])
 
@@ -139,15 +144,13 @@ class Accumulators(wiring.Component):
 
         shifted = Signal(data.ArrayLayout(signed(32), cols), reset_less=True)
         rounding = Signal(cols, reset_less=True)
-        distance = Signal(6)
-        m.d.comb += distance.eq(Mux(stage[1].rescale, stage[1].distance, 0))
         with m.If(valid[1]):
-            with m.If(~stage[1].accumulate | distance[5]):
+            with m.If(clears):
                 m.d.sync += [shifted.eq(0), rounding.eq(0)]
             with m.Else():
                 for lane in range(cols):
                     # One bit more on the right: the last bit shifted out rounds.
-                    moved = Cat(Const(0, 1), word[lane]).as_signed() >> distance[:5]
+                    moved = Cat(Const(0, 1), word[lane]).as_signed() >> distance
                     m.d.sync += [shifted[lane].eq(moved[1:33]), rounding[lane].eq(moved[0])]
 
         # Addition and write in one cycle; the rounding bit is the adder's carry.

@@ -126,18 +126,18 @@ class RowTiles(wiring.Component):
         reached = Signal()      # the loader holds at the same TENSOR_SYNC, and nothing streams
         row_word = Signal(len(matmul.a_base), reset_less=True)
         acc_word = Signal(len(matmul.acc_base), reset_less=True)
-        first, last, a_needed, acc_needed, granted = Signal(), Signal(), Signal(), Signal(), Signal()
-        accumulate = Signal()
+        first, last, accumulate, granted = Signal(), Signal(), Signal(), Signal()
+        # What a tile asks of the counters is found a tile before.
+        a_needed, acc_needed = Signal(reset_less=True), Signal(reset_less=True)
         tile, run = self.tiles.payload, self.runs.payload
         panel_stride, takes_more = matmul.a_panel_stride, None
-        # Both tokens of one counter are taken one after the other, as a counter gives one a cycle.
         offered = self.instructions.payload
         offered_matmul = data.View(instruction_layout("MATMUL"), offered.word)
         offered_sync = data.View(instruction_layout("TENSOR_SYNC"), offered.word)
-        a_wait, a_ahead, a_taken = Signal(isa.SEMAPHORE_BITS, reset_less=True), Signal(), Signal()
-        shared = Signal(reset_less=True)        # one counter
-        m.d.comb += a_ahead.eq(a_needed & acc_needed & shared & ~a_taken)
-        may_go = (~a_needed | a_taken | self.a_wait.available) & (~acc_needed | self.acc_wait.available) & ~a_ahead
+        a_wait = Signal(isa.SEMAPHORE_BITS, reset_less=True)
+        # Both tokens of one counter are taken one after the other, as a counter gives one a cycle.
+        shared, a_ahead = Signal(reset_less=True), Signal(reset_less=True)
+        may_go = (~a_needed | self.a_wait.available) & (~acc_needed | self.acc_wait.available) & ~a_ahead
         if self.config.sparsity:
             panel_stride, takes_more = self._panels(m, matmul, walker, row_word, a_needed)
             may_go = may_go & ~takes_more
@@ -147,8 +147,6 @@ class RowTiles(wiring.Component):
             walker.k_outer.eq(matmul.k_outer),
             first.eq(walker.k_first & walker.n_first),
             last.eq(walker.k_last & walker.n_last),
-            a_needed.eq(first | (matmul.a_wait_each & walker.n_first & walker.k_enters)),
-            acc_needed.eq(first | (matmul.acc_wait_each & walker.k_first)),
             granted.eq(may_go),
             self.a_wait.id.eq(a_wait),
             self.acc_wait.id.eq(matmul.acc_wait),
@@ -216,15 +214,13 @@ class RowTiles(wiring.Component):
                     self.runs.valid.eq(granted & self.tiles.ready),
                     self.tiles.valid.eq(granted & self.runs.ready),
                     walker.next.eq(granted & self.runs.ready & self.tiles.ready),
-                    self.a_wait.consume.eq(walker.next & a_needed & ~a_taken),
+                    self.a_wait.consume.eq(walker.next & a_needed),
                     self.acc_wait.consume.eq(walker.next & acc_needed),
                 ]
                 ahead = a_ahead if takes_more is None else a_ahead & ~takes_more
                 with m.If(ahead & self.a_wait.available):
                     m.d.comb += [self.a_wait.consume.eq(1), self.waiting.eq(0)]
-                    m.d.sync += a_taken.eq(1)
-                with m.If(walker.next):
-                    m.d.sync += a_taken.eq(0)
+                    m.d.sync += [a_needed.eq(0), a_ahead.eq(0)]
                 if takes_more is not None:
                     with m.If(takes_more & self.a_wait.available):
                         m.d.comb += [self.a_wait.consume.eq(1), self.waiting.eq(0)]
@@ -252,8 +248,13 @@ class RowTiles(wiring.Component):
         with m.If(walker.start | walker.next):
             m.d.sync += distance.eq(0)
             with m.If(walker.start):
-                m.d.sync += [row_word.eq(matmul.a_base), acc_word.eq(matmul.acc_base), distance.eq(from_start)]
+                m.d.sync += [row_word.eq(matmul.a_base), acc_word.eq(matmul.acc_base), distance.eq(from_start),
+                             a_needed.eq(1), acc_needed.eq(1), a_ahead.eq(shared)]
             with m.Else():
+                # After the last tile nothing is asked for before the next walk's start.
+                a_next = matmul.a_wait_each & walker.n_first_next & walker.k_enters_next
+                acc_next = matmul.acc_wait_each & walker.k_first_next
+                m.d.sync += [a_needed.eq(a_next), acc_needed.eq(acc_next), a_ahead.eq(a_next & acc_next & shared)]
                 with m.If(walker.k_panel):
                     m.d.sync += row_word.eq(row_word + panel_stride)
                 with m.Elif(walker.k_wrap):

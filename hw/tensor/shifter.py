@@ -19,7 +19,8 @@ __all__ = ["WeightShifter"]
 class WeightShifter(wiring.Component):
     """Takes one step of a tile each cycle while the shadow weights are free, and says when they are full.
 
-    A step's words are chosen in one cycle and their bytes in the next, when they go to the array. A step of streamed
+    A step's words are chosen in one cycle and their bytes in the next, when they go to the array. The first step of a tile is
+    chosen while the shadow weights still hold the tile before; it goes to the array with the swap. A step of streamed
     weights takes two rows, from two words of one line or two slots of a word; only where each row is a word and the tile
     begins with the upper word of a line, its rows lie in different lines and come one after the other. A step of 4-bit
     weights takes one slot, and a word of scales a cycle of its own. So does a line of sparse weights' indices.
@@ -62,14 +63,17 @@ class WeightShifter(wiring.Component):
 
         step = Signal(range(max(config.rows, config.cols)))
         full = Signal()
-        streamed, left, zero, fire, last, free = Signal(), Signal(), Signal(), Signal(), Signal(), Signal()
+        streamed, left, zero, fire, last = Signal(), Signal(), Signal(), Signal(), Signal()
+        # The chosen step is a tile's first one, and the shadow weights hold the tile before. A register, so that no step's going
+        # depends on `swap`, which comes late.
+        waits, free = Signal(), Signal()
         has_step, takes, first_only, second, single = Signal(), Signal(), Signal(), Signal(), Signal()
         # Found a step before, as much depends on a step's going: the tile's zeros are behind, a word of it has been taken, the
         # step is the last and not the first.
         zeros_done, begun, ends = Signal(), Signal(), Signal()
         offered = self.tiles.valid & ~tile.scales if config.four_bit else self.tiles.valid
         if config.sparsity:
-            takes_indices, indices_due = self._indices(m, fire, last, step)
+            takes_indices, indices_due = self._indices(m, free, fire, last, step)
             offered = offered & ~indices_due
         m.d.comb += [
             streamed.eq(tile.kind == TileKind.STREAM),
@@ -77,8 +81,7 @@ class WeightShifter(wiring.Component):
             zero.eq(tile.some_zeros & ~zeros_done),
             last.eq(ends | (streamed if config.weight_steps == 1 else 0)),
             single.eq((config.rows % 2) & last),        # the upper half has a row more
-            # `swap` comes late, so each of what follows has one gate behind `free`.
-            free.eq(~full | self.swap),
+            free.eq(~waits),
             has_step.eq(offered & (zero | self.lines.valid)),
             takes.eq(has_step & free),
             fire.eq((has_step & ~first_only) & free),
@@ -95,10 +98,12 @@ class WeightShifter(wiring.Component):
             m.d.sync += begun.eq(0)
         with m.Elif(takes & ~zero):
             m.d.sync += begun.eq(1)
-        with m.If(fire & last):
-            m.d.sync += full.eq(1)
-        with m.Elif(self.swap):
-            m.d.sync += full.eq(0)
+        # A step that waits may be all of its tile: then the swap leaves the shadow weights full again.
+        begins, whole = Signal(init=1), Signal(reset_less=True)
+        m.d.sync += [waits.eq((waits | (fire & begins)) & full & ~self.swap),
+                     full.eq((fire & last) | (full & ~self.swap) | (waits & whole))]
+        with m.If(fire):
+            m.d.sync += [begins.eq(last), whole.eq(last)]
 
         # Place in the line: slot in the low bits, word in the high bit. Keys go down by whole words.
         place, next_place = Signal(slot_bits + 1), Signal(slot_bits + 1, reset_less=True)
@@ -146,8 +151,9 @@ class WeightShifter(wiring.Component):
             "step": step.shape(), "word": unsigned(word_bits), "other": unsigned(word_bits),
         }), reset_less=True)
         valid = Signal()
-        m.d.sync += valid.eq(fire)
-        with m.If(zero):
+        with m.If(free):
+            m.d.sync += valid.eq(fire)
+        with m.If(zero & free):
             m.d.sync += chosen.word.eq(0)
         with m.Elif(fire):
             m.d.sync += chosen.word.eq(first_word)
@@ -158,7 +164,7 @@ class WeightShifter(wiring.Component):
                 chosen.other.eq(other_word),
             ]
         m.d.comb += [
-            self.load.valid.eq(valid), self.load.left.eq(chosen.kind == TileKind.KEYS),
+            self.load.valid.eq(valid & free), self.load.left.eq(chosen.kind == TileKind.KEYS),
             self.load.halves.eq(chosen.kind == TileKind.STREAM), self.load.step.eq(chosen.step),
         ]
         if slots == 1:
@@ -176,7 +182,7 @@ class WeightShifter(wiring.Component):
             with m.Default():
                 self._select(m, chosen.slot, self.load.row, chosen.word, config.weight_slot_bytes, slots)
         if config.four_bit:
-            self._expand(m, word, chosen)
+            self._expand(m, free, word, chosen)
         if config.circulant:
             column = self._turn(m, fire, chosen, column)
         for r in range(config.rows):
@@ -188,14 +194,15 @@ class WeightShifter(wiring.Component):
         m.d.comb += [self.w_signal.valid.eq(done), self.w_signal.id.eq(token)]
         return m
 
-    def _expand(self, m, word, chosen):
+    def _expand(self, m, free, word, chosen):
         """Takes words of scales, and puts the decompressor's rows in the place of the chosen words' bytes."""
         tile, config = self.tiles.payload, self.config
         m.submodules.decompressor = decompressor = FourBitDecompressor(config)
         number = Signal.like(tile.scale, reset_less=True)
         four_bit, split = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.sync += [number.eq(tile.scale), four_bit.eq(tile.four_bit), split.eq(tile.split)]
-        take = self.tiles.valid & tile.scales & self.lines.valid
+        with m.If(free):
+            m.d.sync += [number.eq(tile.scale), four_bit.eq(tile.four_bit), split.eq(tile.split)]
+        take = self.tiles.valid & tile.scales & self.lines.valid & free
         m.d.comb += [
             decompressor.scales.eq(word), decompressor.take.eq(take),
             decompressor.number.eq(number), decompressor.split.eq(split),
@@ -219,13 +226,13 @@ class WeightShifter(wiring.Component):
         m.d.comb += turned.eq(Mux(circulant.block.any(), circulant.result, column))
         return turned
 
-    def _indices(self, m, fire, last, step):
+    def _indices(self, m, free, fire, last, step):
         """Takes lines of indices: whether one is taken, and whether one is due before the next step."""
         tile, config = self.tiles.payload, self.config
         m.submodules.places = places = WeightPlaces(config)
         kept, due, take, sparse = Signal(), Signal(), Signal(), Signal(reset_less=True)
         m.d.comb += [
-            due.eq(self.tiles.valid & tile.sparse & ~kept), take.eq(due & self.lines.valid),
+            due.eq(self.tiles.valid & tile.sparse & ~kept), take.eq(due & self.lines.valid & free),
             places.line.eq(self.lines.payload), places.take.eq(take),
         ]
         within = step[:(config.sparse_index_steps - 1).bit_length()]
@@ -235,7 +242,8 @@ class WeightShifter(wiring.Component):
             m.d.sync += kept.eq(0)
         # The places of a step go to the array in the cycle after it.
         number = Signal(range(config.weight_steps), reset_less=True)
-        m.d.sync += [number.eq(step), sparse.eq(tile.sparse)]
+        with m.If(free):
+            m.d.sync += [number.eq(step), sparse.eq(tile.sparse)]
         m.d.comb += places.step.eq(number)
         with m.If(sparse):
             m.d.comb += [self.load.row_places.eq(places.row), self.load.lower_places.eq(places.lower)]

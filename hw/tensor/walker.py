@@ -37,6 +37,8 @@ class TileWalker(wiring.Component):
         The tile is the walk's or the panel's first one.
     k_sub, n_sub : Out
         Number of the tile within its panel.
+    k_first_next, k_enters_next, n_first_next, n_enters_next : Out(1)
+        The same of the tile that ``next`` goes to.
     k_step, n_step : Out(1)
         With ``next``, which comes late in its cycle and is for who takes them to look at, k, n goes up by one.
     k_panel, n_panel : Out(1)
@@ -51,7 +53,8 @@ class TileWalker(wiring.Component):
         members = {"start": In(1), "k_offset": In(_OFFSET_BITS), "k_outer": In(1), "next": In(1),
                    **{name: In(_COUNT_BITS) for name in ("k_tiles", "n_tiles")}}
         for axis, per_panel in ("k", self.k_per_panel), ("n", self.n_per_panel):
-            members |= {f"{axis}_{flag}": Out(1) for flag in ("first", "last", "enters", "step", "panel", "wrap")}
+            members |= {f"{axis}_{flag}": Out(1) for flag in ("first", "last", "enters", "step", "panel", "wrap",
+                                                              "first_next", "enters_next")}
             members[f"{axis}_sub"] = Out(range(max(2, per_panel)))
         super().__init__(members)
 
@@ -78,15 +81,17 @@ class TileWalker(wiring.Component):
                 member("step").eq(moves[axis] & ~last),
                 member("wrap").eq(moves[axis] & last),
                 member("panel").eq(member("step") & (in_panel == per_panel - 1)),
+                member("first_next").eq(Mux(moves[axis], last, first)),
+                member("enters_next").eq(Mux(moves[axis], last | (in_panel == per_panel - 1), enters)),
             ]
             with m.If(self.start):
                 m.d.sync += [last.eq(count == 1), enters.eq(1), in_panel.eq(offset)]
             with m.Elif(self.next & moves[axis]):
-                m.d.sync += [following.eq(following + 1), first.eq(0), last.eq(following == count),
-                             enters.eq(in_panel == per_panel - 1), in_panel.eq(in_panel + 1)]
+                m.d.sync += [following.eq(following + 1), first.eq(member("first_next")), last.eq(following == count),
+                             enters.eq(member("enters_next")), in_panel.eq(in_panel + 1)]
                 with m.If(in_panel == per_panel - 1):
                     m.d.sync += in_panel.eq(0)
                 with m.If(last):
                     # What is first and last at once stays so.
-                    m.d.sync += [following.eq(2), first.eq(1), last.eq(first), enters.eq(1), in_panel.eq(offset)]
+                    m.d.sync += [following.eq(2), last.eq(first), in_panel.eq(offset)]
         return m

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import isa
-from ..streams import StreamBuffer
+from ..streams import SkidBuffer, StreamBuffer
 from .circulant import circulant_rows
 from .reader import run_layout
 from .weight_tiles import TileKind, format_members, located_layout, sub_shape
@@ -76,7 +76,8 @@ class WeightLines(wiring.Component):
         m = Module()
         config = self.config
         located = located_layout(config)
-        m.submodules.located_buffer = first = StreamBuffer(located)
+        # The walk goes on by a register: behind it counters, the ring and addresses depend on its going.
+        m.submodules.located_buffer = first = SkidBuffer(located)
         wiring.connect(m, wiring.flipped(self.located), first.i)
 
         # Words present, and the lowest of them.

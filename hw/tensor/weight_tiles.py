@@ -153,10 +153,10 @@ class WeightTiles(wiring.Component):
         key = Signal(_WORD_BITS, reset_less=True)
         chunk_words = Signal(_WORD_BITS, reset_less=True)
         # What a tile asks of the counters is found a tile before: `following` counts up to the tile after the next in its chunk,
-        # `next_slot` up to the slot after this one.
+        # `next_slot` up to the slot after this one, which is the ring's first again behind its last.
         following = Signal(_FIELDS["chunk_tiles"].width, reset_less=True)
         next_slot = Signal(_FIELDS["ring_slots"].width + 1, reset_less=True)
-        last_in_chunk, needs_token = Signal(reset_less=True), Signal(reset_less=True)
+        last_in_chunk, last_in_ring, needs_token = (Signal(reset_less=True) for _ in range(3))
         last = Signal()
         tile = self.tiles.payload
         m.d.comb += [
@@ -188,10 +188,12 @@ class WeightTiles(wiring.Component):
         opcode = offered.word[:isa.OPCODE_BITS]
         stream_view = data.View(instruction_layout("MATMUL"), offered.word)
         rows_view = data.View(instruction_layout("MATMUL_KT"), offered.word)
+        sync_view = data.View(instruction_layout("TENSOR_SYNC"), offered.word)
         placing = Signal()
         with m.FSM(name="state") as fsm:
             with m.State("IDLE"):
                 # Fields are taken before it is known whether they count.
+                m.d.comb += self.instructions.ready.eq(1)
                 m.d.sync += [
                     matmul.eq(offered.word), kind.eq(TileKind.STREAM), w_wait.eq(stream_view.w_wait),
                 ]
@@ -204,15 +206,16 @@ class WeightTiles(wiring.Component):
                         m.d.sync += [kind.eq(TileKind.KEYS),
                                      w_wait.eq(data.View(instruction_layout("MATMUL_C"), offered.word).w_wait)]
                 with m.If(self.instructions.valid):
-                    with m.If(is_instruction(opcode, "TENSOR_SYNC")):
-                        m.d.comb += [
-                            self.at_sync.eq(1), self.instructions.ready.eq(self.synced), self.pc.eq(offered.pc),
-                            self.semaphore.eq(data.View(instruction_layout("TENSOR_SYNC"), offered.word).wait),
-                        ]
-                    with m.Else():
-                        m.d.comb += self.instructions.ready.eq(1)
-                        m.d.sync += pc.eq(offered.pc)
-                        m.next = "START"
+                    m.d.sync += pc.eq(offered.pc)
+                    m.next = "START"
+                with m.If(is_instruction(opcode, "TENSOR_SYNC")):
+                    m.d.sync += w_wait.eq(sync_view.wait)
+                    with m.If(self.instructions.valid):
+                        m.next = "SYNC"
+            with m.State("SYNC"):
+                m.d.comb += self.at_sync.eq(1)
+                with m.If(self.synced):
+                    m.next = "IDLE"
             with m.State("START"):      # the counter is asked for the first time
                 m.d.comb += walker.start.eq(1)
                 m.d.sync += chunk_words.eq(matmul.chunk_tiles * tile_words)
@@ -244,7 +247,7 @@ class WeightTiles(wiring.Component):
         with m.Switch(kind):
             with m.Case(TileKind.STREAM):
                 m.d.comb += [word_moves.eq(1), word_step.eq(Mux(placing, chunk_words, tile_words)),
-                             word_restarts.eq(last_in_chunk & (next_slot == matmul.ring_slots))]
+                             word_restarts.eq(last_in_chunk & last_in_ring)]
             with m.Case(TileKind.KEYS):
                 m.d.comb += [
                     word_moves.eq(walker.k_panel), word_restarts.eq(walker.k_wrap), word_step.eq(kv.w_panel_stride),
@@ -261,7 +264,8 @@ class WeightTiles(wiring.Component):
         with m.If(walker.start | placing | walker.next):
             with m.If(walker.start):
                 m.d.sync += [word.eq(matmul.w_base), key.eq(key_start), needs_token.eq(1), following.eq(2),
-                             last_in_chunk.eq(matmul.chunk_tiles == 1), next_slot.eq(matmul.ring_start + 1)]
+                             last_in_chunk.eq(matmul.chunk_tiles == 1), next_slot.eq(matmul.ring_start + 1),
+                             last_in_ring.eq(matmul.ring_start + 1 == matmul.ring_slots)]
             with m.Elif(placing):
                 m.d.sync += word.eq(word + word_step)
             with m.Else():
@@ -279,7 +283,9 @@ class WeightTiles(wiring.Component):
                     # A chunk's only tile is its first, too.
                     m.d.sync += [last_in_chunk.eq(needs_token), following.eq(2)]
                     with m.If(matmul.ring_slots != 0):
-                        m.d.sync += next_slot.eq(Mux(next_slot == matmul.ring_slots, 1, next_slot + 1))
+                        m.d.sync += [next_slot.eq(next_slot + 1), last_in_ring.eq(next_slot + 1 == matmul.ring_slots)]
+                        with m.If(last_in_ring):
+                            m.d.sync += [next_slot.eq(1), last_in_ring.eq(matmul.ring_slots == 1)]
         return m
 
     def _circulant(self, m, matmul, last):
