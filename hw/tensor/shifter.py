@@ -63,14 +63,14 @@ class WeightShifter(wiring.Component):
 
         step = Signal(range(max(config.rows, config.cols)))
         full = Signal()
-        streamed, left, zero, fire, last = Signal(), Signal(), Signal(), Signal(), Signal()
+        streamed, left, zero, fire = Signal(), Signal(), Signal(), Signal()
         # The chosen step is a tile's first one, and the shadow weights hold the tile before. A register, so that no step's going
         # depends on `swap`, which comes late.
         waits, free = Signal(), Signal()
         has_step, takes, first_only, second, single = Signal(), Signal(), Signal(), Signal(), Signal()
         # Found a step before, as much depends on a step's going: the tile's zeros are behind, a word of it has been taken, the
-        # step is the last and not the first.
-        zeros_done, begun, ends = Signal(), Signal(), Signal()
+        # step is its last.
+        zeros_done, begun, last = Signal(), Signal(), Signal()
         offered = self.tiles.valid & ~tile.scales if config.four_bit else self.tiles.valid
         if config.sparsity:
             takes_indices, indices_due = self._indices(m, free, fire, last, step)
@@ -79,7 +79,6 @@ class WeightShifter(wiring.Component):
             streamed.eq(tile.kind == TileKind.STREAM),
             left.eq(tile.kind == TileKind.KEYS),
             zero.eq(tile.some_zeros & ~zeros_done),
-            last.eq(ends | (streamed if config.weight_steps == 1 else 0)),
             single.eq((config.rows % 2) & last),        # the upper half has a row more
             free.eq(~waits),
             has_step.eq(offered & (zero | self.lines.valid)),
@@ -90,20 +89,18 @@ class WeightShifter(wiring.Component):
             self.full.eq(full),
         ]
         with m.If(fire):
-            # A tile of one step has its last at once.
-            before_last = Mux(left, config.cols - 2, Mux(streamed, max(0, config.weight_steps - 2), config.rows - 2))
+            before_last = Mux(left, config.cols - 2, Mux(streamed, config.weight_steps - 2, config.rows - 2))
             m.d.sync += [step.eq(Mux(last, 0, step + 1)), zeros_done.eq(~last & (step + 1 >= tile.zeros)),
-                         ends.eq(~last & (step == before_last))]
+                         last.eq(~last & (step == before_last))]
         with m.If(fire & last):
             m.d.sync += begun.eq(0)
         with m.Elif(takes & ~zero):
             m.d.sync += begun.eq(1)
-        # A step that waits may be all of its tile: then the swap leaves the shadow weights full again.
-        begins, whole = Signal(init=1), Signal(reset_less=True)
-        m.d.sync += [waits.eq((waits | (fire & begins)) & full & ~self.swap),
-                     full.eq((fire & last) | (full & ~self.swap) | (waits & whole))]
+        # A tile has more than one step, so what is full and what waits are two tiles.
+        begins = Signal(init=1)
+        m.d.sync += [waits.eq((waits | (fire & begins)) & full & ~self.swap), full.eq((fire & last) | (full & ~self.swap))]
         with m.If(fire):
-            m.d.sync += [begins.eq(last), whole.eq(last)]
+            m.d.sync += begins.eq(last)
 
         # Place in the line: slot in the low bits, word in the high bit. Keys go down by whole words.
         place, next_place = Signal(slot_bits + 1), Signal(slot_bits + 1, reset_less=True)
