@@ -228,7 +228,7 @@ class RowTiles(wiring.Component):
                     m.next = "IDLE"
             with m.State("SYNC"):
                 m.d.comb += self.semaphore.eq(a_wait)
-                # A register: the loader's instruction comes from a memory, and a token may leave its counter behind this.
+                # A register: a token may leave its counter behind this.
                 m.d.sync += reached.eq(self.drained & self.at_sync & ~self.synced)
                 with m.If(reached):
                     with m.If(takes):

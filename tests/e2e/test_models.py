@@ -9,7 +9,6 @@ import weft
 from weft.frontend import import_model
 from weft.lower import lower
 from weft.quantize import quantize
-from weft.sim.rtl import RtlMachine
 
 CONFIGS = {
     "tiny": weft.Config.named("tiny"),
@@ -67,11 +66,10 @@ def test_outputs_are_close_to_the_float_model(bert, sentences):
 
 @pytest.mark.parametrize("config", ["tiny", *(pytest.param(name, marks=pytest.mark.large)
                                                for name in CONFIGS if name != "tiny")])
-def test_rtl_writes_the_same_bytes(bert, sentences, config):
+def test_rtl_writes_the_same_bytes(bert, sentences, rtl_machine, config):
     batches = sentences(2, 1, 10)
     program = weft.compile(bert(), *batches[0], config=CONFIGS[config], calibration=batches)
-    # Programs of few cycles: a simulation that is quick to build.
-    program._rtl = RtlMachine(CONFIGS[config], optimize="build")
+    program._rtl = rtl_machine(CONFIGS[config])     # programs of few cycles: a simulation that is quick to build
     result = program.verify(*batches[1])
     np.testing.assert_array_equal(result.outputs[0], program.run(*batches[1]).outputs[0])
     stats = result.stats

@@ -1,5 +1,7 @@
 """Benches on small shapes: products and rooflines worked out by hand, and what a wrong byte does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from weft.sim.golden import GoldenMachine
 from weft.bench.options import with_choices
 
 TINY = weft.Config.named("tiny")
+#: Both ways of storing weights, so that one simulation serves the tests of either.
+STORED = replace(TINY, four_bit=True, circulant=(4,))
 DECODER = dict(layers=1, hidden=16, heads=2, vocabulary=40, positions=24)
 
 
@@ -49,15 +53,15 @@ def test_operators_count_products_and_bytes(made, macs, moved):
 
 
 def test_four_bit_weights_count_as_stored():
-    figures = bench_gemm(1, 160, 12, TINY, weights="w4g32")
+    figures = bench_gemm(1, 160, 12, STORED, weights="w4g32")
     stored = (160 * 12 + 5 * 12) // 2
-    assert figures["exact"] is True and figures["config"] == "tiny four_bit" and figures["weights"] == "w4g32"
+    assert figures["exact"] is True and figures["config"] == STORED.name and figures["weights"] == "w4g32"
     assert figures["macs"] == 160 * 12 and figures["roofline_cycles"] == cycles(160 * 12, 160 + stored + 12)
 
 
 def test_circulant_weights_count_as_stored():
-    figures = bench_gemm(1, 160, 12, TINY, weights="circulant:4")
-    assert figures["exact"] is True and figures["config"] == "tiny circulant=4" and figures["weights"] == "circulant:4"
+    figures = bench_gemm(1, 160, 12, STORED, weights="circulant:4")
+    assert figures["exact"] is True and figures["config"] == STORED.name and figures["weights"] == "circulant:4"
     assert figures["macs"] == 160 * 12 and figures["roofline_cycles"] == cycles(160 * 12, 160 + 160 * 12 // 4 + 12)
 
 
@@ -92,9 +96,8 @@ def test_decoding_counts_one_token(monkeypatch):
 
 def test_decoding_with_circulant_blocks_counts_them_as_stored(monkeypatch):
     monkeypatch.setattr("weft.bench.models.POSITIONS", 16)
-    config = with_choices(TINY, None, "circulant:4")
-    figures = MODELS["gpt2-circulant-decode"].measure(7, config, no_words, block=4, **DECODER)
-    assert figures["exact"] is True and figures["config"] == "tiny circulant=4"
+    figures = MODELS["gpt2-circulant-decode"].measure(7, STORED, no_words, block=4, **DECODER)
+    assert figures["exact"] is True and figures["config"] == STORED.name
     assert figures["macs"] == 12 * 16 * 16 + 16 * 40 + 8 * 2 * 16
     stored = 12 * 16 * 16 // 4 + 16 * 40
     assert figures["roofline_cycles"] == cycles(figures["macs"], stored + 4 + 2 * (16 + 16 + 40) + 8 * 2 * 16)
@@ -102,8 +105,7 @@ def test_decoding_with_circulant_blocks_counts_them_as_stored(monkeypatch):
 
 def test_four_bit_models_have_the_roofline_of_what_is_stored(monkeypatch):
     monkeypatch.setattr("weft.bench.models.POSITIONS", 16)
-    config = with_choices(TINY, {"*": "w4g16"})
-    figures = MODELS["gpt2-decode"].measure(7, config, no_words, {"*": "w4g16"}, **DECODER)
+    figures = MODELS["gpt2-decode"].measure(7, STORED, no_words, {"*": "w4g16"}, **DECODER)
     weights = 12 * 16 * 16 + 16 * 40
     assert figures["exact"] is True and figures["macs"] == weights + 8 * 2 * 16 and figures["skipped_macs"] == 0
     assert figures["roofline_cycles"] == cycles(0, weights // 2 + weights // 32 + 4 + 2 * (16 + 16 + 40) + 8 * 2 * 16)
