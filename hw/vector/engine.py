@@ -132,6 +132,7 @@ class VectorEngine(wiring.Component):
             requantizer.load_second.eq(operands.load_second), requantizer.second.eq(operands.second),
             requantizer.multiplying.eq(operands.multiplying), requantizer.part.eq(operands.part), issue.odd.eq(operands.odd),
             requantizer.launch.eq(operands.launch), requantizer.launched.eq(operands.launched),
+            requantizer.arrives.eq(operands.arrives), requantizer.arriving_row.eq(operands.arriving_row),
             requantizer.records.eq(preparer.records), requantizer.table_write.eq(preparer.table_write),
             requantizer.table_word.eq(preparer.table_word), requantizer.table_data.eq(preparer.table_data),
         ]

@@ -35,6 +35,8 @@ class Operands(wiring.Component):
         First products of this part are due.
     odd : Out(1)
         Every other cycle.
+    arrives, arriving_row : Out
+        An item of this row will be in stage 0 from the next cycle on.
     launch, launched : Out
         An item in stage 0 leaves it at the end of the cycle.
     busy : Out(1)
@@ -53,6 +55,7 @@ class Operands(wiring.Component):
             "load_source": Out(1), "source": Out(data.ArrayLayout(signed(32), lanes)),
             "load_second": Out(1), "second": Out(data.ArrayLayout(signed(16), lanes)),
             "multiplying": Out(1), "part": Out(range(lanes // config.norm_lanes)), "odd": Out(1),
+            "arrives": Out(1), "arriving_row": Out(range(config.state_rows)),
             "launch": Out(1), "launched": Out(item_layout(config)), "busy": Out(1),
         })
 
@@ -115,6 +118,7 @@ class Operands(wiring.Component):
 
         # The item itself; its data is in stage 0 one cycle after it has passed the read latency.
         valid, (item,) = delayed(self.item_accepted, [self.item.as_value()], "item")
+        m.d.comb += [self.arrives.eq(valid), self.arriving_row.eq(data.View(item_layout(config), item).row)]
         waiting = Signal()
         launched = Signal(item_layout(config), reset_less=True)
         parts = lanes // config.norm_lanes

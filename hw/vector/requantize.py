@@ -1,6 +1,6 @@
 """The lanes and the control that moves items through them."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,7 +8,7 @@ from ..memory.wrapper import OnChipMemory
 from .issue import item_layout
 from .job import Element, Kind, ParameterRecord, job_layout, multiplies
 from .lane import LaneControl, RequantizeLane
-from .products import Factor, Products
+from .products import Products
 from .state import DivisionState, NormState, StateRead
 from .tables import Tables
 
@@ -34,7 +34,7 @@ class Requantizer(wiring.Component):
     -------
     job : In(job_layout(config))
         From two cycles before its first item is launched.
-    load_source, source, load_second, second, multiplying, part, launch, launched : In
+    load_source, source, load_second, second, multiplying, part, arrives, arriving_row, launch, launched : In
         From `Operands`.
     records : In
         From `Preparer`; ``release`` Out(1) says that they have been taken over.
@@ -62,6 +62,7 @@ class Requantizer(wiring.Component):
             "load_source": In(1), "source": In(data.ArrayLayout(signed(32), lanes)),
             "load_second": In(1), "second": In(data.ArrayLayout(signed(16), lanes)),
             "multiplying": In(1), "part": In(range(lanes // config.norm_lanes)),
+            "arrives": In(1), "arriving_row": In(range(config.state_rows)),
             "launch": In(1), "launched": In(item_layout(config)),
             "records": In(data.ArrayLayout(ParameterRecord, lanes)), "release": Out(1),
             "norm_read": Out(StateRead(config.state_rows, NormState)),
@@ -125,16 +126,21 @@ class Requantizer(wiring.Component):
             if name != "again":
                 m.d.comb += self.done_item[name].eq(Mux(looks_up, looked_up_item[name], item[7][name]))
 
-        # Values of the row: read from stage 0, sum used in stage 1, multiplier in 2, shift in 3 and 4.
+        # Values of the row: sum used in stage 1, multiplier in 2, shift in 3 and 4. A norm's come out of their memory in
+        # stage 0, since the lanes' adders need the sum from a register; its items leave every other cycle, so that multiplier
+        # and shift, which come with it, stay for stage 2. A division's come out in stage 1.
         m.d.comb += [
-            self.norm_read.enable.eq(self.launch & norm), self.norm_read.row.eq(self.launched.row),
+            self.norm_read.enable.eq(self.arrives & norm), self.norm_read.row.eq(self.arriving_row),
             self.division_read.enable.eq(self.launch & job.row_scale), self.division_read.row.eq(self.launched.row),
         ]
+        row_sum = Signal(signed(30), reset_less=True)
         row_mult = Signal(signed(18), reset_less=True)
         row_shift = [Signal(6, name=f"row_shift_{k}", reset_less=True) for k in range(5)]
         by_rows = Signal()
         m.d.comb += by_rows.eq(norm | job.row_scale)
-        with m.If(enter[2] & by_rows):
+        with m.If(self.launch & norm):
+            m.d.sync += row_sum.eq(self.norm_read.value.row_sum)
+        with m.If(Mux(norm, self.launch, valid[1] & job.row_scale)):
             m.d.sync += [
                 row_mult.eq(Mux(norm, self.norm_read.value.root, self.division_read.value.mult)),
                 row_shift[2].eq(Mux(norm, self.norm_read.value.shift, self.division_read.value.shift)),
@@ -155,17 +161,16 @@ class Requantizer(wiring.Component):
             return valid[k] & item[k].fresh & (~norm | item[k].again)
 
         m.submodules.multipliers = products = Products(config)
-        m.d.comb += [
-            products.features.eq(job.features), products.part.eq(self.part), products.elements.eq(self.elements),
-        ]
+        m.d.comb += [products.part.eq(self.part), products.elements.eq(self.elements)]
         signature = LaneControl(config.constant_channels)
         control = signature.create()
         if config.constant_channels:
             m.d.sync += control.constants.eq((job.kind == Kind.REQUANT) & ~job.row_scale)
         m.d.comb += [
-            control.load_source.eq(self.load_source), control.load_second.eq(self.load_second),
+            control.load_source.eq(self.load_source),
+            control.load_second.eq(Mux(norm | stats, self.load_source, self.load_second)),
             control.enter.eq(enter), control.multiply.eq(multiply),
-            control.subtract.eq(norm), control.row_sum.eq(self.norm_read.value.row_sum), control.again.eq(again),
+            control.subtract.eq(norm), control.row_sum.eq(row_sum), control.again.eq(again),
             control.by_row.eq(by_row[2]), control.row_mult.eq(row_mult), control.add_bias.eq(norm & item[3].again),
             control.coarse_by_row.eq(by_row[3]), control.row_coarse.eq(row_shift[3][3:]),
             control.fine_by_row.eq(by_row[4]), control.row_fine.eq(row_shift[4][:3]),
@@ -177,14 +182,6 @@ class Requantizer(wiring.Component):
             control.load_coarse.eq(takes_over(2)), control.load_fine.eq(takes_over(3)),
             control.load_zero.eq(takes_over(4)), self.release.eq(takes_over(5)),
         ]
-        with m.Switch(job.kind):
-            with m.Case(Kind.NORM):
-                m.d.sync += products.factor.eq(Factor.FEATURES)
-            with m.Case(Kind.STATS):
-                m.d.sync += products.factor.eq(Factor.ITSELF)
-            with m.Case(Kind.REQUANT):
-                m.d.sync += products.factor.eq(Factor.SECOND)
-
         # Second operands wait in a memory until stage 5; for SOFTMAX the visibility of the keys does, until stage 6.
         m.submodules.held = held = OnChipMemory(16 * lanes, _HELD_OPERANDS)
         write_index, read_index = Signal(3), Signal(3)
@@ -213,7 +210,10 @@ class Requantizer(wiring.Component):
             m.submodules[f"lane_{number}"] = lane = RequantizeLane(config.constant_channels)
             m.d.comb += [getattr(lane.control, name).eq(getattr(control, name)) for name in signature.members]
             m.d.comb += [
-                lane.source.eq(self.source[number]), lane.second.eq(self.second[number]),
+                lane.source.eq(self.source[number]),
+                # A norm multiplies by the features, statistics by the element itself.
+                lane.second.eq(Mux(norm, Cat(job.features, Const(0, 1)).as_signed(),
+                                   Mux(stats, self.source[number][:16].as_signed(), self.second[number]))),
                 lane.control.load_product.eq(Mux(
                     control.multiply, self.multiplying & (self.part == number // config.norm_lanes), self.launch)),
                 lane.multiplied.eq(products.products[number % config.norm_lanes]),

@@ -67,7 +67,7 @@ async def exponential_lane(dut, rate):
 async def requantizer(dut, rate):
     """REQUANT with every option, NORM in two passes, scores of SOFTMAX with their visibility, squares of STATS."""
     bench = RequantizerBench(dut, "requantizer")
-    await bench.start("launch", "load_source", "load_second", "multiplying", "table_write")
+    await bench.start("launch", "arrives", "load_source", "load_second", "multiplying", "table_write")
     await bench.write_tables()
     for kind in [Kind.REQUANT] * 16 + [Kind.NORM, Kind.SOFTMAX, Kind.STATS] * 5:
         bench.job(kind)

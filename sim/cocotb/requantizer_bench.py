@@ -155,11 +155,14 @@ class RequantizerBench(Part):
                 item, source, second = self.items[0] if self.items else (None, 0, 0)
             elif free:
                 self.set(records=self.noise("records"))
+            arrives = False
             for operand, value in ("source", source), ("second", second):
                 load = item is not None and operand not in loaded and self.chance(rate)
                 self.set(**{f"load_{operand}": load, operand: value if load else self.noise(operand)})
                 if load:
                     loaded.add(operand)
+                    arrives = len(loaded) == 2
+            self.set(arrives=arrives, arriving_row=item["row"] if arrives else self.noise("arriving_row"))
             for name, value in row_value.items():
                 if value is not None:
                     self.set(**{f"{name}_read_value": value})
@@ -176,6 +179,6 @@ class RequantizerBench(Part):
             await RisingEdge(self.dut.clk)
             cycle += 1
             assert cycle < 20_000, f"{len(self.expected)} items did not come out"
-        self.set(launch=0, load_source=0, load_second=0, multiplying=0)
+        self.set(launch=0, arrives=0, load_source=0, load_second=0, multiplying=0)
         await FallingEdge(self.dut.clk)
         assert not self.get("busy")
