@@ -11,10 +11,9 @@ from .state import SUM, DivisionState
 
 __all__ = ["Divider", "Division"]
 
-# Bits of the quotient, and of them in a cycle.
+# Bits of the quotient, of which a cycle gives two.
 _QUOTIENT = 18
-_BITS = 2
-_STEPS = _QUOTIENT // _BITS
+_STEPS = _QUOTIENT // 2
 assert _STEPS == DIVISION_CYCLES
 
 
@@ -51,24 +50,24 @@ class Divider(wiring.Component):
         quotient = Signal(_QUOTIENT, reset_less=True)
         places = Signal.like(self.places, reset_less=True)
         steps = Signal(range(_STEPS + 1))           # still to do
-        rest, bits = remainder, []
-        for bit in range(_BITS):
-            doubled = Signal(SUM + 1, name=f"doubled_{bit}")
-            difference = Signal(signed(SUM + 2), name=f"difference_{bit}")
-            after = Signal(SUM, name=f"remainder_{bit}")
-            m.d.comb += [
-                doubled.eq(Cat(numerator[-1 - bit], rest)), difference.eq(doubled - divisor),
-                after.eq(Mux(difference < 0, doubled, difference)),
-            ]
-            rest = after
-            bits.append(difference >= 0)
+        # Both bits' differences at once: the second bit's for either of the first. Of three times L there is nothing in the first
+        # step, whose remainder is less than twice L, and what it takes is there from the second on.
+        threefold = Signal(SUM + 2, reset_less=True)
+        m.d.sync += threefold.eq(divisor + (divisor << 1))
+        doubled, fourfold = Cat(numerator[-1], remainder), Cat(numerator[-2:], remainder)
+        less_two, less_one, less_three = (Signal(signed(SUM + 3), name=f"less_{name}") for name in ("two", "one", "three"))
+        m.d.comb += [less_two.eq(doubled - divisor), less_one.eq(fourfold - divisor), less_three.eq(fourfold - threefold)]
+        upper = less_two >= 0
+        rest = Mux(upper, Mux(less_three >= 0, less_three, Cat(numerator[-2], less_two)),
+                   Mux(less_one >= 0, less_one, fourfold))[:SUM]
+        lower = Mux(upper, less_three, less_one) >= 0
         with m.If(self.start):
             m.d.sync += [divisor.eq(self.divisor), places.eq(self.places), steps.eq(_STEPS),
                          remainder.eq((1 << 47 - _QUOTIENT) + self.divisor[_QUOTIENT + 1:]), numerator.eq(self.divisor[1:])]
         with m.Elif(~self.idle):
-            m.d.sync += [remainder.eq(rest), numerator.eq(numerator << _BITS), steps.eq(steps - 1)]
+            m.d.sync += [remainder.eq(rest), numerator.eq(numerator << 2), steps.eq(steps - 1)]
         with m.If(~self.idle):
-            m.d.sync += quotient.eq(Cat(*reversed(bits), quotient))
+            m.d.sync += quotient.eq(Cat(lower, upper, quotient))
         m.d.comb += [
             self.idle.eq(steps == 0), self.finishing.eq(steps == 1), self.any.eq(divisor[-1]), self.finished_places.eq(places),
             self.quotient.eq(quotient),
