@@ -64,8 +64,8 @@ def _sum(a, b, carry):
 
 
 def _same(bits, sign):
-    """Whether all bits are as the sign."""
-    return Mux(sign, bits.all(), ~bits.any())
+    """Whether all bits are as the sign: each as the next one, which takes the sign to none of them."""
+    return ~(bits ^ Cat(bits[1:], sign)).any()
 
 
 def _fits(value, width, places):
