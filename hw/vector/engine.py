@@ -183,11 +183,11 @@ class VectorEngine(wiring.Component):
         connect(m, requantizer.division_read, state.division_read)
         connect(m, flipped(self.rescale), state.rescale)
 
-        # Results.
+        # Results. Whether there are some enables wide registers, and so comes from one.
+        m.d.sync += writer.valid.eq(Mux(is_softmax, softmax.done_next, requantizer.done_next))
         m.d.comb += [
             writer.base.eq(job.dst_base), writer.inner.eq(job.dst_inner), writer.outer.eq(job.dst_outer),
             writer.element.eq(job.dst_type),
-            writer.valid.eq(Mux(is_softmax, softmax.done, requantizer.done)),
             writer.group.eq(Mux(is_softmax, softmax.group, requantizer.done_item.group)),
             writer.step.eq(Mux(is_softmax, softmax.step, requantizer.done_item.step)),
         ]
@@ -208,7 +208,7 @@ class VectorEngine(wiring.Component):
         rows_divided = Signal()     # all of a SOFTMAX's: compared as the last one starts
         with m.If(loaded):
             m.d.sync += rows_divided.eq(0)
-        with m.Elif(row_unit.divide & (divided_rows + 1 == job.rows)):
+        with m.Elif(row_unit.divide & (divided_rows == softmax.last_row)):
             m.d.sync += rows_divided.eq(1)
 
         complete = Signal()

@@ -35,10 +35,11 @@ class ExponentialLane(wiring.Component):
         m.d.comb += distance.eq(Cat(Const(0, 5), self.maximum).as_signed() - self.score)
         place = Signal(5, reset_less=True)
         fraction = Signal(5, reset_less=True)
-        visible = Signal(reset_less=True)
+        visible, near = Signal(reset_less=True), Signal(reset_less=True)
         with m.If(self.enter[1]):
+            # The upper bits of the distance come last.
             m.d.sync += [place.eq(distance[5:10]), fraction.eq(distance[:5]),
-                         visible.eq(self.visible & ~distance[10:].any())]
+                         visible.eq(self.visible & ~distance[10:13].any()), near.eq(~distance[13:].any())]
 
         mantissa = Signal(16, reset_less=True)
         shift = Signal(5, reset_less=True)
@@ -48,7 +49,7 @@ class ExponentialLane(wiring.Component):
                 with m.Case(value):
                     m.d.comb += table.eq(entry)
         with m.If(self.enter[2]):
-            m.d.sync += [mantissa.eq(Mux(visible, table, 0)), shift.eq(place)]
+            m.d.sync += [mantissa.eq(Mux(visible & near, table, 0)), shift.eq(place)]
 
         moved = Signal(17)
         m.d.comb += moved.eq(Cat(Const(0, 1), mantissa) >> shift)

@@ -45,8 +45,8 @@ class Requantizer(wiring.Component):
         Stage 0.
     product_valid, product_first, product_last : Out(1); products : Out(ArrayLayout(signed(32), vector_lanes))
         Stage 1.
-    done : Out(1); done_item : Out(item_layout(config))
-        Stage 7 holds an item, or with ``table`` held it a cycle ago.
+    done, done_next : Out(1); done_item : Out(item_layout(config))
+        Stage 7 holds an item, or with ``table`` held it a cycle ago; it will in the next cycle.
     results : Out(ArrayLayout(signed(16), vector_lanes))
         Its results.
     scores : Out(ArrayLayout(signed(16), vector_lanes)); visible : Out(vector_lanes)
@@ -71,7 +71,7 @@ class Requantizer(wiring.Component):
             "elements": Out(data.ArrayLayout(signed(16), lanes)),
             "product_valid": Out(1), "product_first": Out(1), "product_last": Out(1),
             "products": Out(data.ArrayLayout(signed(32), lanes)),
-            "done": Out(1), "done_item": Out(item_layout(config)),
+            "done": Out(1), "done_next": Out(1), "done_item": Out(item_layout(config)),
             "results": Out(data.ArrayLayout(signed(16), lanes)),
             "scores": Out(data.ArrayLayout(signed(16), lanes)), "visible": Out(lanes), "busy": Out(1),
         })
@@ -117,11 +117,11 @@ class Requantizer(wiring.Component):
             self.product_last.eq(item[1].last),
         ]
         # A table's entry takes a register behind its memory, and its item comes out a cycle later.
-        looks_up, looked_up, done = Signal(), Signal(), Signal()
+        looks_up, looked_up = Signal(), Signal()
         looked_up_item = Signal(carried, reset_less=True)
         m.d.sync += [looks_up.eq(job.table), looked_up.eq(valid[7] & looks_up), looked_up_item.eq(item[7]),
-                     done.eq(Mux(looks_up, valid[7], enter[7]))]
-        m.d.comb += [self.done.eq(done), self.busy.eq(Cat(valid, looked_up).any())]
+                     self.done.eq(self.done_next)]
+        m.d.comb += [self.done_next.eq(Mux(looks_up, valid[7], enter[7])), self.busy.eq(Cat(valid, looked_up).any())]
         for name in carried.members:
             if name != "again":
                 m.d.comb += self.done_item[name].eq(Mux(looks_up, looked_up_item[name], item[7][name]))

@@ -21,6 +21,16 @@ ROWS = 8
 # Stage of the exponential lanes that the sums take, and of the probabilities.
 _EXPONENTIAL, _PROBABILITY = 3, 4
 
+#: A row's maximum, and by how much its earlier probabilities are too large: ``rescale`` of it. What the maximum was, less what it
+#: is, is ``fall`` above a multiple of 32, -32 unless it is ``far`` below.
+_Decision = data.StructLayout({"maximum": MAXIMUM, "rises": 1, "far": 1, "fall": 5})
+
+
+def _rescale(decision):
+    """By how much the row's maximum rises, 32 if by more; 0 if there was none."""
+    near = ~decision.far & decision.fall.any()
+    return Mux(decision.rises, Cat(Mux(near, -decision.fall, 0)[:5], ~near), 0)
+
 
 class Softmax(wiring.Component):
     """From the scores of a key block, group by group, row by row, to probabilities and the rows' state.
@@ -44,12 +54,14 @@ class Softmax(wiring.Component):
         A group of scores, the first or last of its row.
     maximum_read, maximum_write, sum_read, sum_write, rescale_write
         State of the rows.
-    done : Out(1); probabilities : Out(ArrayLayout(8, lanes)); group, step : Out
-        Probabilities for the scratchpad: group within the panel, and how the destination goes on.
+    done, done_next : Out(1); probabilities : Out(ArrayLayout(8, lanes)); group, step : Out
+        Probabilities for the scratchpad, in this and in the next cycle: group within the panel, and how the destination goes on.
     exponential_valid : Out(1); exponentials : Out(ArrayLayout(16, softmax_lanes)); total : In
         A part's to the tree of sums and back, ``sum_latency`` cycles later.
     rows_done : Out(13); finished : Out(1)
         Rows whose state has been written, and whether these are all.
+    last_row : Out(12)
+        Number of the job's last row, from a register.
     """
 
     def __init__(self, config, sum_latency):
@@ -64,11 +76,11 @@ class Softmax(wiring.Component):
             "maximum_read": Out(StateRead(rows, MAXIMUM)), "maximum_write": Out(StateWrite(rows, MAXIMUM)),
             "sum_read": Out(StateRead(rows, SUM)), "sum_write": Out(StateWrite(rows, SUM)),
             "rescale_write": Out(StateWrite(rows, 6)),
-            "done": Out(1), "probabilities": Out(data.ArrayLayout(8, lanes)),
+            "done": Out(1), "done_next": Out(1), "probabilities": Out(data.ArrayLayout(8, lanes)),
             "group": Out(range(config.panel // lanes)), "step": Out(Step),
             "exponential_valid": Out(1), "exponentials": Out(data.ArrayLayout(16, config.softmax_lanes)),
             "total": In(signed(17 + (lanes - 1).bit_length())),
-            "rows_done": Out(13), "finished": Out(1),
+            "rows_done": Out(13), "finished": Out(1), "last_row": Out(12),
         })
 
     def elaborate(self, platform):
@@ -91,7 +103,7 @@ class Softmax(wiring.Component):
         with m.If(pop):
             m.d.sync += read_place.eq(read_place + 1)
 
-        m.submodules.rows = rows = Queue(data.StructLayout({"maximum": MAXIMUM, "rescale": 6}), ROWS)
+        m.submodules.rows = rows = Queue(_Decision, ROWS)
         self._maxima(m, rows)
         self._exponentials(m, rows, ring, pop)
         return m
@@ -100,12 +112,13 @@ class Softmax(wiring.Component):
         """Maximum of each row, with the state's; the result goes to the queue ``rows``."""
         config, job = self.config, self.job
         lanes = config.vector_lanes
-        # Unsigned order, from -32768 up.
-        m.submodules.tree = tree = LaneMaximum(lanes, 17)
-        m.d.comb += tree.valid.eq(self.score_valid)
+        # In whole units, rounded up, which may as well be done behind the choice: a bit says whether there is something below
+        # the unit. Unsigned order, from -1024 up.
+        m.submodules.tree = tree = LaneMaximum(lanes, 12)
+        m.d.comb += [tree.valid.eq(self.score_valid), tree.counts.eq(self.visible)]
         for lane in range(lanes):
             score = self.scores[lane]
-            m.d.comb += tree.values[lane].eq(Cat(score[:15], ~score[15], self.visible[lane]))
+            m.d.comb += tree.values[lane].eq(Cat(score[:5].any(), score[5:15], ~score[15]))
         flags = Cat(self.score_valid, self.first, self.last)
         for stage in range(tree.latency):
             after = Signal(3, name=f"flags_{stage}")
@@ -115,14 +128,15 @@ class Softmax(wiring.Component):
         # The state's maximum is read while the tree takes its last step.
         row_ends = before_flags[0] & before_flags[2]
 
-        best = Signal(17, reset_less=True)      # of the row's groups so far
-        row_best = Signal(17)
-        m.d.comb += row_best.eq(Mux(first | (tree.total > best), tree.total, best))
-        with m.If(valid):
-            m.d.sync += best.eq(row_best)
-        # In whole units, rounded up.
-        ceiling = Signal(MAXIMUM, reset_less=True)
+        # The tree's last level, and the row's groups so far.
+        best = Signal(12, reset_less=True)
         some = Signal(reset_less=True)
+        one, other = tree.left[0], tree.left[1]
+        with m.If(valid):
+            m.d.sync += [
+                best.eq(Mux(one > other, Mux(first | (one > best), one, best), Mux(first | (other > best), other, best))),
+                some.eq(tree.some | (some & ~first)),
+            ]
         before = Signal(MAXIMUM, reset_less=True)       # the state's
         row = Signal(range(config.state_rows))
         written_row = Signal.like(row)
@@ -134,24 +148,28 @@ class Softmax(wiring.Component):
         m.d.comb += [self.maximum_read.enable.eq(row_ends), self.maximum_read.row.eq(row)]
         m.d.sync += [ended.eq(valid & last), decided.eq(ended)]
         with m.If(valid & last):
-            m.d.sync += [ceiling.eq(Cat(row_best[5:15], ~row_best[15]).as_signed() + row_best[:5].any()),
-                         some.eq(row_best[16]), before.eq(Mux(job.first, EMPTY, self.maximum_read.value))]
+            m.d.sync += before.eq(Mux(job.first, EMPTY, self.maximum_read.value))
 
-        distance = Signal(signed(13))
+        # `before` less the ceiling, in one adder.
+        floor = Cat(best[1:11], ~best[11]).as_signed()
+        difference = Signal(signed(13))
         rises = Signal()
-        decision = Signal(data.StructLayout({"maximum": MAXIMUM, "rescale": 6}), reset_less=True)
-        m.d.comb += [distance.eq(ceiling - before), rises.eq(some & (distance >= 0))]
-        with m.If(ended):
-            m.d.sync += [
-                decision.maximum.eq(Mux(rises, ceiling, before)),
-                decision.rescale.eq(Mux(rises & (before != EMPTY), Mux(distance[5:].any(), 32, distance[:5]), 0)),
-            ]
+        decision = Signal(_Decision)
+        written = Signal(_Decision, reset_less=True)
         m.d.comb += [
-            rows.i.valid.eq(decided), rows.i.payload.eq(decision),
+            difference.eq((Cat(~best[0], before).as_signed() + Cat(~best[0], ~floor).as_signed())[1:]),
+            rises.eq(some & (difference < 0)),
+            decision.maximum.eq(Mux(rises, floor + best[0], before)), decision.rises.eq(rises & (before != EMPTY)),
+            decision.far.eq(~difference[5:].all()), decision.fall.eq(difference[:5]),
+        ]
+        with m.If(ended):
+            m.d.sync += written.eq(decision)
+        m.d.comb += [
+            rows.i.valid.eq(ended), rows.i.payload.eq(decision),
             self.maximum_write.enable.eq(decided), self.maximum_write.row.eq(written_row),
-            self.maximum_write.value.eq(decision.maximum),
+            self.maximum_write.value.eq(written.maximum),
             self.rescale_write.enable.eq(decided), self.rescale_write.row.eq(written_row),
-            self.rescale_write.value.eq(decision.rescale),
+            self.rescale_write.value.eq(_rescale(written)),
         ]
 
     def _exponentials(self, m, rows, ring, pop):
@@ -184,7 +202,7 @@ class Softmax(wiring.Component):
                 maximum.eq(rows.o.payload.maximum), item[0].part.eq(part),
                 item[0].first.eq(groups.first & first_part), item[0].last.eq(rows.o.ready),
                 item[0].group.eq(groups.group), item[0].panel_end.eq(groups.panel_end),
-                item[0].rescale.eq(rows.o.payload.rescale),
+                item[0].rescale.eq(_rescale(rows.o.payload)),
             ]
         for k in range(1, stages):
             m.d.sync += valid[k].eq(valid[k - 1])
@@ -202,6 +220,7 @@ class Softmax(wiring.Component):
                 lane.score.eq(score[:16]), lane.visible.eq(score[16]),
                 self.exponentials[number].eq(lane.exponential),
             ]
+        m.d.sync += self.done.eq(self.done_next)
         # Probabilities leave a whole group at a time: parts before the last one wait.
         written = item[_PROBABILITY]
         for number in range(parts - 1):
@@ -211,7 +230,7 @@ class Softmax(wiring.Component):
             m.d.comb += [self.probabilities[number * lanes + lane].eq(waiting[lane]) for lane in range(lanes)]
         m.d.comb += [
             *(self.probabilities[(parts - 1) * lanes + lane].eq(computed[lane]) for lane in range(lanes)),
-            self.done.eq(valid[_PROBABILITY] & (written.part == parts - 1)),
+            self.done_next.eq(valid[_PROBABILITY - 1] & (item[_PROBABILITY - 1].part == parts - 1)),
             self.group.eq(written.group),
             self.step.eq(Mux(written.last, Step.OUTER, Mux(written.panel_end, Step.INNER, Step.STAY))),
         ]
@@ -240,11 +259,11 @@ class Softmax(wiring.Component):
             m.d.sync += coarsely.eq(Cat(Const(0, 1), self.sum_read.value) >> Cat(Const(0, 3), item[stage - 1].rescale[3:5]))
         with m.If(row_ends[stage]):
             m.d.sync += old.eq(Mux(job.first | of.rescale[5], 0, finely[1:] + finely[0]))
-        m.d.sync += summed.eq(row_ends[stage])
+        m.d.sync += [summed.eq(row_ends[stage]), self.last_row.eq(job.rows - 1)]
         with m.If(row_ends[stage - 2]):
             m.d.sync += row.eq(row + 1)
         with m.If(summed):
-            done = self.rows_done + 1
-            m.d.sync += [written_row.eq(written_row + 1), self.rows_done.eq(done), self.finished.eq(done == job.rows)]
+            m.d.sync += [written_row.eq(written_row + 1), self.rows_done.eq(self.rows_done + 1),
+                         self.finished.eq(self.rows_done == self.last_row)]
         with m.If(self.start):
             m.d.sync += [row.eq(job.state_base), written_row.eq(job.state_base), self.rows_done.eq(0), self.finished.eq(0)]
