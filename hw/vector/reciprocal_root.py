@@ -3,7 +3,7 @@
 from math import floor, sqrt
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .leading import empty_places
@@ -15,6 +15,8 @@ __all__ = ["ROOTS", "VARIANCE", "ReciprocalRoot"]
 
 #: First guess of the reciprocal root: 2^31 / sqrt((j + 1/2) * 2^24) for j from 64 to 255.
 ROOTS = tuple(min(65535, floor(2.0 ** 31 / sqrt((j + 0.5) * 2.0 ** 24) + 0.5)) for j in range(64, 256))
+# What counts of its square.
+_SQUARES = tuple(root * root >> 14 for root in ROOTS)
 #: Bits of a variance, D * S2 - S1 * S1 + eps.
 VARIANCE = 60
 # Bits of the normalized variance.
@@ -22,8 +24,8 @@ _MANTISSA = 32
 
 
 class ReciprocalRoot(wiring.Component):
-    """One row at a time, in 17 cycles: V = D * S2 - S1 * S1 + eps, its leading bits, a table of 192 roots, one Newton step;
-    formulas in ``sim/README.md``.
+    """One row at a time, in 16 cycles: V = D * S2 - S1 * S1 + eps, its leading bits, a table of 192 roots and their squares, one
+    Newton step; formulas in ``sim/README.md``.
 
     Members
     -------
@@ -58,12 +60,14 @@ class ReciprocalRoot(wiring.Component):
         magnitude = Signal(30)                      # of S1
         m.d.comb += magnitude.eq(Mux(self.rms, 0, Mux(self.row_sum < 0, -self.row_sum, self.row_sum)))
 
-        guess = Signal(16, reset_less=True)
-        table = Signal(16)
+        # The table is a memory on FPGAs, late in the cycle behind its register.
+        entry = Signal(data.StructLayout({"guess": 16, "square": 18}), reset_less=True)
+        held = Signal(entry.shape(), reset_less=True)
+        table = Signal(entry.shape())
         with m.Switch(fine[VARIANCE - 8:]):
-            for j, root in enumerate(ROOTS, 64):
+            for j, (root, square) in enumerate(zip(ROOTS, _SQUARES, strict=True), 64):
                 with m.Case(j):
-                    m.d.comb += table.eq(root)
+                    m.d.comb += [table.guess.eq(root), table.square.eq(square)]
         correction = Signal(18)
         root = Signal(18)
         m.d.comb += [
@@ -75,10 +79,10 @@ class ReciprocalRoot(wiring.Component):
         ]
 
         # A step a cycle, each with a flag of its own: the first with `start`, then V, a product in each cycle, then Newton,
-        # y1 = y0 * (3 * 2^16 - v * y0^2) / 2^17, each of whose products waits for the one before.
-        steps = Signal(15)
+        # y1 = y0 * (3 * 2^16 - v * y0^2) / 2^17, each of whose products waits for what comes before.
+        steps = Signal(14)
         (squares_high, sum_low, sum_high, subtract_low, subtract_high, measure, shift_coarse, shift_fine,
-         square, _, scale, _, correct, _, finish) = steps
+         hold, scale, _, correct, _, finish) = steps
         busy = Signal()
         m.d.sync += steps.eq(Cat(self.start, steps))
         with m.If(self.start):
@@ -88,7 +92,7 @@ class ReciprocalRoot(wiring.Component):
         asks, wides, narrows = zip(
             (self.start, self.row_squares[:32], self.features), (squares_high, self.row_squares[32:], self.features),
             (sum_low, magnitude, magnitude[:15]), (sum_high, magnitude, magnitude[15:]),
-            (square, guess, guess), (scale, leading, product[14:32]), (correct, guess, correction), strict=True)
+            (scale, leading, held.square), (correct, held.guess, correction), strict=True)
         m.d.comb += [
             self.multiplication.valid.eq(Cat(asks).any()), self.multiplication.wide.eq(chosen(asks, wides)),
             self.multiplication.narrow.eq(chosen(asks, narrows)),
@@ -109,5 +113,7 @@ class ReciprocalRoot(wiring.Component):
         with m.If(shift_coarse):
             m.d.sync += places[1:4].eq(empty_places(coarse, (8, 4, 2)))
         with m.If(shift_fine):
-            m.d.sync += guess.eq(table)
+            m.d.sync += entry.eq(table)
+        with m.If(hold):
+            m.d.sync += held.eq(entry)
         return m

@@ -16,7 +16,7 @@ _AGAIN = 6
 #: From the last result until the next instruction is taken.
 _NEXT = 3
 #: Row unit: cycles for a root and for a division.
-_ROOT, _DIVISION = 16, 17
+_ROOT, _DIVISION = 15, 17
 #: Stages of softmax behind the score, and of its sum.
 _SOFTMAX = 17
 #: Rows on their way from issue to the last exponential.
