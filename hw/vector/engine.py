@@ -101,16 +101,20 @@ class VectorEngine(wiring.Component):
         ]
 
         # Reads. Port a is the source's, or, where that does not come from the scratchpad, the records'.
-        records_on_a, data_on_a = Signal(), Signal()
+        records_on_a, data_on_a, asks_on_a = Signal(), Signal(), Signal()
         records, source, port_a = preparer.read, issue.source_read, self.read_a
-        m.d.sync += [records_on_a.eq((job.src_type == Element.ACC) | (job.kind == Kind.TABLE)), data_on_a.eq(records_on_a)]
+        m.d.sync += [
+            records_on_a.eq((job.src_type == Element.ACC) | (job.kind == Kind.TABLE)), data_on_a.eq(records_on_a),
+            # As `records.valid`: the port's answer, which comes late, meets one register.
+            asks_on_a.eq(records_on_a & preparer.reads_on & ~(records.ready & preparer.last_read)),
+        ]
         m.d.comb += [
-            port_a.valid.eq(Mux(records_on_a, records.valid, source.valid)),
+            port_a.valid.eq(asks_on_a | (~records_on_a & source.valid)),
             port_a.line.eq(Mux(records_on_a, records.line, source.line)),
             source.ready.eq(port_a.ready), source.data.eq(port_a.data),
             shared_b.first.valid.eq(records.valid & ~records_on_a), shared_b.first.line.eq(records.line),
             shared_b.first_goes_on.eq(preparer.reads_on & ~records_on_a), shared_b.first_is_last.eq(preparer.last_read),
-            records.ready.eq((records_on_a & records.valid & port_a.ready) | shared_b.first.ready),
+            records.ready.eq((asks_on_a & port_a.ready) | shared_b.first.ready),
             records.data.eq(Mux(data_on_a, port_a.data, shared_b.first.data)),
             operands.accumulator_data.eq(issue.accumulators.data), operands.source_data.eq(source.data),
             operands.second_data.eq(issue.second_read.data),

@@ -41,18 +41,20 @@ class ExponentialLane(wiring.Component):
             m.d.sync += [place.eq(distance[5:10]), fraction.eq(distance[:5]),
                          visible.eq(self.visible & ~distance[10:13].any()), near.eq(~distance[13:].any())]
 
-        mantissa = Signal(16, reset_less=True)
-        shift = Signal(5, reset_less=True)
+        # With the bit that rounds, shifted by multiples of 8 behind the table, and by the rest in the next stage.
+        mantissa = Signal(17, reset_less=True)
+        shift = Signal(3, reset_less=True)
         table = Signal(16)
         with m.Switch(fraction):
             for value, entry in enumerate(MANTISSAS):
                 with m.Case(value):
                     m.d.comb += table.eq(entry)
         with m.If(self.enter[2]):
-            m.d.sync += [mantissa.eq(Mux(visible & near, table, 0)), shift.eq(place)]
+            m.d.sync += [mantissa.eq(Mux(visible & near, Cat(Const(0, 1), table) >> Cat(Const(0, 3), place[3:]), 0)),
+                         shift.eq(place[:3])]
 
         moved = Signal(17)
-        m.d.comb += moved.eq(Cat(Const(0, 1), mantissa) >> shift)
+        m.d.comb += moved.eq(mantissa >> shift)
         with m.If(self.enter[3]):
             m.d.sync += self.exponential.eq(moved[1:] + moved[0])
         rounded = Signal(10)

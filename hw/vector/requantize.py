@@ -96,7 +96,6 @@ class Requantizer(wiring.Component):
         again = Signal()
         m.d.comb += [
             valid[0].eq(self.launch),
-            again.eq(valid[6] & norm & ~item[6].again),
             enter[1].eq(valid[0]),
             enter[2].eq((valid[1] & ~stats) | again),
             enter[7].eq(valid[6] & ~again),
@@ -106,6 +105,7 @@ class Requantizer(wiring.Component):
                 m.d.comb += item[0][name].eq(self.launched[name])
         m.d.comb += [enter[k].eq(valid[k - 1]) for k in range(3, 7)]
         m.d.sync += [valid[k].eq(enter[k]) for k in range(1, _STAGES)]
+        m.d.sync += again.eq(enter[6] & norm & ~item[5].again)      # goes to every bit of every lane
         for k in range(1, _STAGES):
             with m.If(enter[k]):
                 m.d.sync += item[k].eq(item[k - 1])
@@ -171,7 +171,7 @@ class Requantizer(wiring.Component):
             control.load_second.eq(Mux(norm | stats, self.load_source, self.load_second)),
             control.enter.eq(enter), control.multiply.eq(multiply),
             control.subtract.eq(norm), control.row_sum.eq(row_sum), control.again.eq(again),
-            control.by_row.eq(by_row[2]), control.row_mult.eq(row_mult), control.add_bias.eq(norm & item[3].again),
+            control.by_row.eq(by_row[2]), control.row_mult.eq(row_mult), control.add_bias.eq(item[3].again),
             control.coarse_by_row.eq(by_row[3]), control.row_coarse.eq(row_shift[3][3:]),
             control.fine_by_row.eq(by_row[4]), control.row_fine.eq(row_shift[4][:3]),
             control.add_zero.eq(~softmax), control.zero_unsigned.eq(job.dst_type == Element.UINT8),
