@@ -101,13 +101,15 @@ class ReciprocalRoot(wiring.Component):
         # Of a normalized variance the leading bits count, so shifts leave out what does not get there any more.
         unused = VARIANCE - _MANTISSA
         shifted = Mux(shift_coarse, coarse[unused - 14:] << unused - 14, fine[unused:] << unused)
-        changing = Cat(sum_low, sum_high, subtract_low, subtract_high).any()
-        changes, values = zip(
-            (sum_low, self.eps + product.as_unsigned()), (sum_high, variance + (product[:28] << 32)),
-            (subtract_low, variance - product.as_unsigned()), (subtract_high, variance - (product[:45] << 15)),
-            (~changing, shifted), strict=True)
-        with m.If(changing | shift_coarse | shift_fine):
-            m.d.sync += variance.eq(chosen(changes, [value[:VARIANCE] for value in values]))
+        # One adder: of a product that is subtracted the complement, and one.
+        low, subtracts, adds = Signal(), Signal(), Signal()
+        m.d.sync += [low.eq(squares_high | sum_high), subtracts.eq(sum_high | subtract_low),
+                     adds.eq(squares_high | sum_low | sum_high | subtract_low)]
+        addend = chosen((low, sum_high, subtract_high), (product.as_unsigned(), product[:28] << 32, product[:45] << 15))
+        addend ^= subtracts.replicate(VARIANCE)
+        total = Cat(subtracts, Mux(sum_low, self.eps, variance)) + Cat(subtracts, addend)
+        with m.If(adds | shift_coarse | shift_fine):
+            m.d.sync += variance.eq(Mux(adds, total[1:], shifted))
         with m.If(measure):
             m.d.sync += places.eq(Cat(Const(0, 4), empty_places(variance, (32, 16))))
         with m.If(shift_coarse):
