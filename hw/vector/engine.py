@@ -96,7 +96,7 @@ class VectorEngine(wiring.Component):
         for part in preparer, issue, operands, requantizer, softmax:
             m.d.comb += part.job.eq(job)
         m.d.comb += [
-            preparer.start.eq(start), issue.start.eq(loaded & loops), softmax.start.eq(loaded & (job.kind == Kind.SOFTMAX)),
+            preparer.start.eq(loaded), issue.start.eq(loaded & loops), softmax.start.eq(loaded & (job.kind == Kind.SOFTMAX)),
             writer.load.eq(loaded), row_unit.load.eq(loaded),
         ]
 

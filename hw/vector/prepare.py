@@ -27,7 +27,7 @@ class Preparer(wiring.Component):
     -------
     job : In(job_layout(config))
     start : In(1)
-        Begins with the job of the next cycle on.
+        The job has been loaded.
     prepared, prepared_next : Out(1)
         The next group may be issued, in the next cycle unless it is taken before; ``take`` (with ``prepared``) says that its
         first element is.
@@ -89,8 +89,14 @@ class Preparer(wiring.Component):
 
         tokens = Signal(12)                     # still to be taken before this group
         some_tokens, one_token = Signal(), Signal()     # any at all; with some: the last one
-        line = Signal(len(self.read.line))      # next line of records, or of the table
-        position = Signal(range(max(group_lines, TABLE_WORDS) + 1))
+        # A read's answer comes late and only says which of two words is asked for next, of records or of the table: that of
+        # this cycle, or the one behind it, which follows in the cycle after.
+        words = [Signal(len(self.read.line) + 1, name=f"word_{number}") for number in range(2)]
+        turn, refill = Signal(), Signal()
+        word, answered = Mux(turn, *reversed(words)), Mux(turn, *words)
+        accepted = Signal()                     # in the cycle before: `answered`
+        asked = Signal(range(max(group_lines, TABLE_WORDS) + 1))    # number of the word that is asked for
+        position = Signal.like(asked)           # in the cycle before
         target = _Target(config)
         m.submodules.target = target
         busy_records = Signal()                 # ``records`` hold what a lane still needs
@@ -98,8 +104,8 @@ class Preparer(wiring.Component):
 
         m.d.comb += [
             self.src_wait.id.eq(job.src_wait), self.dst_wait.id.eq(job.dst_wait),
-            target.accepted.eq(self.read.ready), target.position.eq(position),
-            target.data.eq(self.read.data), self.read.line.eq(line),
+            target.accepted.eq(accepted), target.position.eq(position),
+            target.data.eq(self.read.data), self.read.line.eq(word[1:]),
             self.records.eq(target.records), self.division_mult.eq(target.division.mult),
             self.division_shift.eq(target.division.shift), self.table_write.eq(target.table_write),
             self.table_word.eq(target.table_word), self.table_data.eq(target.table_data),
@@ -111,27 +117,36 @@ class Preparer(wiring.Component):
         # The request is a register, as it goes through two arbitrations: each state says whether the next cycle reads, unless
         # the last read is accepted in this one.
         reads_on, last_read, ends = self.reads_on, self.last_read, Signal()
-        m.d.comb += ends.eq(target.accepted & last_read)
-        m.d.sync += self.read.valid.eq(reads_on & ~ends)
+        m.d.comb += ends.eq(self.read.ready & last_read)
+        m.d.sync += [self.read.valid.eq(reads_on & ~ends), accepted.eq(self.read.ready), turn.eq(turn ^ self.read.ready)]
 
         # The division's record lies behind those of a whole tile: so many lines from its group's last one.
         to_division = (config.param_tile_words - config.param_group_words) // 2 + 1
 
         # A table's words lie four bytes apart: several in a half of a line.
         word_bits = (config.word_bytes // 4).bit_length() - 1
-        half = Signal()
         step = Signal(range(2 * to_division + 1))
         is_last = Signal()          # this read is the last one: known before, where there are several
         last_follows = Signal()
         last_accepted = Signal()    # in the cycle before: the answer comes late, so that the state changes only then
         m.d.comb += [
-            target.table_half.eq(half), target.to_division.eq(divides & last_read),
-            step.eq(Mux(target.to_table, position[:word_bits].all(), Mux(divides & last_follows, 2 * to_division, 2))),
+            target.table_half.eq(answered[0]), target.to_division.eq(divides & last_accepted), target.to_table.eq(is_table),
+            asked.eq(Mux(last_accepted, 0, position + accepted)),
+            last_follows.eq(asked + 2 == Mux(is_table, TABLE_WORDS, group_lines + divides)),
+            step.eq(Mux(is_table, asked[:word_bits].all(), Mux(divides & last_follows, 2 * to_division, 2))),
         ]
-        m.d.sync += last_accepted.eq(ends)
-        with m.If(target.accepted):
-            m.d.sync += [position.eq(Mux(last_read, 0, position + 1)), is_last.eq(last_follows),
-                         Cat(half, line).eq(Cat(half, line) + step)]
+        m.d.sync += [last_accepted.eq(ends), position.eq(asked), refill.eq(self.read.ready)]
+        with m.If(self.read.ready):
+            m.d.sync += is_last.eq(last_follows)
+        for number in range(2):
+            with m.If(refill & (turn != number)):
+                m.d.sync += words[number].eq(word + step)
+
+        def restart(base):
+            for number in range(2):
+                with m.If(turn == number):
+                    m.d.sync += words[number].eq(base)
+            m.d.sync += refill.eq(1)
 
         # Reads begin at this register, which says the same as the state.
         becomes_ready = Signal()
@@ -144,9 +159,12 @@ class Preparer(wiring.Component):
         after_tokens = Signal()     # the group's tokens are taken
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.finished.eq(1)
+                m.d.comb += [self.finished.eq(~self.start), groups.restart.eq(self.start)]
                 with m.If(self.start):
-                    m.next = "LOAD"
+                    restart(Mux(job.kind == Kind.TABLE, job.src_base, job.param_base))
+                    m.d.sync += [tokens.eq(job.src_waits), one_token.eq(job.src_waits == 1),
+                                 some_tokens.eq((job.src_waits != 0) & (job.src_wait != 0))]
+                    m.next = "SOURCE"
             with m.State("SOURCE"):
                 m.d.comb += [self.waiting.eq(some_tokens & ~self.src_wait.available), self.semaphore.eq(job.src_wait)]
                 with m.If(~some_tokens):
@@ -179,7 +197,6 @@ class Preparer(wiring.Component):
             with m.State("RECORDS"):
                 m.d.comb += [
                     last_read.eq(is_last if group_lines > 1 else is_last | ~divides),
-                    last_follows.eq(position + 2 == group_lines + divides),
                     reads_on.eq(self.read.valid | (records_free & ~last_accepted)),
                 ]
                 with m.If(last_accepted):
@@ -193,33 +210,25 @@ class Preparer(wiring.Component):
                              some_tokens.eq(job.src_wait_each & groups.tile_end & (job.src_wait != 0))]
                 if config.groups_per_tile > 1:
                     with m.If(job.param_hold & groups.tile_end):
-                        m.d.sync += line.eq(job.param_base[1:])
+                        restart(job.param_base)
                 with m.If(self.take):
                     with m.If(by_group & ~groups.last):
                         m.next = "SOURCE"
                     with m.Else():
                         m.next = "IDLE"
             with m.State("TABLE"):
-                m.d.comb += [
-                    target.to_table.eq(1), last_read.eq(is_last), last_follows.eq(position == TABLE_WORDS - 2),
-                    reads_on.eq(self.read.valid),
-                ]
+                m.d.comb += [last_read.eq(is_last), reads_on.eq(self.read.valid)]
                 with m.If(last_accepted):
                     m.next = "TABLE_ARRIVE"
             with m.State("TABLE_ARRIVE"):
                 with m.If(~target.busy):
                     m.next = "IDLE"
-            with m.State("LOAD"):
-                m.d.comb += groups.restart.eq(1)
-                m.d.sync += [Cat(half, line).eq(Mux(job.kind == Kind.TABLE, job.src_base, job.param_base)),
-                             tokens.eq(job.src_waits), one_token.eq(job.src_waits == 1),
-                             some_tokens.eq((job.src_waits != 0) & (job.src_wait != 0))]
-                m.next = "SOURCE"
         return m
 
 
 class _Target(wiring.Component):
-    """Takes each line that arrives to where it belongs: records, division or table."""
+    """Takes each line that arrives to where it belongs: records, division or table. ``accepted`` says in the cycle behind it that
+    a read has been, of what the others say."""
 
     def __init__(self, config):
         self.config = config
@@ -239,8 +248,8 @@ class _Target(wiring.Component):
         m.d.comb += [now.position.eq(self.position), now.division.eq(self.to_division), now.table.eq(self.to_table),
                      now.half.eq(self.table_half)]
         arriving, request_now = self.accepted, now
-        pending = []
-        for stage in range(READ_LATENCY):
+        pending = [self.accepted]
+        for stage in range(READ_LATENCY - 1):
             after = Signal(name=f"arriving_{stage}")
             request_after = Signal(request, name=f"request_{stage}", reset_less=True)
             m.d.sync += after.eq(arriving)
@@ -248,7 +257,7 @@ class _Target(wiring.Component):
                 m.d.sync += request_after.eq(request_now)
             pending.append(after)
             arriving, request_now = after, request_after
-        m.d.comb += self.busy.eq(pending[0] | pending[1])
+        m.d.comb += self.busy.eq(Cat(pending).any())
 
         per_line = config.line_bytes // 8
         records = Signal(data.ArrayLayout(ParameterRecord, config.vector_lanes), reset_less=True)
