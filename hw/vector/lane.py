@@ -220,8 +220,9 @@ class RequantizeLane(wiring.Component):
         sign = final[-1]
         is_int8, is_uint8 = control.result_type == Element.INT8, control.result_type == Element.UINT8
         # All types are the sign's opposite in the bits below their own sign when they do not fit.
-        above = Mux(is_uint8, ~sign, final[7] == sign) & _same(final[8:15], sign)
-        clamped = _limited(_same(final[15:-1], sign) & (above | ~(is_int8 | is_uint8)), final[:16], sign)
+        differs = final[7:-1] ^ final[8:]
+        unfit = differs[8:].any() | ((is_int8 | is_uint8) & (Mux(is_uint8, sign, differs[0]) | differs[1:8].any()))
+        clamped = _limited(~unfit, final[:16], sign)
         m.d.comb += self.clamped.eq(Cat(
             clamped[:7], Mux(is_int8, sign, clamped[7]), clamped[8:15], sign))
         with m.If(control.enter[7]):
