@@ -126,18 +126,14 @@ class Preparer(wiring.Component):
         # A table's words lie four bytes apart: several in a half of a line.
         word_bits = (config.word_bytes // 4).bit_length() - 1
         step = Signal(range(2 * to_division + 1))
-        is_last = Signal()          # this read is the last one: known before, where there are several
-        last_follows = Signal()
         last_accepted = Signal()    # in the cycle before: the answer comes late, so that the state changes only then
         m.d.comb += [
             target.table_half.eq(answered[0]), target.to_division.eq(divides & last_accepted), target.to_table.eq(is_table),
             asked.eq(Mux(last_accepted, 0, position + accepted)),
-            last_follows.eq(asked + 2 == Mux(is_table, TABLE_WORDS, group_lines + divides)),
-            step.eq(Mux(is_table, asked[:word_bits].all(), Mux(divides & last_follows, 2 * to_division, 2))),
+            last_read.eq(asked == Mux(is_table, TABLE_WORDS - 1, group_lines - 1 + divides)),
+            step.eq(Mux(is_table, asked[:word_bits].all(), Mux(divides & (asked == group_lines - 1), 2 * to_division, 2))),
         ]
         m.d.sync += [last_accepted.eq(ends), position.eq(asked), refill.eq(self.read.ready)]
-        with m.If(self.read.ready):
-            m.d.sync += is_last.eq(last_follows)
         for number in range(2):
             with m.If(refill & (turn != number)):
                 m.d.sync += words[number].eq(word + step)
@@ -195,10 +191,7 @@ class Preparer(wiring.Component):
                         m.d.comb += reads_on.eq(records_free)
                         m.next = "RECORDS"
             with m.State("RECORDS"):
-                m.d.comb += [
-                    last_read.eq(is_last if group_lines > 1 else is_last | ~divides),
-                    reads_on.eq(self.read.valid | (records_free & ~last_accepted)),
-                ]
+                m.d.comb += reads_on.eq(self.read.valid | (records_free & ~last_accepted))
                 with m.If(last_accepted):
                     # Elements that are issued now need the records later than these arrive.
                     m.d.sync += busy_records.eq(1)
@@ -217,7 +210,7 @@ class Preparer(wiring.Component):
                     with m.Else():
                         m.next = "IDLE"
             with m.State("TABLE"):
-                m.d.comb += [last_read.eq(is_last), reads_on.eq(self.read.valid)]
+                m.d.comb += reads_on.eq(self.read.valid)
                 with m.If(last_accepted):
                     m.next = "TABLE_ARRIVE"
             with m.State("TABLE_ARRIVE"):
