@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, Signature
 
-from .job import Element, ParameterRecord
+from .job import ParameterRecord
 
 __all__ = ["LaneControl", "RequantizeLane"]
 
@@ -33,8 +33,8 @@ class LaneControl(Signature):
         ``constants``) instead of the channel's.
     add_residual
         Stage 5 to 6: what is added to the result besides its zero.
-    result_type
-        Stage 6 to 7: the type to which it is clamped.
+    to_byte, unsigned_byte
+        Stage 6 to 7: the result is clamped to int8 instead of int16, or, with both, to uint8.
     load_bias, load_mult, load_coarse, load_fine, load_zero
         The channel's registers take over from ``record``, each just ahead of the first element that needs it.
     add_zero, zero_unsigned
@@ -53,7 +53,7 @@ class LaneControl(Signature):
             "subtract": Out(1), "row_sum": Out(signed(30)), "again": Out(1),
             "by_row": Out(1), "row_mult": Out(signed(18)), "add_bias": Out(1),
             "coarse_by_row": Out(1), "row_coarse": Out(3), "fine_by_row": Out(1), "row_fine": Out(3),
-            "add_zero": Out(1), "zero_unsigned": Out(1), "add_residual": Out(1), "result_type": Out(Element),
+            "add_zero": Out(1), "zero_unsigned": Out(1), "add_residual": Out(1), "to_byte": Out(1), "unsigned_byte": Out(1),
             "load_bias": Out(1), "load_mult": Out(1), "load_coarse": Out(1), "load_fine": Out(1), "load_zero": Out(1),
         })
 
@@ -218,13 +218,12 @@ class RequantizeLane(wiring.Component):
         final = Signal(signed(21))
         m.d.comb += final.eq(_sum(moved, extra, round_up))
         sign = final[-1]
-        is_int8, is_uint8 = control.result_type == Element.INT8, control.result_type == Element.UINT8
         # All types are the sign's opposite in the bits below their own sign when they do not fit.
         differs = final[7:-1] ^ final[8:]
-        unfit = differs[8:].any() | ((is_int8 | is_uint8) & (Mux(is_uint8, sign, differs[0]) | differs[1:8].any()))
+        unfit = differs[8:].any() | (control.to_byte & (Mux(control.unsigned_byte, sign, differs[0]) | differs[1:8].any()))
         clamped = _limited(~unfit, final[:16], sign)
         m.d.comb += self.clamped.eq(Cat(
-            clamped[:7], Mux(is_int8, sign, clamped[7]), clamped[8:15], sign))
+            clamped[:7], Mux(control.to_byte & ~control.unsigned_byte, sign, clamped[7]), clamped[8:15], sign))
         with m.If(control.enter[7]):
             m.d.sync += self.result.eq(self.clamped)
         return m

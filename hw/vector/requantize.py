@@ -82,10 +82,11 @@ class Requantizer(wiring.Component):
         lanes = config.vector_lanes
         # Registers, because they fan out to every lane; the job has been there for some cycles when its first item comes.
         norm, softmax, stats, multiply = Signal(), Signal(), Signal(), Signal()
-        result_type = Signal(Element)
+        to_byte, unsigned_byte = Signal(), Signal()
         m.d.sync += [norm.eq(job.kind == Kind.NORM), softmax.eq(job.kind == Kind.SOFTMAX),
                      stats.eq(job.kind == Kind.STATS), multiply.eq(multiplies(job)),
-                     result_type.eq(Mux(job.kind == Kind.SOFTMAX, Element.INT16, Mux(job.table, Element.INT8, job.dst_type)))]
+                     to_byte.eq((job.kind != Kind.SOFTMAX) & (job.table | (job.dst_type != Element.INT16))),
+                     unsigned_byte.eq(~job.table & (job.dst_type == Element.UINT8))]
 
         # Items in stages 1 to 7; in a norm each goes twice through stages 2 to 6.
         carried = data.StructLayout({name: field.shape for name, field in item_layout(config)
@@ -176,7 +177,7 @@ class Requantizer(wiring.Component):
             control.fine_by_row.eq(by_row[4]), control.row_fine.eq(row_shift[4][:3]),
             control.add_zero.eq(~softmax), control.zero_unsigned.eq(job.dst_type == Element.UINT8),
             control.add_residual.eq(job.residual),
-            control.result_type.eq(result_type),
+            control.to_byte.eq(to_byte), control.unsigned_byte.eq(unsigned_byte),
             control.load_bias.eq(Mux(norm, takes_over(2), valid[0] & item[0].fresh)),
             control.load_mult.eq(Mux(norm, again & item[6].fresh, valid[1] & item[1].fresh)),
             control.load_coarse.eq(takes_over(2)), control.load_fine.eq(takes_over(3)),

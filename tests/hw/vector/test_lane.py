@@ -3,7 +3,6 @@
 import pytest
 from amaranth.sim import Simulator
 
-from weft.hw.isa import Element
 from weft.hw.vector.lane import RequantizeLane
 
 ENDS = [sign * ((1 << 20) + near) for sign in (1, -1) for near in range(-4, 4)]
@@ -29,7 +28,7 @@ def test_both_passes_of_a_norm_round_and_saturate(constants):
             ctx.set(dut.record.shift, 1)
             await steps(12, load_source=1, load_product=1, enter=0xff, subtract=1, row_sum=0, by_row=1, row_mult=1,
                         coarse_by_row=1, row_coarse=0, fine_by_row=1, row_fine=int(constants), load_bias=1, add_bias=0,
-                        result_type=Element.INT16, again=0)
+                        to_byte=0, again=0)
             await steps(1, again=1)
             await steps(5, again=0, add_bias=1, row_mult=4)
             assert ctx.get(dut.result) == (7 + 1) >> 1, element
