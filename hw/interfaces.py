@@ -77,7 +77,8 @@ class RescaleRead(Signature):
 class TokenWait(Signature):
     """A thread's view of one counter: ``available`` comes from a register and says whether the counter that was ``id`` in the
     cycle before holds a token (always, for id 0), but in the cycle after the thread consumed one of that counter, never;
-    ``consume`` takes it at the end of the cycle and is only raised with ``available`` and the same ``id``."""
+    ``consume`` takes it at the end of the cycle and is only raised with ``available`` and the same ``id``, which stays for another
+    cycle then."""
 
     def __init__(self):
         super().__init__({"id": Out(isa.SEMAPHORE_BITS), "available": In(1), "consume": Out(1)})

@@ -1,7 +1,8 @@
 """Token counters: how the engines wait for each other."""
 
 from functools import reduce
-from operator import or_
+from itertools import combinations
+from operator import and_, or_, xor
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -18,14 +19,14 @@ class TokenCounters(wiring.Component):
 
     Parameters: names of the wait ports and of the signal ports, each with the name of its thread.
     Ports: ``wait_*`` (TokenWait), ``signal_*`` (TokenSignal), ``pc_*`` number of the instruction of each thread that signals;
-    ``overflow``: a counter has passed 255, from two cycles after the signal on, ``overflow_pc``: in the first of them, the
-    instruction that signalled. A reset has to follow within a few cycles.
+    ``overflow``: a counter has passed 255, from two cycles after the signal on, ``overflow_pc``: in the cycle after the first of
+    them, the instruction that signalled. A reset has to follow within a few cycles.
 
     All ports are served in every cycle; signals to one counter add up. A token can be consumed from the second cycle
-    after its signal on. One that is consumed leaves its counter a cycle later, so that no adder is behind what the threads
-    decide. Neither is a selection among the counters: it is made a cycle ahead, for ``available``, and as it does not know yet
-    what is consumed meanwhile, none is available to that thread in the cycle after. No counter may be consumed by two threads,
-    nor through two ports in one cycle.
+    after its signal on. One that is consumed leaves its counter a cycle later, so that neither adder nor decoder is behind what
+    the threads decide. Neither is a selection among the counters: it is made a cycle ahead, for ``available``, and as it does not
+    know yet what is consumed meanwhile, none is available to that thread in the cycle after. No counter may be consumed by two
+    threads, nor through two ports in one cycle.
     """
 
     def __init__(self, waits, signals):
@@ -43,45 +44,59 @@ class TokenCounters(wiring.Component):
         count = isa.SEMAPHORES
         waits = [getattr(self, f"wait_{name}") for name in self.waits]
 
-        # Signals take a register: they come from the ends of pipelines.
-        signals, pcs = [], {}
+        # Words with a bit for each counter, which simulation takes at once: an AND for each, of one line of four and one of eight.
+        def low_lines(number, valid):
+            return Mux(valid, 1 << number[:2], 0)[:4]
+
+        def high_lines(number):
+            return (1 << number[2:])[:count // 4]
+
+        def spread(low, high):
+            return low.replicate(count // 4) & Cat(line.replicate(4) for line in high)
+
+        # Signals take a register, as they come from the ends of pipelines, and are decoded before it: adders are behind.
+        signals, added, pcs = [], [], {}
         for thread in dict.fromkeys(self.signals.values()):
             pcs[thread] = Signal(PC_BITS, name=f"pc_of_{thread}", reset_less=True)
             m.d.sync += pcs[thread].eq(getattr(self, f"pc_{thread}"))
         for name, thread in self.signals.items():
             port = getattr(self, f"signal_{name}")
             number, valid = Signal(isa.SEMAPHORE_BITS, name=f"{name}_id", reset_less=True), Signal(name=f"{name}_valid")
-            m.d.sync += valid.eq(port.valid & (port.id != 0))
+            low, high = Signal(4, name=f"{name}_low"), Signal(count // 4, name=f"{name}_high", reset_less=True)
+            m.d.sync += [valid.eq(port.valid), low.eq(low_lines(port.id, port.valid))]
             with m.If(port.valid):
-                m.d.sync += number.eq(port.id)
+                m.d.sync += [number.eq(port.id), high.eq(high_lines(port.id))]
             signals.append((number, valid, thread))
+            added.append(spread(low, high))
 
-        # Words with a bit for each counter, which simulation takes at once.
-        def one_hot(name, number, valid):
-            """By an AND for each counter, of one line of four and one of eight."""
-            low, high = Signal(4, name=f"{name}_low"), Signal(count // 4, name=f"{name}_high")
-            m.d.comb += [low.eq(Mux(valid, 1 << number[:2], 0)), high.eq(1 << number[2:])]
-            return low.replicate(count // 4) & Cat(line.replicate(4) for line in high)
-
-        added = [one_hot(number.name, number, valid) for number, valid, _ in signals]
-        taking = [one_hot(f"{name}_taking", port.id, port.consume) for name, port in zip(self.waits, waits)]
-        any_added, any_taking = reduce(or_, added), reduce(or_, taking)
+        # A port still names the counter of which it has consumed.
+        took = {name: Signal(name=f"{name}_took") for name in self.waits}
+        m.d.sync += [took[name].eq(port.consume) for name, port in zip(self.waits, waits)]
         taken = Signal(count)
-        m.d.sync += taken.eq(any_taking)
-        ones, twos, fours = _number_of_ones(added)
-        borrow = taken & ~ones
-        change = ones ^ taken, twos ^ borrow, fours ^ (borrow & ~twos), taken & ~any_added
+        m.d.comb += taken.eq(reduce(or_, (spread(low_lines(port.id, took[name]), high_lines(port.id))
+                                          for name, port in zip(self.waits, waits))))
+        any_added, two_added, less_one = _count_ones(added)
 
-        # Whether a counter held one beside the token that leaves it, before what is added now.
-        holds, exceeded = [Const(1, 1)], [Const(0, 1)]
-        for n in range(1, count):
-            # One bit more than a counter has tells of the overflow; the reset comes before it could wrap.
-            tokens = Signal(isa.SEMAPHORE_LIMIT.bit_length() + 1, name=f"tokens_{n}")
-            with m.If(any_added[n] | taken[n]):     # nearly always not: then nothing else is computed
-                m.d.sync += tokens.eq(tokens + Cat(bits[n] for bits in change).as_signed())
-            holds.append(tokens[1:].any() | (tokens[0] & ~taken[n]))
-            exceeded.append(tokens[-1])
-        holds, exceeded = Cat(holds), Cat(exceeded)
+        # Beside each counter stands whether it is more than one: with its lowest bit that is all there is to select.
+        lowest, several, exceeded = [Const(1, 1)], [Const(1, 1)], [Const(0, 1)]
+        changes = Signal()      # nearly always none: then nothing else is computed
+        m.d.comb += changes.eq(Cat(*(valid for _, valid, _ in signals), *took.values()).any())
+        with m.If(changes):
+            for n in range(1, count):
+                # One bit more than a counter has tells of the overflow; the reset comes before it could wrap.
+                tokens = Signal(isa.SEMAPHORE_LIMIT.bit_length() + 1, name=f"tokens_{n}")
+                more = Signal(name=f"several_{n}")
+                # One less than what is added, and one that comes as the adder's carry unless it is taken.
+                added_less = Cat(bits[n] for bits in less_one).as_signed()
+                m.d.sync += [
+                    tokens.eq((Cat(1, tokens) + Cat(~taken[n], added_less).as_signed())[1:]),
+                    more.eq(two_added[n] | Mux(taken[n], tokens[2:].any() | tokens[:2].all() | (any_added[n] & more),
+                                               more | (any_added[n] & tokens[0]))),
+                ]
+                lowest.append(tokens[0])
+                several.append(more)
+                exceeded.append(tokens[-1])
+        lowest, several, exceeded = Cat(lowest), Cat(several), Cat(exceeded)
         # Signals are compared with what the threads wait for, beside the selection: they would be long on the way through it. There
         # are none in most cycles.
         added_now = Signal(len(waits))
@@ -91,32 +106,43 @@ class TokenCounters(wiring.Component):
                     with m.If(number == port.id):
                         m.d.comb += added_now[position].eq(1)
         for position, (name, port) in enumerate(zip(self.waits, waits)):
-            of_thread = [wait for wait, thread in zip(waits, self.waits.values()) if thread == self.waits[name]]
-            consumed = Cat(wait.consume & (wait.id == port.id) for wait in of_thread).any()
-            m.d.sync += port.available.eq((holds.bit_select(port.id, 1) | added_now[position]) & ~consumed)
+            same = {other: Const(1, 1) if other == name else getattr(self, f"wait_{other}").id == port.id
+                    for other, thread in self.waits.items() if thread == self.waits[name]}
+            leaves = Cat(took[other] & equal for other, equal in same.items()).any()
+            consumed = Cat(getattr(self, f"wait_{other}").consume & equal for other, equal in same.items()).any()
+            m.d.sync += port.available.eq(
+                (several.bit_select(port.id, 1) | (lowest.bit_select(port.id, 1) & ~leaves) | added_now[position]) & ~consumed)
 
-        # Who is to blame is looked up a cycle after the sums, in what was then.
+        # Who is to blame is looked up a cycle after the sums, in what was then, and kept.
         m.d.comb += self.overflow.eq(exceeded.any())
         blamed = {}
         for thread, pc in pcs.items():
             blamed[thread] = Signal(PC_BITS, name=f"pc_before_of_{thread}", reset_less=True)
-            m.d.sync += blamed[thread].eq(pc)
+            with m.If(~self.overflow):
+                m.d.sync += blamed[thread].eq(pc)
         for number, valid, thread in reversed(signals):
             number_before = Signal.like(number, name=f"{number.name}_before", reset_less=True)
-            valid_before = Signal(name=f"{valid.name}_before")
-            m.d.sync += [number_before.eq(number), valid_before.eq(valid)]
-            with m.If(valid_before & exceeded.bit_select(number_before, 1)):
+            valid_before, guilty = Signal(name=f"{valid.name}_before"), Signal(name=f"{number.name}_guilty")
+            m.d.sync += [number_before.eq(number), valid_before.eq(valid),
+                         guilty.eq(valid_before & exceeded.bit_select(number_before, 1))]
+            with m.If(guilty):
                 m.d.comb += self.overflow_pc.eq(blamed[thread])
         return m
 
 
-def _number_of_ones(words):
-    """Three words, of up to seven: how many of these have a bit set, lowest digit first. Full adders, none behind a sum's
-    carries."""
-    def full_adder(a, b, c):
-        return a ^ b ^ c, (a & b) | (c & (a | b))
-
-    a, b, c, d, e, f, g = [*words, *[Const(0, len(words[0]))] * (7 - len(words))]
-    (ones_a, twos_a), (ones_d, twos_d) = full_adder(a, b, c), full_adder(d, e, f)
-    ones, twos_g = full_adder(ones_a, ones_d, g)
-    return ones, *full_adder(twos_a, twos_d, twos_g)
+def _count_ones(words):
+    """Of up to seven words: whether any of these has a bit set, whether two have, and how many, less one, as four words, the
+    lowest digit first, of two's complement. By pairs of words, which are lines of decoders: a gate of four inputs each."""
+    none = Const(0, len(words[0]))
+    words = [*words, *[none] * (8 - len(words))]
+    odd = [a ^ b for a, b in zip(words[::2], words[1::2])]
+    both = [a & b for a, b in zip(words[::2], words[1::2])]
+    # Of what is alone in its pair: all four, two or three, an odd number.
+    all_odd = reduce(and_, odd)
+    two_odd = (odd[0] & odd[1]) | (odd[2] & odd[3]) | ((odd[0] | odd[1]) & (odd[2] | odd[3]))
+    two_or_three_odd = two_odd & ~all_odd
+    ones = reduce(xor, odd)
+    twos = reduce(xor, both, two_or_three_odd)
+    fours = all_odd | reduce(or_, (a & b for a, b in combinations([two_or_three_odd, *both], 2)))
+    any_set = reduce(or_, words)
+    return any_set, reduce(or_, both, two_odd), (~ones, ~(twos ^ ones), fours ^ ~(twos | ones), ~any_set)

@@ -70,6 +70,11 @@ PROOFS = {
     "token_counters": Proof(
         lambda: TokenCounters({"w": "p", "x": "p"}, {"a": "p", "b": "p", "c": "q"}), "tokens",
         {"counters": (9, [f"tokens_{n}" for n in reversed(range(1, 32))]), "taken": (32, ["taken"]),
+         "several": (1, [f"several_{n}" for n in reversed(range(1, 32))]),
+         **{f"{name}_left": (1, [f"{name}_took"]) for name in "wx"},
+         **{f"{name}_low": (4, [f"{name}_low"]) for name in "abc"},
+         **{f"{name}_high": (8, [f"{name}_high"]) for name in "abc"},
+         **{f"{name}_guilty": (1, [f"{name}_id_guilty"]) for name in "abc"},
          **{f"{name}_held": (1, [f"{name}_valid"]) for name in "abc"},
          **{f"{name}_number": (5, [f"{name}_id"]) for name in "abc"},
          **{f"{name}_number": (24, [f"pc_of_{name}"]) for name in "pq"},

@@ -20,7 +20,8 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
           .wait_w_consume(w_consume), .wait_x_id(x_id), .wait_x_available(x_available), .wait_x_consume(x_consume),
           .pc_p(pc_p), .pc_q(pc_q), .overflow(overflow), .overflow_pc(overflow_pc));
 
-  // A thread consumes what is available, of the counter that it asked about; no counter is consumed through two ports at once.
+  // A thread consumes what is available, of the counter that it asked about, and names this for another cycle; no counter is
+  // consumed through two ports at once.
   reg [4:0] w_asked = 0, x_asked = 0;
   reg w_took = 0, x_took = 0, asked = 0;
   always @(posedge clk) begin
@@ -30,6 +31,8 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
   always @* begin
     if (w_consume) assume(w_available && w_id == w_asked);
     if (x_consume) assume(x_available && x_id == x_asked);
+    if (w_took) assume(w_id == w_asked);
+    if (x_took) assume(x_id == x_asked);
     if (w_consume && x_consume) assume(w_id == 0 || w_id != x_id);
   end
 
@@ -65,22 +68,27 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
   // An overflow ends the run: the machine resets the counters two cycles after it is told of one.
   always @* assume(spoiled < 5);
 
-  reg [31:0] exceeded;
+  reg [31:0] exceeded, exceeded_before;
   integer i;
   always @* begin
     exceeded[0] = 0;
     for (i = 1; i < 32; i = i + 1) exceeded[i] = counters[9 * i - 1];
   end
 
-  // The cycle before, in which those that overflowed did so.
-  reg a_blamed = 0, b_blamed = 0, c_blamed = 0;
-  reg [4:0] a_then = 0, b_then = 0, c_then = 0;
-  reg [23:0] p_then = 0, q_then = 0;
+  // The cycle before, in which those that overflowed did so, and what was the cycle before in the last cycle, for who is to blame.
+  reg a_blamed = 0, b_blamed = 0, c_blamed = 0, a_was = 0, b_was = 0, c_was = 0, overflowed = 0, told = 0;
+  reg [4:0] a_then = 0, b_then = 0, c_then = 0, a_of = 0, b_of = 0, c_of = 0;
+  reg [23:0] p_then = 0, q_then = 0, p_of = 0, q_of = 0;
   always @(posedge clk) begin
     a_blamed <= a_held && !rst;
     b_blamed <= b_held && !rst;
     c_blamed <= c_held && !rst;
     {a_then, b_then, c_then, p_then, q_then} <= {a_last, b_last, c_last, p_last, q_last};
+    {a_was, b_was, c_was} <= rst ? 3'b0 : {a_blamed, b_blamed, c_blamed};
+    {a_of, b_of, c_of, p_of, q_of} <= {a_then, b_then, c_then, p_then, q_then};
+    exceeded_before <= exceeded;
+    overflowed <= overflow && !rst;
+    told <= overflowed && !rst;
   end
 
   always @* if (started) begin
@@ -96,16 +104,20 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     // A counter that has overflowed is told of, nothing else is, and the instruction named signalled to such a one.
     assert(exceeded[n] == (count > 255));
     assert(overflow == (exceeded != 0));
-    if ((a_blamed && exceeded[a_then]) || (b_blamed && exceeded[b_then])) assert(overflow_pc == p_then);
-    else if (c_blamed && exceeded[c_then]) assert(overflow_pc == q_then);
-    assert(counters[9 * n - 9 +: 9] == count && taken[n] == leaving);
+    if (overflowed && !told) begin
+      if ((a_was && exceeded_before[a_of]) || (b_was && exceeded_before[b_of])) assert(overflow_pc == p_of);
+      else if (c_was && exceeded_before[c_of]) assert(overflow_pc == q_of);
+    end
+    assert(counters[9 * n - 9 +: 9] == count && taken[n] == leaving && several[n - 1] == (count > 1));
+    assert(w_left == w_took && x_left == x_took);
     // The registers behind the signal ports.
-    assert(a_held == (a_given && a_last != 0));
-    assert(b_held == (b_given && b_last != 0));
-    assert(c_held == (c_given && c_last != 0));
-    if (a_held) assert(a_number == a_last);
-    if (b_held) assert(b_number == b_last);
-    if (c_held) assert(c_number == c_last);
+    assert(a_held == a_given && b_held == b_given && c_held == c_given);
+    if (a_held) assert(a_number == a_last && a_low == 1 << a_last[1:0] && a_high == 1 << a_last[4:2]);
+    else assert(a_low == 0);
+    if (b_held) assert(b_number == b_last && b_low == 1 << b_last[1:0] && b_high == 1 << b_last[4:2]);
+    else assert(b_low == 0);
+    if (c_held) assert(c_number == c_last && c_low == 1 << c_last[1:0] && c_high == 1 << c_last[4:2]);
+    else assert(c_low == 0);
     if (a_given || b_given) assert(p_number == p_last);
     if (c_given) assert(q_number == q_last);
     assert(a_held_before == a_blamed);
@@ -114,7 +126,12 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     if (a_blamed) assert(a_number_before == a_then);
     if (b_blamed) assert(b_number_before == b_then);
     if (c_blamed) assert(c_number_before == c_then);
-    if (a_blamed || b_blamed) assert(p_number_before == p_then);
-    if (c_blamed) assert(q_number_before == q_then);
+    if ((a_blamed || b_blamed) && !overflowed) assert(p_number_before == p_then);
+    if (c_blamed && !overflowed) assert(q_number_before == q_then);
+    if ((a_was || b_was) && overflowed && !told) assert(p_number_before == p_of);
+    if (c_was && overflowed && !told) assert(q_number_before == q_of);
+    assert(a_guilty == (a_was && exceeded_before[a_of]));
+    assert(b_guilty == (b_was && exceeded_before[b_of]));
+    assert(c_guilty == (c_was && exceeded_before[c_of]));
   end
 endmodule
