@@ -65,11 +65,15 @@ class ScalarRegisters(wiring.Component):
         return m
 
 
+def _zeros(config, instruction, word):
+    """Whether there are zeros beyond the fields."""
+    return Cat(~word[first:stop].any() for first, stop in instruction.unused(config)).all()
+
+
 def _legal(config, instruction, word):
-    """The rules of `isa.Instruction.violation`, and zeros beyond the fields: an engine counts down to the last."""
+    """The rules of `isa.Instruction.violation`: an engine counts down to the last."""
     fields = data.View(instruction_layout(instruction.mnemonic), word)
-    rules = [*(~word[first:stop].any() for first, stop in instruction.unused(config)),
-             *(fields[name].any() for name in instruction.counts)]
+    rules = [fields[name].any() for name in instruction.counts]
     if instruction.has_ring:
         rules.append((fields.ring_start < fields.ring_slots) | ~fields.ring_slots.any())
     if instruction.has_k_offset:
@@ -130,14 +134,18 @@ class Dispatch(wiring.Component):
         for queue in queues.values():
             m.d.comb += [queue.payload.word.eq(word), queue.payload.pc.eq(self.pc)]
 
-        # Known a cycle after the decoding, before anything comes of the instruction; for each engine apart, since rules are many.
-        legal, legal_of = [], Signal(len(isa.Engine), init=1)
+        # Known a cycle after the decoding, before anything comes of the instruction; for each engine apart, and zeros apart from
+        # the other rules, since these are many.
+        legal, zeros = [], []
+        legal_of, zeros_of = Signal(len(isa.Engine), init=1), Signal(len(isa.Engine), init=1)
         for engine in isa.Engine:
-            legal.append(Cat((opcode == number) & _legal(self.config, instruction, word)
-                             for number, instruction in isa.BY_OPCODE.items()
-                             if instruction.engine == engine and instruction.available(self.config)).any())
+            instructions = [(opcode == number, instruction) for number, instruction in isa.BY_OPCODE.items()
+                            if instruction.engine == engine and instruction.available(self.config)]
+            legal.append(Cat(given & _legal(self.config, instruction, word) for given, instruction in instructions).any())
+            zeros.append(Cat(given & _zeros(self.config, instruction, word) for given, instruction in instructions).any())
         refused = Signal()
-        m.d.comb += [refused.eq(~legal_of.any()), self.fetch_error.eq(refused & failed), self.illegal.eq(refused & ~failed)]
+        m.d.comb += [refused.eq(~(legal_of & zeros_of).any()), self.fetch_error.eq(refused & failed),
+                     self.illegal.eq(refused & ~failed)]
 
         # The queue of the instruction's engine had room a cycle ago, and nobody else fills it.
         engine_of = {engine: opcode[4:] == engine for engine in queues}
@@ -166,6 +174,13 @@ class Dispatch(wiring.Component):
         total = Signal(41)
         m.d.comb += total.eq(a + b.as_signed())
 
+        def clamped(width):
+            """The sum with a field of that width. The carry out of it tells, and the register's bits above; the sum's come late."""
+            carry, above = total[width] ^ b[width], b[width:-1]
+            exceeds = ~b[-1] & (above.any() | carry)
+            remains = ~b[-1] | (above.all() & carry)
+            return (total[:width] | exceeds.replicate(width)) & remains.replicate(width)
+
         def register_of(use):
             return word[use[0]:use[0] + 4]
 
@@ -186,10 +201,11 @@ class Dispatch(wiring.Component):
         taken = Signal()
         # The first operand is used in the cycle after it comes, so it needs not be held: the state chooses little.
         operates = is_one_of(number_of["CALC"], number_of["BRANCH"])
-        adds = Signal()
+        adds, operated = Signal(), Signal()
+        m.d.sync += operated.eq(operates)
         with m.If(adds):
             m.d.sync += a.eq(total[:32])
-        with m.Elif(operates):
+        with m.Elif(operated):
             m.d.sync += a.eq((b << left)[:32])
         with m.Else():
             with m.Switch(use_number):
@@ -222,7 +238,7 @@ class Dispatch(wiring.Component):
 
         def go(state):
             m.d.sync += [takes.eq(state in ("Fetch", "Push", "Result", "Jump")), pushes.eq(state == "Push"),
-                         adds.eq(state == "Add")]
+                         adds.eq(state == "Add"), self.write.eq(state == "Result")]
             m.next = state
 
         def take():
@@ -236,7 +252,7 @@ class Dispatch(wiring.Component):
                 take()
             with m.State("Decode"):
                 go("Push")
-                m.d.sync += legal_of.eq(Mux(failed, 0, Cat(legal)))
+                m.d.sync += [legal_of.eq(Mux(failed, 0, Cat(legal))), zeros_of.eq(Cat(zeros))]
                 for steps, has in has_steps.items():
                     with m.If(has):
                         m.d.sync += [use_number.eq(numbers[steps[0]]), self.index.eq(register_of(steps[0]))]
@@ -259,13 +275,7 @@ class Dispatch(wiring.Component):
                         with m.Case(number):
                             if number + 1 < len(uses):
                                 m.d.sync += self.index.eq(register_of(uses[number + 1]))
-                            target = word[field:field + width]
-                            m.d.sync += target.eq(total)
-                            if rule is Rule.CLAMP:
-                                with m.If(total[-1]):
-                                    m.d.sync += target.eq(0)
-                                with m.Elif(total[width:].any()):
-                                    m.d.sync += target.eq(~0)
+                            m.d.sync += word[field:field + width].eq(clamped(width) if rule is Rule.CLAMP else total)
                 m.d.sync += use_number.eq(use_number + 1)
                 go("Register")
                 with m.If(last_use):
@@ -291,8 +301,7 @@ class Dispatch(wiring.Component):
                     go("Add")
             with m.State("Add"):
                 go("Result")
-            with m.State("Result"):
-                m.d.comb += self.write.eq(1)
+            with m.State("Result"):     # written now
                 take()
             with m.State("Branch"):
                 m.d.sync += self.jump.eq(taken & (branch.offset != 0))

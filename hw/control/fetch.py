@@ -47,7 +47,7 @@ class Fetch(wiring.Component):
         # Requests: the buffer has room for everything under way.
         active = Signal()
         address = Signal(RELATIVE_BITS)
-        under_way = Signal(range(depth + 1))        # beats requested that have not come
+        sent, came = Signal(range(depth + 1)), Signal(range(depth + 1))     # beats requested, beats that have come, modulo 2^n
         to_drop = Signal(range(depth + 1))          # of these, beats from before the last jump
         reserved = Signal(range(2 * depth + 1))     # beats requested that had not left the buffer a cycle ago
         length = Signal(range(burst + 1))
@@ -69,11 +69,12 @@ class Fetch(wiring.Component):
             popped.eq(buffer.o.valid & buffer.o.ready),
         ]
         # Whether there is room comes from a register, so not in the cycle after a request, which is not counted yet. That the
-        # dispatcher takes an instruction comes late, and is counted later.
+        # dispatcher takes an instruction comes late, and is counted later; that a request is taken and that a beat comes are late,
+        # too: they choose among sums.
+        still_reserved = reserved - popped_before - dropped_before
         m.d.sync += [
-            under_way.eq(under_way + Mux(requested, length, 0) - arrived),
             popped_before.eq(popped), dropped_before.eq(arrived & (to_drop != 0)),
-            reserved.eq(reserved + Mux(requested, length, 0) - popped_before - dropped_before),
+            reserved.eq(Mux(requested, still_reserved + length, still_reserved)),
             asks.eq(active & filling & (reserved <= depth - burst) & ~requested),
         ]
         with m.If(reserved <= max(depth - 2 * burst, depth // 2)):
@@ -81,7 +82,9 @@ class Fetch(wiring.Component):
         with m.Elif(reserved > depth - burst):
             m.d.sync += filling.eq(0)
         with m.If(requested):
-            m.d.sync += address.eq(address + (length << shift))
+            m.d.sync += [address.eq(address + (length << shift)), sent.eq(sent + length)]
+        with m.If(arrived):
+            m.d.sync += came.eq(came + 1)
         with m.If(arrived & (to_drop != 0)):
             m.d.sync += to_drop.eq(to_drop - 1)
         m.d.comb += [
@@ -122,10 +125,11 @@ class Fetch(wiring.Component):
 
         with m.If(self.jump):
             first = self.program + (self.target << 5)
-            left = under_way - arrived
+            under_way = (sent - came)[:len(sent)]
+            left = (sent - came - arrived)[:len(sent)]
             m.d.sync += [
                 active.eq(1), filling.eq(1), pc.eq(self.target), address.eq((first >> shift) << shift),
-                under_way.eq(left), to_drop.eq(left), reserved.eq(left), popped_before.eq(0), dropped_before.eq(0),
+                sent.eq(sent), to_drop.eq(left), reserved.eq(left), popped_before.eq(0), dropped_before.eq(0),
                 asks.eq(under_way <= depth - burst),
             ]
         return m

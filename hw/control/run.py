@@ -22,10 +22,10 @@ _LATE = ("read", "write", "abort")
 class RunControl(wiring.Component):
     """Holds the engines in reset unless a program runs, and lets the bus finish what it began.
 
-    Ports: ``start``: a start was written; ``ended``: END was executed; ``error_*``, ``pc_*`` of `ERRORS`; ``bus_busy``: bursts
-    are under way; ``stop``: engines are held in reset and the bus starts nothing new; ``running``: cycles are counted; ``busy``,
-    ``done``, ``error``, ``cause``, ``error_pc`` for STATUS, the last as long as ``error`` is set; ``finished``: the first cycle of
-    done or error.
+    Ports: ``start``: a start was written; ``ended``: END was executed; ``error_*``, ``pc_*`` of `ERRORS` (``pc_overflow`` a cycle
+    later than its error); ``bus_busy``: bursts are under way; ``stop``: engines are held in reset and the bus starts nothing new;
+    ``running``: cycles are counted; ``busy``, ``done``, ``error``, ``cause``, ``error_pc`` for STATUS, the last as long as
+    ``error`` is set; ``finished``: the first cycle of done or error.
 
     After END, reads of the prefetch may still be under way: the host sees done at once, a new start waits for them.
     """
@@ -62,6 +62,12 @@ class RunControl(wiring.Component):
         m.d.comb += failing.eq(Cat(known.values()).any())
         m.d.sync += failed.eq(failing)
 
+        # An overflow's instruction is known a cycle after it.
+        blames = Signal()
+        m.d.sync += blames.eq(0)
+        with m.If(blames):
+            m.d.sync += self.error_pc.eq(self.pc_overflow)
+
         with m.FSM():
             with m.State("Idle"):
                 with m.If(pending | accepted):
@@ -73,10 +79,10 @@ class RunControl(wiring.Component):
                         m.d.sync += self.cause.eq(cause)
                 # Taken in every cycle, errors that are known at once first, until a late one is known, whose it is then.
                 number = self.pc_abort
-                for name in reversed(sorted(ERRORS, key=_LATE.__contains__)):
+                for name in reversed(sorted((name for name in ERRORS if name != "overflow"), key=_LATE.__contains__)):
                     number = Mux(raised[name], getattr(self, f"pc_{name}"), number)
                 with m.If(~late & ~failed):
-                    m.d.sync += self.error_pc.eq(number)
+                    m.d.sync += [self.error_pc.eq(number), blames.eq(raised["overflow"])]
                 with m.If(failed):
                     m.d.sync += self.stop.eq(1)
                     m.next = "Fail"

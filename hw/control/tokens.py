@@ -51,8 +51,10 @@ class TokenCounters(wiring.Component):
         def high_lines(number):
             return (1 << number[2:])[:count // 4]
 
-        def spread(low, high):
-            return low.replicate(count // 4) & Cat(line.replicate(4) for line in high)
+        def spread(name, low, high):
+            word = Signal(count, name=name)
+            m.d.comb += word.eq(low.replicate(count // 4) & Cat(line.replicate(4) for line in high))
+            return word
 
         # Signals take a register, as they come from the ends of pipelines, and are decoded before it: adders are behind.
         signals, added, pcs = [], [], {}
@@ -67,15 +69,20 @@ class TokenCounters(wiring.Component):
             with m.If(port.valid):
                 m.d.sync += [number.eq(port.id), high.eq(high_lines(port.id))]
             signals.append((number, valid, thread))
-            added.append(spread(low, high))
+            added.append(spread(f"{name}_added", low, high))
 
-        # A port still names the counter of which it has consumed.
-        took = {name: Signal(name=f"{name}_took") for name in self.waits}
-        m.d.sync += [took[name].eq(port.consume) for name, port in zip(self.waits, waits)]
-        taken = Signal(count)
-        m.d.comb += taken.eq(reduce(or_, (spread(low_lines(port.id, took[name]), high_lines(port.id))
-                                          for name, port in zip(self.waits, waits))))
-        any_added, two_added, less_one = _count_ones(added)
+        # What is consumed takes registers here, too: threads decide late, and may be far away.
+        took, taken = {}, Signal(count)
+        words = []
+        for name, port in zip(self.waits, waits):
+            number = Signal(isa.SEMAPHORE_BITS, name=f"{name}_took_id", reset_less=True)
+            took[name] = Signal(name=f"{name}_took")
+            m.d.sync += [took[name].eq(port.consume), number.eq(port.id)]
+            low, high = Signal(4, name=f"{name}_took_low"), Signal(count // 4, name=f"{name}_took_high")
+            m.d.comb += [low.eq(low_lines(number, took[name])), high.eq(high_lines(number))]
+            words.append(spread(f"{name}_taken", low, high))
+        m.d.comb += taken.eq(reduce(or_, words))
+        any_added, two_added, less_one = _count_ones(m, added)
 
         # Beside each counter stands whether it is more than one: with its lowest bit that is all there is to select.
         lowest, several, exceeded = [Const(1, 1)], [Const(1, 1)], [Const(0, 1)]
@@ -108,6 +115,7 @@ class TokenCounters(wiring.Component):
         for position, (name, port) in enumerate(zip(self.waits, waits)):
             same = {other: Const(1, 1) if other == name else getattr(self, f"wait_{other}").id == port.id
                     for other, thread in self.waits.items() if thread == self.waits[name]}
+            # A port still names the counter of which it has consumed.
             leaves = Cat(took[other] & equal for other, equal in same.items()).any()
             consumed = Cat(getattr(self, f"wait_{other}").consume & equal for other, equal in same.items()).any()
             m.d.sync += port.available.eq(
@@ -130,19 +138,26 @@ class TokenCounters(wiring.Component):
         return m
 
 
-def _count_ones(words):
+def _count_ones(m, words):
     """Of up to seven words: whether any of these has a bit set, whether two have, and how many, less one, as four words, the
     lowest digit first, of two's complement. By pairs of words, which are lines of decoders: a gate of four inputs each."""
-    none = Const(0, len(words[0]))
-    words = [*words, *[none] * (8 - len(words))]
-    odd = [a ^ b for a, b in zip(words[::2], words[1::2])]
-    both = [a & b for a, b in zip(words[::2], words[1::2])]
+    def word(name, value):
+        result = Signal(len(words[0]), name=name)
+        m.d.comb += result.eq(value)
+        return result
+
+    words = [*words, *[Const(0, len(words[0]))] * (8 - len(words))]
+    pairs = [*zip(words[::2], words[1::2])]
+    odd = [word(f"odd_{n}", a ^ b) for n, (a, b) in enumerate(pairs)]
+    both = [word(f"both_{n}", a & b) for n, (a, b) in enumerate(pairs)]
     # Of what is alone in its pair: all four, two or three, an odd number.
-    all_odd = reduce(and_, odd)
-    two_odd = (odd[0] & odd[1]) | (odd[2] & odd[3]) | ((odd[0] | odd[1]) & (odd[2] | odd[3]))
-    two_or_three_odd = two_odd & ~all_odd
-    ones = reduce(xor, odd)
-    twos = reduce(xor, both, two_or_three_odd)
-    fours = all_odd | reduce(or_, (a & b for a, b in combinations([two_or_three_odd, *both], 2)))
-    any_set = reduce(or_, words)
-    return any_set, reduce(or_, both, two_odd), (~ones, ~(twos ^ ones), fours ^ ~(twos | ones), ~any_set)
+    all_odd = word("all_odd", reduce(and_, odd))
+    two_odd = word("two_odd", (odd[0] & odd[1]) | (odd[2] & odd[3]) | ((odd[0] | odd[1]) & (odd[2] | odd[3])))
+    some_odd = word("some_odd", two_odd & ~all_odd)
+    ones = word("ones", reduce(xor, odd))
+    twos = word("twos", reduce(xor, both, some_odd))
+    fours = all_odd | reduce(or_, (a & b for a, b in combinations([some_odd, *both], 2)))
+    any_set = word("any_added", reduce(or_, words))
+    less_one = ~ones, ~(twos ^ ones), fours ^ ~(twos | ones), ~any_set
+    two_set = word("two_added", reduce(or_, both, two_odd))
+    return any_set, two_set, [word(f"less_one_{n}", digit) for n, digit in enumerate(less_one)]

@@ -69,9 +69,11 @@ PROOFS = {
     "queue_16": queue(16),
     "token_counters": Proof(
         lambda: TokenCounters({"w": "p", "x": "p"}, {"a": "p", "b": "p", "c": "q"}), "tokens",
-        {"counters": (9, [f"tokens_{n}" for n in reversed(range(1, 32))]), "taken": (32, ["taken"]),
+        {"counters": (9, [f"tokens_{n}" for n in reversed(range(1, 32))]),
          "several": (1, [f"several_{n}" for n in reversed(range(1, 32))]),
+         **{f"{name}_taken": (32, [f"{name}_taken"]) for name in "wx"},
          **{f"{name}_left": (1, [f"{name}_took"]) for name in "wx"},
+         **{f"{name}_left_number": (5, [f"{name}_took_id"]) for name in "wx"},
          **{f"{name}_low": (4, [f"{name}_low"]) for name in "abc"},
          **{f"{name}_high": (8, [f"{name}_high"]) for name in "abc"},
          **{f"{name}_guilty": (1, [f"{name}_id_guilty"]) for name in "abc"},

@@ -108,8 +108,8 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
       if ((a_was && exceeded_before[a_of]) || (b_was && exceeded_before[b_of])) assert(overflow_pc == p_of);
       else if (c_was && exceeded_before[c_of]) assert(overflow_pc == q_of);
     end
-    assert(counters[9 * n - 9 +: 9] == count && taken[n] == leaving && several[n - 1] == (count > 1));
-    assert(w_left == w_took && x_left == x_took);
+    assert(counters[9 * n - 9 +: 9] == count && (w_taken[n] | x_taken[n]) == leaving && several[n - 1] == (count > 1));
+    assert(w_left == w_took && w_left_number == w_asked && x_left == x_took && x_left_number == x_asked);
     // The registers behind the signal ports.
     assert(a_held == a_given && b_held == b_given && c_held == c_given);
     if (a_held) assert(a_number == a_last && a_low == 1 << a_last[1:0] && a_high == 1 << a_last[4:2]);

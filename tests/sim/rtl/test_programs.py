@@ -137,6 +137,10 @@ def test_token_overflow(machines):
     with pytest.raises(RunError, match="stopped with TOKEN_OVERFLOW at instruction 1"):
         machines("tiny").run(program(("LOAD_SYNC", dict(signal=3, signal_count=200)),
                                      ("LOAD_SYNC", dict(signal=3, signal_count=56))), {})
+    # Its instruction, although the thread has gone on when it is looked up.
+    with pytest.raises(RunError, match="stopped with TOKEN_OVERFLOW at instruction 1"):
+        machines("tiny").run(program(("LOAD_SYNC", dict(signal=3, signal_count=255)), ("LOAD_SYNC", dict(signal=3, signal_count=1)),
+                                     *[("LOAD_SYNC", dict(signal=4, signal_count=1))] * 6), {})
 
 
 def test_a_counter_may_be_full(machines):
