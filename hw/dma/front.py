@@ -4,7 +4,7 @@ It takes instructions, waits for their tokens, and turns their loops into segmen
 copy of the loops as a job and walks them on its own, so that addresses run ahead of data.
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,6 +18,8 @@ __all__ = ["IndexRead", "DmaFrontEnd"]
 
 _FIELDS = isa.INSTRUCTIONS["LOAD"].fields
 _COUNT_BITS = _FIELDS["inner_count"].width
+#: Bits of a stride that are compared together.
+_DIGIT_BITS = 4
 
 
 def IndexRead(config):
@@ -42,7 +44,7 @@ class DmaFrontEnd(wiring.Component):
     Without ``gather``, a SYNC becomes a segment without memory, so that its tokens follow the write responses before it;
     with it, a job without beats, so that they follow the writes to the scratchpad.
 
-    Three cycles for an instruction, one for a segment (seven for a gathered row) and two for each token waited for but an
+    Three cycles for an instruction, one for a segment (six for a gathered row) and two for each token waited for but an
     iteration's. Runs of an iteration that follow each other in memory become one segment.
     """
 
@@ -77,8 +79,7 @@ class DmaFrontEnd(wiring.Component):
         def executes(mnemonic, word):
             return word[:isa.OPCODE_BITS] == isa.INSTRUCTIONS[mnemonic].opcode
 
-        is_index = executes("INDEX", word) if gather else 0
-        is_gather = executes("GATHER", word) if gather else 0
+        is_index, is_gather = Signal(), Signal()
 
         # What the loops need, in the same registers for every instruction.
         outer_address = Signal(RELATIVE_BITS, reset_less=True)
@@ -89,6 +90,9 @@ class DmaFrontEnd(wiring.Component):
         run_beats = Signal(BEATS_BITS, reset_less=True)
         segment_beats = Signal(BEATS_BITS, reset_less=True)
         merged = Signal()
+        # What it comes from: the digits in which the runs' stride is their length, and a single run.
+        adjacent = Signal(-(-_FIELDS["inner_dram_stride"].width // _DIGIT_BITS), reset_less=True)
+        single_run = Signal(reset_less=True)
         inner_left = Signal(_COUNT_BITS, reset_less=True)
         ring_offset = Signal(_FIELDS["spm_addr"].width + _FIELDS["ring_slots"].width, reset_less=True)
         tokens_left = Signal(isa.TOKEN_BITS, reset_less=True)
@@ -154,6 +158,7 @@ class DmaFrontEnd(wiring.Component):
             with m.State("Idle"):
                 arriving = self.i.payload.word
                 first, first_sync = view(prefix, arriving), view(prefix + "_SYNC", arriving)
+                gap = first.inner_dram_stride ^ (first.run_words << word_shift)
                 m.d.comb += [self.idle.eq(1), self.i.ready.eq(1)]
                 with m.If(self.i.valid):
                     m.d.sync += [
@@ -163,18 +168,19 @@ class DmaFrontEnd(wiring.Component):
                         inner_count.eq(first.inner_count),
                         outer_left.eq(first.outer_count),
                         semaphore.eq(first.signal),
-                        merged.eq((first.inner_dram_stride == (first.run_words << word_shift)) | (first.inner_count == 1)),
+                        adjacent.eq(Cat(gap[_DIGIT_BITS * n:_DIGIT_BITS * (n + 1)] == 0 for n in range(len(adjacent)))),
+                        single_run.eq(first.inner_count == 1),
                         tokens_left.eq(first_sync.wait_count), wait.eq(first.wait), wait_each.eq(first.wait_each),
                         all_taken.eq((first_sync.wait_count == 0) | (first_sync.wait == 0)),
                     ]
                     if gather:
+                        m.d.sync += [is_index.eq(executes("INDEX", arriving)), is_gather.eq(executes("GATHER", arriving))]
                         first_row = view("GATHER", arriving)
                         with m.If(executes("GATHER", arriving)):
                             m.d.sync += [run_words.eq(first_row.run_words), inner_count.eq(first_row.count),
-                                         outer_left.eq(1), merged.eq(0), semaphore.eq(first_row.signal),
-                                         wait.eq(first_row.wait), wait_each.eq(0)]
+                                         outer_left.eq(1), semaphore.eq(first_row.signal), wait.eq(first_row.wait), wait_each.eq(0)]
                         with m.If(executes("INDEX", arriving)):
-                            m.d.sync += [inner_count.eq(1), outer_left.eq(1), merged.eq(0), semaphore.eq(0),
+                            m.d.sync += [inner_count.eq(1), outer_left.eq(1), semaphore.eq(0),
                                          wait.eq(view("INDEX", arriving).wait), wait_each.eq(0)]
                     m.next = "Prepare"
                     with m.If(executes(prefix + "_SYNC", arriving)):
@@ -183,11 +189,13 @@ class DmaFrontEnd(wiring.Component):
             with m.State("Prepare"):
                 beats = _beats(config, run_words, BEATS_BITS)
                 total = Signal(30)
+                merges = (adjacent.all() | single_run) & ~is_gather & ~is_index
                 m.d.comb += total.eq(run_words * inner_count)
                 m.d.sync += [
                     ring_offset.eq(move.ring_start * move.outer_spm_stride),
                     run_beats.eq(beats),
-                    segment_beats.eq(Mux(merged, _beats(config, total, BEATS_BITS), beats)),
+                    segment_beats.eq(Mux(merges, _beats(config, total, BEATS_BITS), beats)),
+                    merged.eq(merges),
                 ]
                 if gather:
                     index_beats = (4 * index.count + config.data_bytes - 1) >> beat_shift
@@ -254,10 +262,17 @@ class DmaFrontEnd(wiring.Component):
                     m.next = "Idle"
 
             if gather:
-                # GATHER: entry, number, product and sum take a register each; the next entry is read beside the sum.
+                # GATHER: the number is multiplied half by half, a cycle each for a half, its products by the two halves of the
+                # stride, their sum, and the address; the next entry is read beside them.
+                half, split = len(self.index.row) // 2, len(row.dram_stride) // 2
                 entry = Signal(len(self.index.entry), reset_less=True)
-                number = Signal.like(self.index.row, reset_less=True)
+                digits = Signal(signed(half + 1), reset_less=True)
+                upper = Signal(signed(half), reset_less=True)
+                low_product = Signal(signed(half + 1 + split), reset_less=True)
+                high_product = Signal(RELATIVE_BITS - split, reset_less=True)
                 product = Signal(RELATIVE_BITS, reset_less=True)
+                multiply = [low_product.eq(digits * row.dram_stride[:split]), high_product.eq(digits * row.dram_stride[split:])]
+                products = low_product + (high_product << split)
                 m.d.comb += self.index.entry.eq(entry)
                 with m.State("Entry"):
                     m.d.sync += entry.eq(row.first)
@@ -266,13 +281,19 @@ class DmaFrontEnd(wiring.Component):
                 with m.State("Read"):
                     m.next = "Row"
                 with m.State("Row"):
-                    m.d.sync += number.eq(self.index.row)
-                    m.next = "Product"
-                with m.State("Product"):
-                    m.d.sync += [product.eq(number.as_signed() * row.dram_stride), entry.eq(entry + 1)]
-                    m.next = "Sum"
-                with m.State("Sum"):
-                    m.d.sync += run_address.eq(outer_address + product)
+                    m.d.sync += [digits.eq(self.index.row[:half]), upper.eq(self.index.row[half:])]
+                    m.next = "LowerHalf"
+                with m.State("LowerHalf"):
+                    m.d.sync += [*multiply, digits.eq(upper), entry.eq(entry + 1)]
+                    m.next = "UpperHalf"
+                with m.State("UpperHalf"):
+                    m.d.sync += [*multiply, product.eq(products)]
+                    m.next = "LowerSum"
+                with m.State("LowerSum"):
+                    m.d.sync += [run_address.eq(outer_address + product), product.eq(products << half)]
+                    m.next = "UpperSum"
+                with m.State("UpperSum"):
+                    m.d.sync += run_address.eq(run_address + product)
                     m.next = "RowSegment"
                 with m.State("RowSegment"):
                     m.d.comb += self.segments.valid.eq(1)

@@ -39,9 +39,9 @@ write_json netlist.json
 #: Picoseconds of a wire between LUTs, as nextpnr routes the accelerator.
 _WIRE = 1000
 #: Multipliers of the row unit and of addresses, of which those by constants are none (`soft_script`).
-_OTHERS = 11
+_OTHERS = 9
 #: Those of the load and the store engine's addresses among them.
-_ADDRESSES = {"dma_front_end": 6, "store_engine_front": 2}
+_ADDRESSES = {"dma_front_end": 4, "store_engine_front": 2}
 
 
 def hard_multipliers(config):

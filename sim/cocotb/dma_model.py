@@ -117,14 +117,15 @@ def random_program(rng, config, model):
             if loops["ring_slots"] and loops["ring_slots"] < loops["outer_count"]:
                 each = False        # slots are loaded again: the store must not run between
             if gathers:
-                rows = [rng.randrange(-4, 20) for _ in range(count + 3)]
+                far = rng.choice([0, rng.randrange(1 << 20)])      # row numbers with more than a few low bits
+                rows = [rng.randrange(-4, 20) - far for _ in range(count + 3)]
                 stride = (loops["run_words"] + granule * rng.randrange(3)) * config.word_bytes
                 model.memory[table:table + 4 * len(rows)] = np.array(rows, np.int32).view(np.uint8)
                 fetch = dict(dram_addr=table, count=len(rows))
                 table += 0x400
                 model.index_rows(fetch)
                 code.append(("INDEX", fetch))
-                gather = dict(dram_addr=DATA + 8 * stride, dram_stride=stride, spm_addr=loops["spm_addr"],
+                gather = dict(dram_addr=DATA + (8 + far) * stride, dram_stride=stride, spm_addr=loops["spm_addr"],
                               spm_stride=loops["inner_spm_stride"], run_words=loops["run_words"], first=3, count=count)
                 model.gather(gather)
                 code.append(("GATHER", gather | dict(signal=semaphore)))

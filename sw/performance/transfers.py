@@ -13,8 +13,8 @@ _TO_TOKEN = 2
 _REQUEST = 4
 #: From a line's last beat to its write and its token.
 _WRITTEN = 2
-#: A gathered row: entry, product, sum, request.
-_GATHER_ROW = 4
+#: A gathered row: entry, products of its halves, their sums, request.
+_GATHER_ROW = 6
 #: From a store's token to its first beat: lines are read, cut, and passed to the bus.
 _TO_BEAT = 7
 #: From a write response to its token.
