@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out
 
 from .. import isa
 from ..interfaces import PC_BITS
-from ..streams import SkidBuffer
 
 __all__ = ["JobKind", "job_layout", "line_layout", "beat_address_bits", "slot_bits", "run_beats_bits", "LineWalker"]
 
@@ -68,7 +67,7 @@ class LineWalker(wiring.Component):
     """Walks the loops of a job.
 
     Ports: ``i`` stream of `job_layout`, ``o`` stream of `line_layout`, ``idle``. One line in a cycle, no gap between runs,
-    iterations or jobs.
+    iterations or jobs. ``o.ready`` must come from registers: behind it are all counters and what the queue of jobs offers.
     """
 
     def __init__(self, config):
@@ -103,17 +102,14 @@ class LineWalker(wiring.Component):
         ends_iteration = Signal()
         ends_job = Signal()
         step = Signal()
-        # Whether a line can go out comes from a register: behind it are all counters and what the queue of jobs offers.
-        m.submodules.lines = lines = SkidBuffer(self.o.payload.shape())
-        wiring.connect(m, lines.o, wiring.flipped(self.o))
-        out = lines.i.payload
+        out = self.o.payload
         m.d.comb += [
             ends_iteration.eq(ends_run & last_run),
             ends_job.eq(ends_iteration & last_iteration),
-            lines.i.valid.eq(active),
-            step.eq(~active | lines.i.ready),
+            self.o.valid.eq(active),
+            step.eq(~active | self.o.ready),
             self.i.ready.eq(step & ends_job),
-            self.idle.eq(~active & ~self.o.valid),
+            self.idle.eq(~active),
         ]
 
         first = here[:slots]

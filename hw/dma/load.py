@@ -155,6 +155,7 @@ class LoadEngine(wiring.Component):
         m.submodules.splitter = splitter = BurstSplitter(config)
         m.submodules.jobs = jobs = MemoryQueue(job_layout(config), config.bursts_in_flight)
         m.submodules.walker = walker = LineWalker(config)
+        m.submodules.lines = lines = SkidBuffer(line_layout(config))
         m.submodules.assembler = assembler = LineAssembler(config)
         m.submodules.index = index = IndexMemory(config)
 
@@ -163,7 +164,8 @@ class LoadEngine(wiring.Component):
         wiring.connect(m, front.segments, splitter.i)
         wiring.connect(m, front.jobs, jobs.i)
         wiring.connect(m, jobs.o, walker.i)
-        wiring.connect(m, walker.o, assembler.lines)
+        wiring.connect(m, walker.o, lines.i)
+        wiring.connect(m, lines.o, assembler.lines)
         wiring.connect(m, wiring.flipped(self.beats), assembler.beats)
         wiring.connect(m, assembler.scratchpad, wiring.flipped(self.scratchpad))
         wiring.connect(m, assembler.signal, wiring.flipped(self.signal))
@@ -192,14 +194,13 @@ class LoadEngine(wiring.Component):
 
         working = Signal()      # the back end has something to do
         m.d.comb += [
-            working.eq(jobs.o.valid | ~walker.idle | ~assembler.idle),
+            working.eq(jobs.o.valid | ~walker.idle | lines.o.valid | ~assembler.idle),
             self.status.idle.eq(front.idle & splitter.idle & ~working),
             self.status.semaphore.eq(front.wait.id),
-            self.status.pc.eq(Mux(assembler.lines.valid, walker.o.payload.pc, front.pc)),
+            self.status.pc.eq(Mux(lines.o.valid, lines.o.payload.pc, front.pc)),
             # The beat may have to wait, its error need not.
-            self.error.eq(assembler.lines.valid & (assembler.lines.payload.kind != JobKind.SYNC) & self.beats.valid
-                          & self.beats.payload.error),
-            self.error_pc.eq(walker.o.payload.pc),
+            self.error.eq(lines.o.valid & (lines.o.payload.kind != JobKind.SYNC) & self.beats.valid & self.beats.payload.error),
+            self.error_pc.eq(lines.o.payload.pc),
         ]
         with m.If(self.status.idle):
             m.d.comb += self.status.state.eq(ThreadState.IDLE)

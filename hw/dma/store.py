@@ -43,49 +43,46 @@ class LineReader(wiring.Component):
         m.submodules.queue = queue = MemoryQueue(
             data.StructLayout({"data": 8 * config.line_bytes, "span": span}), _LINES_AHEAD)
 
-        # A line is read when its iteration has been released and the queue will have room for it.
-        iterations = Signal(10)                         # released and not used, a cycle ago
-        released = Signal()                             # there are some
-        used = Signal()
-        released_before, used_before = Signal(), Signal()
+        # A line is read when its iteration has been released and the queue will have room for it. The bank's answer is late:
+        # it decides only when the next request comes to the port.
+        iterations = Signal(10)                         # not used, of those released before the cycle before this one
+        released_before = Signal()
+        released = Signal()                             # there are some, of this cycle's too
         reserved = Signal(range(_LINES_AHEAD + 1))      # all ahead, a power of two, is the only number with its highest bit
-        asked = Signal()
-        taken = Signal()
+        allowed, goes, used, others = Signal(), Signal(), Signal(), Signal()
+        asked, taken = Signal(), Signal()
+        m.submodules.requests = requests = Queue(data.StructLayout({"line": port.line.shape(), "span": span}), 2)
+        request = requests.o.payload
         m.d.comb += [
-            port.valid.eq(self.lines.valid & released & ~reserved[-1]),
-            port.line.eq(line.line),
+            allowed.eq(released & ~reserved[-1]),
+            requests.i.valid.eq(self.lines.valid & allowed),
+            requests.i.payload.line.eq(line.line),
+            *(getattr(requests.i.payload.span, name).eq(getattr(line, name)) for name in span.members),
+            self.lines.ready.eq(requests.i.ready & allowed),
+            goes.eq(requests.i.valid & requests.i.ready),
+            used.eq(goes & line.ends_iteration),
+            others.eq(Mux(released_before, iterations >= 1, iterations >= 2)),  # than the one that ends now
+            port.valid.eq(requests.o.valid), requests.o.ready.eq(port.ready),
+            port.line.eq(request.line),
             asked.eq(port.valid & port.ready),
-            used.eq(asked & line.ends_iteration),
-            self.lines.ready.eq(asked),
             taken.eq(queue.o.valid & queue.o.ready),
             self.stalled.eq(port.valid & ~port.ready),
         ]
-        # Release, behind the counter of tokens, and the bank's answer come last: they are counted a cycle later.
-        others = Signal()                               # than the one that ends now
-        with m.If(released_before == used_before):
-            m.d.comb += others.eq(iterations >= 2)
-        with m.Elif(released_before):
-            m.d.comb += others.eq(iterations >= 1)
-        with m.Else():
-            m.d.comb += others.eq(iterations >= 3)
-        m.d.sync += [
-            released_before.eq(self.released), used_before.eq(used),
-            released.eq(self.released | (released & (~used | others))),
-        ]
-        with m.If(released_before != used_before):
+        # Release, behind the counter of tokens, comes last: it is counted a cycle later.
+        m.d.sync += [released_before.eq(self.released), released.eq(self.released | (released & (~used | others)))]
+        with m.If(released_before != used):
             m.d.sync += iterations.eq(Mux(released_before, iterations + 1, iterations - 1))
-        with m.If(asked != taken):
+        with m.If(goes != taken):
             m.d.sync += reserved.eq(Mux(taken, reserved - 1, reserved + 1))
 
         # The line's span travels along with the read.
-        arriving, spans = asked, Signal(span, name="span_asked")
-        m.d.comb += [spans.first.eq(line.first), spans.last.eq(line.last), spans.single.eq(line.single)]
+        arriving, spans, changes = asked, request.span, port.valid
         for stage in range(READ_LATENCY):
             next_arriving, next_spans = Signal(name=f"arriving_{stage}"), Signal(span, name=f"span_{stage}")
             m.d.sync += next_arriving.eq(arriving)
-            with m.If(arriving):
+            with m.If(changes):
                 m.d.sync += next_spans.eq(spans)
-            arriving, spans = next_arriving, next_spans
+            arriving, spans, changes = next_arriving, next_spans, next_arriving
         m.d.comb += [
             queue.i.valid.eq(arriving),
             queue.i.payload.data.eq(port.data),
