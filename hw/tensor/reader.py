@@ -61,10 +61,10 @@ class LineReader(wiring.Component):
         left = Signal(range(self.most + 1), reset_less=True)
         # What is asked of `left` in each cycle stands in registers.
         reading, last = Signal(), Signal(reset_less=True)
-        room = Signal(range(self.depth + 1), init=self.depth)
+        reserved = Signal(range(self.depth + 1))        # the depth, a power of two, is the only number with its highest bit
         accepted, popped = Signal(), Signal()
         m.d.comb += [
-            self.read.valid.eq(reading & (room != 0)),
+            self.read.valid.eq(reading & ~reserved[-1]),
             self.read.line.eq(line),
             accepted.eq(self.read.valid & self.read.ready),
             self.runs.ready.eq(~reading | (accepted & last)),
@@ -89,7 +89,7 @@ class LineReader(wiring.Component):
             popped.eq(queue.o.valid & queue.o.ready),
         ]
         with m.If(accepted & ~popped):
-            m.d.sync += room.eq(room - 1)
+            m.d.sync += reserved.eq(reserved + 1)
         with m.Elif(popped & ~accepted):
-            m.d.sync += room.eq(room + 1)
+            m.d.sync += reserved.eq(reserved - 1)
         return m
