@@ -107,6 +107,17 @@ def _plain_names(body):
     return body, {port: new[port] for port in ports if port in new}
 
 
+def _each_once(modules):
+    """The modules, bodies by name, parents first, without those that are equal to another; and which one stands for each."""
+    first, into, kept = {}, {}, {}
+    for name, body in reversed(modules.items()):
+        body = _CELL.sub(lambda match: match[1] + into.get(match[2], match[2]) + match[3] + match[4] + match[5], body)
+        into[name] = first.setdefault(body, name)
+        if into[name] == name:
+            kept[name] = body
+    return dict(reversed(kept.items())), into
+
+
 def merge_modules(text, instances, prefix, foreign_outputs):
     """Merges equal modules and renames them.
 
@@ -152,13 +163,13 @@ def merge_modules(text, instances, prefix, foreign_outputs):
         else:
             representative[name] = first[body] = name
             kept.append((name, body))
-    # The last instance stands for all, so parents still come first.
-    kept = [(name, _name_next_states(_canonical_ports(body))) for name, body in
-            remove_dead_logic(dict(reversed(kept)), modules[0][0], foreign_outputs).items()]
+    # The last instance stands for all, so parents still come first. What differed in dead logic only is equal without it.
+    kept, into = _each_once(remove_dead_logic(dict(reversed(kept)), modules[0][0], foreign_outputs))
+    kept = [(name, _name_next_states(_canonical_ports(body))) for name, body in kept.items()]
 
     # Names; Amaranth numbers an instance whose name is a signal's too.
     instances = {name: instances[re.sub(r"\$\d+", "", name[1:])] for name, _ in kept}
-    uses = Counter(representative.values())
+    uses = Counter(into.get(name, name) for name in representative.values())
     most_used = {}      # class -> the module that most of its instances are
     for name, _ in kept:
         class_name = instances[name].class_name
