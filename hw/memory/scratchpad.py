@@ -80,10 +80,6 @@ class Scratchpad(wiring.Component):
             half = len(choices) // 2
             return Mux(Cat(asks[:half]).any(), first_of(asks[:half], choices[:half]), first_of(asks[half:], choices[half:]))
 
-        def any_of(values):
-            half = len(values) // 2
-            return any_of(values[:half]) | any_of(values[half:]) if half else values[0]
-
         arbitrate(reads)
         arbitrate(writes)
         for number, memory in enumerate(memories):
@@ -102,19 +98,13 @@ class Scratchpad(wiring.Component):
 
         for name, port in zip(self.reads, reads):
             accepted = Signal(name=f"{name}_accepted")
+            bank = Signal(range(banks), name=f"{name}_bank", reset_less=True)
             data = Signal(8 * config.line_bytes, name=f"{name}_data", reset_less=True)
-            m.d.sync += accepted.eq(port.valid & port.ready)
-            # The memories are late: which one of two, and a bit for each two, so that two gates are behind them.
-            words = [memory.read_data for memory in memories]
-            if banks > 1:
-                odd = Signal(name=f"{name}_odd", reset_less=True)
-                m.d.sync += odd.eq(bank_of(port)[0])
-                words = [Mux(odd, second, first) for first, second in zip(words[::2], words[1::2])]
-            if banks > 2:
-                two = Signal(len(words), name=f"{name}_two", reset_less=True)
-                m.d.sync += two.eq(1 << bank_of(port)[1:])
-                words = [word & chosen.replicate(len(data)) for word, chosen in zip(words, two)]
+            m.d.sync += [accepted.eq(port.valid & port.ready), bank.eq(bank_of(port))]
             with m.If(accepted):
-                m.d.sync += data.eq(any_of(words))
+                with m.Switch(bank):
+                    for number, memory in enumerate(memories):
+                        with m.Case(number):
+                            m.d.sync += data.eq(memory.read_data)
             m.d.comb += port.data.eq(data)
         return m
