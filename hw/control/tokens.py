@@ -46,7 +46,7 @@ class TokenCounters(wiring.Component):
 
         # Words with a bit for each counter, which simulation takes at once: an AND for each, of one line of four and one of eight.
         def low_lines(number, valid):
-            return (1 << number[:2])[:4] & valid.replicate(4)
+            return Mux(valid, 1 << number[:2], 0)[:4]
 
         def high_lines(number):
             return (1 << number[2:])[:count // 4]
@@ -65,8 +65,9 @@ class TokenCounters(wiring.Component):
             port = getattr(self, f"signal_{name}")
             number, valid = Signal(isa.SEMAPHORE_BITS, name=f"{name}_id", reset_less=True), Signal(name=f"{name}_valid")
             low, high = Signal(4, name=f"{name}_low"), Signal(count // 4, name=f"{name}_high", reset_less=True)
-            m.d.sync += [valid.eq(port.valid), low.eq(low_lines(port.id, port.valid)), number.eq(port.id),
-                         high.eq(high_lines(port.id))]
+            m.d.sync += [valid.eq(port.valid), low.eq(low_lines(port.id, port.valid))]
+            with m.If(port.valid):
+                m.d.sync += [number.eq(port.id), high.eq(high_lines(port.id))]
             signals.append((number, valid, thread))
             added.append(spread(f"{name}_added", low, high))
 
