@@ -139,32 +139,22 @@ def merge_modules(text, instances, prefix, foreign_outputs):
         RTLIL.
     """
     modules = [(match[2], match[3]) for match in _MODULE.finditer(text)]
-    known = {name for name, _ in modules}
-    first = {}          # body -> name of the first module that has it
-    representative = {}     # module -> the module it is merged into
-    kept = []
     renamed = {}        # module -> its ports' new names
+    named = {}          # module -> its body with plain names
 
     # A module's children follow it in the text.
     for name, body in reversed(modules):
         def cell(match):
-            kind = match[2]
-            if kind in known:
-                kind = representative[kind]
             ports = renamed.get(match[2], {})
             connections = _CONNECT.sub(lambda m: m[1] + ports.get(m[2], m[2]), match[5])
             connections = "".join(sorted(connections.splitlines(keepends=True)))
-            return match[1] + kind + match[3] + match[4] + connections
+            return match[1] + match[2] + match[3] + match[4] + connections
 
         body, renamed[name] = _plain_names(_CELL.sub(cell, _ZERO_INIT.sub("", body)))
-        body = _canonical_ports(body)
-        if body in first:
-            representative[name] = first[body]
-        else:
-            representative[name] = first[body] = name
-            kept.append((name, body))
+        named[name] = _canonical_ports(body)
     # The last instance stands for all, so parents still come first. What differed in dead logic only is equal without it.
-    kept, into = _each_once(remove_dead_logic(dict(reversed(kept)), modules[0][0], foreign_outputs))
+    kept, representative = _each_once(dict(reversed(named.items())))
+    kept, into = _each_once(remove_dead_logic(kept, modules[0][0], foreign_outputs))
     kept = [(name, _name_next_states(_canonical_ports(body))) for name, body in kept.items()]
 
     # Names; Amaranth numbers an instance whose name is a signal's too.

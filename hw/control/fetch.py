@@ -125,7 +125,7 @@ class Fetch(wiring.Component):
 
         with m.If(self.jump):
             first = self.program + (self.target << 5)
-            under_way = (sent - came)[:len(sent)]
+            under_way = (sent - came)[:len(sent)]       # nothing is requested in this cycle
             left = (sent - came - arrived)[:len(sent)]
             m.d.sync += [
                 active.eq(1), filling.eq(1), pc.eq(self.target), address.eq((first >> shift) << shift),

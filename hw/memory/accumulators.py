@@ -120,19 +120,19 @@ class Accumulators(wiring.Component):
         m.d.comb += vector.data.eq(vector_data)
 
         # What the array's stages carry along: read, chosen, shifted.
-        carried = data.StructLayout({
-            "address": unsigned(len(results.address)), "accumulate": 1, "rescale": 1, "distance": 6, "token": isa.SEMAPHORE_BITS,
-        })
-        valid = [Signal(name=f"valid_{name}") for name in ("read", "chosen", "shifted")]
-        stage = [Signal(carried, name=f"stage_{name}", reset_less=True) for name in ("read", "chosen", "shifted")]
+        carried = {"address": unsigned(len(results.address)), "token": isa.SEMAPHORE_BITS}
+        asked = carried | {"accumulate": 1, "rescale": 1, "distance": 6}
+        layouts = {"read": data.StructLayout(asked), **dict.fromkeys(("chosen", "shifted"), data.StructLayout(carried))}
+        valid = [Signal(name=f"valid_{name}") for name in layouts]
+        stage = [Signal(layout, name=f"stage_{name}", reset_less=True) for name, layout in layouts.items()]
         m.d.sync += [valid[0].eq(results.valid), valid[1].eq(valid[0]), valid[2].eq(valid[1])]
         with m.If(results.valid):
-            m.d.sync += [getattr(stage[0], field).eq(getattr(results, field)) for field in carried.members]
+            m.d.sync += [getattr(stage[0], field).eq(getattr(results, field)) for field in asked]
         # How far the chosen word is shifted has a register of its own, as it goes to every bit of every lane.
         distance, clears = Signal(5, reset_less=True), Signal(reset_less=True)
         with m.If(valid[0]):
             m.d.sync += [
-                stage[1].eq(stage[0]), distance.eq(Mux(stage[0].rescale, stage[0].distance, 0)),
+                *(getattr(stage[1], field).eq(getattr(stage[0], field)) for field in carried), distance.eq(Mux(stage[0].rescale, stage[0].distance, 0)),
                 clears.eq(~stage[0].accumulate | (stage[0].rescale & stage[0].distance[5])),
             ]
         with m.If(valid[1]):

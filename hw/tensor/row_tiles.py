@@ -126,7 +126,7 @@ class RowTiles(wiring.Component):
         reached = Signal()      # the loader holds at the same TENSOR_SYNC, and nothing streams
         row_word = Signal(len(matmul.a_base), reset_less=True)
         acc_word = Signal(len(matmul.acc_base), reset_less=True)
-        first, last, accumulate, granted = Signal(), Signal(), Signal(), Signal()
+        last, accumulate, granted = Signal(), Signal(), Signal()
         # What a tile asks of the counters is found a tile before.
         a_needed, acc_needed = Signal(reset_less=True), Signal(reset_less=True)
         tile, run = self.tiles.payload, self.runs.payload
@@ -145,7 +145,6 @@ class RowTiles(wiring.Component):
         m.d.comb += [
             walker.k_tiles.eq(matmul.k_tiles), walker.k_offset.eq(matmul.k_offset), walker.n_tiles.eq(matmul.n_tiles),
             walker.k_outer.eq(matmul.k_outer),
-            first.eq(walker.k_first & walker.n_first),
             last.eq(walker.k_last & walker.n_last),
             granted.eq(may_go),
             self.a_wait.id.eq(a_wait),
@@ -176,7 +175,7 @@ class RowTiles(wiring.Component):
             m.d.sync += [before.eq(acc_word), rows_before.eq(matmul.rows)]
         overlaps = accumulate & (distance != 0) & (distance < rows_before) & (distance + matmul.rows > 0)
         if self.config.weight_steps < Accumulators.LATENCY - 1:
-            overlaps |= self._follows_short_pass(m, matmul, walker, first, rows_before)
+            overlaps |= self._follows_short_pass(m, matmul, walker, rows_before)
         m.d.comb += [
             from_start.eq(matmul.acc_base - Mux(walker.start, before, acc_word)),
             tile.repeats.eq(accumulate & (distance == 0)),
@@ -265,14 +264,14 @@ class RowTiles(wiring.Component):
                     m.d.sync += [acc_word.eq(matmul.acc_base), distance.eq(from_start)]
         return m
 
-    def _follows_short_pass(self, m, matmul, walker, first, rows_before):
+    def _follows_short_pass(self, m, matmul, walker, rows_before):
         """Whether the pass adds to what an earlier product may have left unwritten, although a pass has come in between.
 
         A pass takes as long as loading a tile, so two passes back everything is written, except where tiles load so fast that
         a pass of one or two rows ends sooner. Only a product's first two passes can come so soon behind another product's, and
         two passes of one product that add to the same words are further apart.
         """
-        second = Signal(reset_less=True)
+        first, second = walker.k_first & walker.n_first, Signal(reset_less=True)
         with m.If(walker.start):
             m.d.sync += second.eq(0)
         with m.Elif(walker.next):

@@ -33,12 +33,12 @@ class TileWalker(wiring.Component):
         Goes to the next tile at the end of this cycle.
     k_first, k_last, n_first, n_last : Out(1)
         Place of the tile in its row and column of tiles.
-    k_enters, n_enters : Out(1)
-        The tile is the walk's or the panel's first one.
     k_sub, n_sub : Out
         Number of the tile within its panel.
-    k_first_next, k_enters_next, n_first_next, n_enters_next : Out(1)
+    k_first_next, n_first_next : Out(1)
         The same of the tile that ``next`` goes to.
+    k_enters_next, n_enters_next : Out(1)
+        That tile is the walk's or the panel's first one.
     k_step, n_step : Out(1)
         With ``next``, which comes late in its cycle and is for who takes them to look at, k, n goes up by one.
     k_panel, n_panel : Out(1)
@@ -53,7 +53,7 @@ class TileWalker(wiring.Component):
         members = {"start": In(1), "k_offset": In(_OFFSET_BITS), "k_outer": In(1), "next": In(1),
                    **{name: In(_COUNT_BITS) for name in ("k_tiles", "n_tiles")}}
         for axis, per_panel in ("k", self.k_per_panel), ("n", self.n_per_panel):
-            members |= {f"{axis}_{flag}": Out(1) for flag in ("first", "last", "enters", "step", "panel", "wrap",
+            members |= {f"{axis}_{flag}": Out(1) for flag in ("first", "last", "step", "panel", "wrap",
                                                               "first_next", "enters_next")}
             members[f"{axis}_sub"] = Out(range(max(2, per_panel)))
         super().__init__(members)
@@ -76,7 +76,6 @@ class TileWalker(wiring.Component):
             m.d.comb += [
                 member("first").eq(first),
                 member("last").eq(last),
-                member("enters").eq(enters),
                 member("sub").eq(in_panel),
                 member("step").eq(moves[axis] & ~last),
                 member("wrap").eq(moves[axis] & last),

@@ -205,12 +205,12 @@ class WeightTiles(wiring.Component):
                     with m.If(is_instruction(opcode, "MATMUL_C")):
                         m.d.sync += [kind.eq(TileKind.KEYS),
                                      w_wait.eq(data.View(instruction_layout("MATMUL_C"), offered.word).w_wait)]
+                with m.If(is_instruction(opcode, "TENSOR_SYNC")):
+                    m.d.sync += w_wait.eq(sync_view.wait)
                 with m.If(self.instructions.valid):
                     m.d.sync += pc.eq(offered.pc)
                     m.next = "START"
-                with m.If(is_instruction(opcode, "TENSOR_SYNC")):
-                    m.d.sync += w_wait.eq(sync_view.wait)
-                    with m.If(self.instructions.valid):
+                    with m.If(is_instruction(opcode, "TENSOR_SYNC")):
                         m.next = "SYNC"
             with m.State("SYNC"):
                 m.d.comb += self.at_sync.eq(1)

@@ -54,8 +54,8 @@ class Softmax(wiring.Component):
         A group of scores, the first or last of its row.
     maximum_read, maximum_write, sum_read, sum_write, rescale_write
         State of the rows.
-    done, done_next : Out(1); probabilities : Out(ArrayLayout(8, lanes)); group, step : Out
-        Probabilities for the scratchpad, in this and in the next cycle: group within the panel, and how the destination goes on.
+    done_next : Out(1); probabilities : Out(ArrayLayout(8, lanes)); group, step : Out
+        In the next cycle there are probabilities for the scratchpad: group within the panel, and how the destination goes on.
     exponential_valid : Out(1); exponentials : Out(ArrayLayout(16, softmax_lanes)); total : In
         A part's to the tree of sums and back, ``sum_latency`` cycles later.
     rows_done : Out(13); finished : Out(1)
@@ -76,7 +76,7 @@ class Softmax(wiring.Component):
             "maximum_read": Out(StateRead(rows, MAXIMUM)), "maximum_write": Out(StateWrite(rows, MAXIMUM)),
             "sum_read": Out(StateRead(rows, SUM)), "sum_write": Out(StateWrite(rows, SUM)),
             "rescale_write": Out(StateWrite(rows, 6)),
-            "done": Out(1), "done_next": Out(1), "probabilities": Out(data.ArrayLayout(8, lanes)),
+            "done_next": Out(1), "probabilities": Out(data.ArrayLayout(8, lanes)),
             "group": Out(range(config.panel // lanes)), "step": Out(Step),
             "exponential_valid": Out(1), "exponentials": Out(data.ArrayLayout(16, config.softmax_lanes)),
             "total": In(signed(17 + (lanes - 1).bit_length())),
@@ -220,7 +220,6 @@ class Softmax(wiring.Component):
                 lane.score.eq(score[:16]), lane.visible.eq(score[16]),
                 self.exponentials[number].eq(lane.exponential),
             ]
-        m.d.sync += self.done.eq(self.done_next)
         # Probabilities leave a whole group at a time: parts before the last one wait.
         written = item[_PROBABILITY]
         for number in range(parts - 1):

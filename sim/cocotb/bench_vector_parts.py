@@ -102,6 +102,7 @@ async def softmax(dut, rate):
             to_score, to_come = deque(), deque(to_issue)
             totals = deque([None] * SUM_LATENCY)
             items_left, rows_left = CONFIG.softmax_ring, ROWS
+            done = False        # there are probabilities in this cycle
             reads = {}
             written = {"maximum": [], "rescale": [], "sum": []}
             cycles = 0
@@ -139,7 +140,7 @@ async def softmax(dut, rate):
                         if name in memory:
                             memory[name][len(values)] = value
                         values.append(value)
-                if part.get("done"):
+                if done:
                     row, group = to_come.popleft()
                     found = unpack(part.get("probabilities"), 8, LANES, signed=False)
                     wanted = probabilities[row, group * LANES:group * LANES + LANES]
@@ -149,6 +150,7 @@ async def softmax(dut, rate):
                     step = Step.OUTER if group == groups - 1 else Step.INNER if panel_end else Step.STAY
                     assert Step(part.get("step")) == step
                     assert GROUPS == 1 or part.get("group") == group % GROUPS       # of one group the port has no bits
+                done = part.get("done_next")
                 if to_issue and items_left and (to_issue[0][1] or rows_left) and part.chance(rate):
                     items_left -= 1
                     rows_left -= to_issue[0][1] == 0

@@ -52,6 +52,12 @@ def test_operators_count_products_and_bytes(made, macs, moved):
     assert figures["roofline_utilization"] == round(figures["roofline_cycles"] / figures["cycles"], 4)
 
 
+@pytest.mark.parametrize("weights, name", [("w4g32", "tiny four_bit"), ("circulant:4", "tiny circulant=4")])
+def test_a_product_on_a_named_configuration_gets_what_its_weights_need(monkeypatch, weights, name):
+    monkeypatch.setattr("weft.bench.operators.program_figures", lambda program, *given: {"config": program.config.name})
+    assert bench_gemm(1, 160, 12, TINY, weights=weights)["config"] == name
+
+
 def test_four_bit_weights_count_as_stored():
     figures = bench_gemm(1, 160, 12, STORED, weights="w4g32")
     stored = (160 * 12 + 5 * 12) // 2
