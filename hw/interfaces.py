@@ -14,7 +14,7 @@ __all__ = ["READ_LATENCY", "instruction_layout", "ScratchpadRead", "line_write_l
 
 #: Cycles from an accepted read of the scratchpad or the accumulators to its data: request accepted in cycle t
 #: (valid and ready), data stable in cycle t + READ_LATENCY, for that one cycle.
-READ_LATENCY = 2
+READ_LATENCY = 3
 #: Width of an instruction number.
 PC_BITS = 24
 

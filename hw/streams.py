@@ -62,8 +62,8 @@ class SkidBuffer(wiring.Component):
 class Queue(wiring.Component):
     """First in, first out; a payload is at the output in the cycle after it came in. One transfer a cycle.
 
-    Parameters: ``shape`` of the payload, ``depth`` (a power of two from 2 on), ``early``: members of the payload (then a
-    `StructLayout`) that come from a register, the others from a small memory. Ports: ``i``, ``o``.
+    Parameters: ``shape`` of the payload, ``depth`` (2 or more), ``early``: members of the payload (then a `StructLayout`) that come
+    from a register, the others from a small memory. Ports: ``i``, ``o``.
     """
 
     def __init__(self, shape, depth, early=()):
@@ -73,9 +73,13 @@ class Queue(wiring.Component):
 
     @staticmethod
     def check_depth(depth):
-        """Raises ValueError unless `depth` is a power of two from 2 on."""
-        if depth < 2 or depth & (depth - 1):
-            raise ValueError(f"depth must be a power of two from 2 on, not {depth}")
+        """Raises ValueError unless `depth` is 2 or more."""
+        if depth < 2:
+            raise ValueError(f"depth must be 2 or more, not {depth}")
+
+    def _following(self, address):
+        """The address behind another one."""
+        return address + 1 if self.depth & (self.depth - 1) == 0 else Mux(address == self.depth - 1, 0, address + 1)
 
     def elaborate(self, platform):
         m = Module()
@@ -94,8 +98,8 @@ class Queue(wiring.Component):
             self.i.ready.eq(ready),
             push.eq(self.i.valid & ready),
             pop.eq(valid & self.o.ready),
-            following_read.eq(read.addr + 1),
-            following_write.eq(write.addr + 1),
+            following_read.eq(self._following(read.addr)),
+            following_write.eq(self._following(write.addr)),
             write.en.eq(push),
         ]
         # Written so that `pop`, which comes late, has one gate before it gets into a register.

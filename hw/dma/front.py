@@ -90,6 +90,7 @@ class DmaFrontEnd(wiring.Component):
         run_beats = Signal(BEATS_BITS, reset_less=True)
         segment_beats = Signal(BEATS_BITS, reset_less=True)
         merged = Signal()
+        total = Signal(_FIELDS["run_words"].width + _COUNT_BITS, reset_less=True)       # words of all runs
         # What it comes from: the digits in which the runs' stride is their length, and a single run.
         adjacent = Signal(-(-_FIELDS["inner_dram_stride"].width // _DIGIT_BITS), reset_less=True)
         single_run = Signal(reset_less=True)
@@ -188,22 +189,18 @@ class DmaFrontEnd(wiring.Component):
                         m.next = "Sync"
             with m.State("Prepare"):
                 beats = _beats(config, run_words, BEATS_BITS)
-                total = Signal(30)
                 merges = (adjacent.all() | single_run) & ~is_gather & ~is_index
-                m.d.comb += total.eq(run_words * inner_count)
                 m.d.sync += [
-                    ring_offset.eq(move.ring_start * move.outer_spm_stride),
-                    run_beats.eq(beats),
-                    segment_beats.eq(Mux(merges, _beats(config, total, BEATS_BITS), beats)),
-                    merged.eq(merges),
+                    ring_offset.eq(move.ring_start * move.outer_spm_stride), total.eq(run_words * inner_count),
+                    run_beats.eq(beats), merged.eq(merges),
                 ]
                 if gather:
-                    index_beats = (4 * index.count + config.data_bytes - 1) >> beat_shift
                     with m.If(is_index):
-                        m.d.sync += [run_beats.eq(index_beats), segment_beats.eq(index_beats)]
+                        m.d.sync += run_beats.eq((4 * index.count + config.data_bytes - 1) >> beat_shift)
                 m.next = "Job"
             with m.State("Job"):
                 m.d.comb += self.jobs.valid.eq(1)
+                m.d.sync += segment_beats.eq(Mux(merged, _beats(config, total, BEATS_BITS), run_beats))
                 if gather:
                     with m.If(is_gather):
                         m.d.comb += [

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, Signature
 
 from .. import isa
 from ..interfaces import AccumulatorRead, TokenSignal
+from .choice import BankChoice
 from .wrapper import OnChipMemory
 
 __all__ = ["Accumulators", "ResultPort", "sum_bits"]
@@ -49,10 +50,10 @@ class Accumulators(wiring.Component):
     """``accumulator_banks`` memories of ``cols`` int32, the bank chosen by the high bits of the address.
 
     Computes ``word = (accumulate ? rescaled(word) : 0) + sums`` with ``rescaled(x) = (x + (1 << (distance - 1))) >>
-    distance``, one word a cycle: read, choice of the bank, shift, addition and write take four cycles, so the same
-    address may come again every fourth cycle, which the row issuer never undercuts. The sums are needed for the addition only,
-    and come that much later than where they go, so that they need not wait here.
-    The vector engine's read loses against the array's in the same bank.
+    distance``, one word a cycle. Addresses go through a register to their bank; from there, read, choice of the bank, shift,
+    addition and write take four cycles, so the same address may come again every fourth cycle, which the row issuer never
+    undercuts. The sums are needed for the addition only, and come that much later than where they go, so that they need not
+    wait here. The vector engine's read loses against the array's in the same bank.
 
     Parameters
     ----------
@@ -66,10 +67,10 @@ class Accumulators(wiring.Component):
         ``results.token``, in a cycle from which on a read sees the word.
     """
 
-    #: Cycles from ``results.valid`` to the end of the write.
+    #: Cycles from ``results.valid`` to that in which the word may come again, to be added to or to be read.
     LATENCY = 4
     #: Cycles from ``results.valid`` to ``results.sums``.
-    SUMS_AFTER = 3
+    SUMS_AFTER = 4
 
     def __init__(self, config):
         self.config = config
@@ -100,51 +101,56 @@ class Accumulators(wiring.Component):
             vector.ready.eq(~(array_reads & (array_bank == vector_bank))),
         ]
         for number, memory in enumerate(memories):
-            with m.If(array_reads & (array_bank == number)):
-                m.d.comb += [memory.read_enable.eq(1), memory.read_address.eq(results.address[:row_bits])]
-            with m.Elif(vector.valid & (vector_bank == number)):
-                m.d.comb += [memory.read_enable.eq(1), memory.read_address.eq(vector.address[:row_bits])]
+            by_array, by_vector = array_reads & (array_bank == number), vector.valid & (vector_bank == number)
+            m.d.sync += [memory.read_enable.eq(by_array | by_vector),
+                         memory.read_address.eq(Mux(by_array, results.address[:row_bits], vector.address[:row_bits]))]
 
-        def choose(bank, target):
-            with m.Switch(bank):
-                for number, memory in enumerate(memories):
-                    with m.Case(number):
-                        m.d.sync += target.eq(memory.read_data)
+        def choose(name, bank):
+            m.submodules[name] = choice = BankChoice(32 * cols, banks)
+            m.d.comb += [choice.bank.eq(bank), *(word.eq(memory.read_data) for word, memory in zip(choice.words, memories))]
+            return choice.word
 
-        vector_accepted = Signal()
-        vector_bank_read = Signal(bank_bits, reset_less=True)
+        vector_accepted, vector_read = Signal(), Signal()
+        vector_bank_asked, vector_bank_read = Signal(bank_bits, reset_less=True), Signal(bank_bits, reset_less=True)
         vector_data = Signal(data.ArrayLayout(signed(32), cols), reset_less=True)
-        m.d.sync += [vector_accepted.eq(vector.valid & vector.ready), vector_bank_read.eq(vector_bank)]
-        with m.If(vector_accepted):
-            choose(vector_bank_read, vector_data.as_value())
+        m.d.sync += [vector_accepted.eq(vector.valid & vector.ready), vector_bank_asked.eq(vector_bank),
+                     vector_read.eq(vector_accepted), vector_bank_read.eq(vector_bank_asked)]
+        vector_word = choose("vector_choice", vector_bank_read)
+        with m.If(vector_read):
+            m.d.sync += vector_data.eq(vector_word)
         m.d.comb += vector.data.eq(vector_data)
 
-        # What the array's stages carry along: read, chosen, shifted.
+        # What the array's stages carry along: asked, read, chosen, shifted.
         carried = {"address": unsigned(len(results.address)), "token": isa.SEMAPHORE_BITS}
         asked = carried | {"accumulate": 1, "rescale": 1, "distance": 6}
-        layouts = {"read": data.StructLayout(asked), **dict.fromkeys(("chosen", "shifted"), data.StructLayout(carried))}
+        layouts = {name: data.StructLayout(fields)
+                   for name, fields in (("asked", asked), ("read", asked), ("chosen", carried), ("shifted", carried))}
         valid = [Signal(name=f"valid_{name}") for name in layouts]
         stage = [Signal(layout, name=f"stage_{name}", reset_less=True) for name, layout in layouts.items()]
-        m.d.sync += [valid[0].eq(results.valid), valid[1].eq(valid[0]), valid[2].eq(valid[1])]
+        m.d.sync += [after.eq(before) for before, after in zip((results.valid, *valid), valid)]
         with m.If(results.valid):
             m.d.sync += [getattr(stage[0], field).eq(getattr(results, field)) for field in asked]
+        with m.If(valid[0]):
+            m.d.sync += stage[1].eq(stage[0])
         # How far the chosen word is shifted has a register of its own, as it goes to every bit of every lane.
         distance, clears = Signal(5, reset_less=True), Signal(reset_less=True)
-        with m.If(valid[0]):
-            m.d.sync += [
-                *(getattr(stage[1], field).eq(getattr(stage[0], field)) for field in carried), distance.eq(Mux(stage[0].rescale, stage[0].distance, 0)),
-                clears.eq(~stage[0].accumulate | (stage[0].rescale & stage[0].distance[5])),
-            ]
         with m.If(valid[1]):
-            m.d.sync += stage[2].eq(stage[1])
+            m.d.sync += [
+                *(getattr(stage[2], field).eq(getattr(stage[1], field)) for field in carried),
+                distance.eq(Mux(stage[1].rescale, stage[1].distance, 0)),
+                clears.eq(~stage[1].accumulate | (stage[1].rescale & stage[1].distance[5])),
+            ]
+        with m.If(valid[2]):
+            m.d.sync += stage[3].eq(stage[2])
 
         word = Signal(data.ArrayLayout(signed(32), cols), reset_less=True)
-        with m.If(valid[0]):
-            choose(stage[0].address[row_bits:], word.as_value())
+        array_word = choose("array_choice", stage[1].address[row_bits:])
+        with m.If(valid[1]):
+            m.d.sync += word.eq(array_word)
 
         shifted = Signal(data.ArrayLayout(signed(32), cols), reset_less=True)
         rounding = Signal(cols, reset_less=True)
-        with m.If(valid[1]):
+        with m.If(valid[2]):
             with m.If(clears):
                 m.d.sync += [shifted.eq(0), rounding.eq(0)]
             with m.Else():
@@ -157,17 +163,15 @@ class Accumulators(wiring.Component):
         total = Signal(data.ArrayLayout(signed(32), cols))
         for lane in range(cols):
             m.d.comb += total[lane].eq(shifted[lane] + results.sums[lane] + rounding[lane])
-        written = stage[2].address
+        written = stage[3].address
         for number, memory in enumerate(memories):
             m.d.comb += [
-                memory.write_enable.eq(valid[2] & (written[row_bits:] == number)),
+                memory.write_enable.eq(valid[3] & (written[row_bits:] == number)),
                 memory.write_address.eq(written[:row_bits]),
                 memory.write_data.eq(total),
                 memory.write_mask.eq(1),
             ]
 
-        done = Signal()
-        token = Signal(isa.SEMAPHORE_BITS, reset_less=True)
-        m.d.sync += [done.eq(valid[2]), token.eq(stage[2].token)]
-        m.d.comb += [self.acc_signal.valid.eq(done), self.acc_signal.id.eq(token)]
+        # A read that is accepted while the word is being written comes behind it.
+        m.d.comb += [self.acc_signal.valid.eq(valid[3]), self.acc_signal.id.eq(stage[3].token)]
         return m

@@ -4,7 +4,6 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..streams import Queue
 from .wrapper import OnChipMemory
 
 __all__ = ["MemoryQueue"]
@@ -20,9 +19,15 @@ class MemoryQueue(wiring.Component):
     """
 
     def __init__(self, shape, depth):
-        Queue.check_depth(depth)
+        self.check_depth(depth)
         self._shape, self.depth = shape, depth
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    @staticmethod
+    def check_depth(depth):
+        """Raises ValueError unless `depth` is a power of two from 2 on."""
+        if depth < 2 or depth & (depth - 1):
+            raise ValueError(f"depth must be a power of two from 2 on, not {depth}")
 
     def elaborate(self, platform):
         m = Module()

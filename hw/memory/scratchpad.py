@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from ..interfaces import ScratchpadRead, ScratchpadWrite
+from .choice import BankChoice
 from .wrapper import OnChipMemory
 
 __all__ = ["Scratchpad"]
@@ -14,9 +15,10 @@ class Scratchpad(wiring.Component):
     """``scratchpad_banks`` memories of lines (two words), the bank chosen by the high bits of the line.
 
     In each cycle a bank serves one read and one write, those of the port that comes first in the list; ``ready``
-    answers in the cycle of the request and depends on the other ports' ``valid`` and ``line`` only. Data of a read
-    comes READ_LATENCY (2) cycles after it: the bank's register, then the port's. A write accepted in one cycle is
-    seen by reads accepted from the next on. A read of the line in the same cycle gives the bytes that are not
+    answers in the cycle of the request and depends on the other ports' ``valid`` and ``line`` only. What is accepted goes
+    through a register to its bank, so that neither arbitration nor the choice among ports adds to the way into a memory. Data
+    of a read comes READ_LATENCY (3) cycles after it: that register, the bank's, then the port's. A write accepted in one cycle
+    is seen by reads accepted from the next on. A read of the line in the same cycle gives the bytes that are not
     written, and undefined data instead of those that are: threads share a line (two words), and the vector engine
     reads ahead of its writes.
 
@@ -84,27 +86,35 @@ class Scratchpad(wiring.Component):
         arbitrate(writes)
         for number, memory in enumerate(memories):
             asks = [port.valid & (bank_of(port) == number) for port in reads]
-            m.d.comb += [
-                memory.read_enable.eq(Cat(asks).any()),
-                memory.read_address.eq(first_of(asks, [row_of(port) for port in reads])),
-            ]
-            asks = [port.valid & (bank_of(port) == number) for port in writes]
-            m.d.comb += [
-                memory.write_enable.eq(Cat(asks).any()),
-                memory.write_address.eq(first_of(asks, [row_of(port) for port in writes])),
-                memory.write_data.eq(first_of(asks, [port.data for port in writes])),
-                memory.write_mask.eq(first_of(asks, [Cat(port.mask[::config.lane_bytes]) for port in writes])),
-            ]
+            m.d.sync += [memory.read_enable.eq(Cat(asks).any()),
+                         memory.read_address.eq(first_of(asks, [row_of(port) for port in reads]))]
+
+        # What is written is chosen behind the registers, which each port has one of, instead of each bank.
+        written = []
+        for name, port in zip(self.writes, writes):
+            row = Signal(row_bits, name=f"{name}_row", reset_less=True)
+            data = Signal.like(port.data, name=f"{name}_written", reset_less=True)
+            mask = Signal(config.line_bytes // config.lane_bytes, name=f"{name}_mask", reset_less=True)
+            with m.If(port.valid):
+                m.d.sync += [row.eq(row_of(port)), data.eq(port.data), mask.eq(port.mask[::config.lane_bytes])]
+            written.append((row, data, mask))
+        for number, memory in enumerate(memories):
+            asks = []
+            for name, port in zip(self.writes, writes):
+                asks.append(Signal(name=f"{name}_to_{number}"))
+                m.d.sync += asks[-1].eq(port.valid & (bank_of(port) == number))
+            m.d.comb += memory.write_enable.eq(Cat(asks).any())
+            for target, choices in zip((memory.write_address, memory.write_data, memory.write_mask), zip(*written)):
+                m.d.comb += target.eq(first_of(asks, choices))
 
         for name, port in zip(self.reads, reads):
-            accepted = Signal(name=f"{name}_accepted")
-            bank = Signal(range(banks), name=f"{name}_bank", reset_less=True)
+            accepted, read = Signal(name=f"{name}_accepted"), Signal(name=f"{name}_read")
+            asked_bank, bank = (Signal(range(banks), name=f"{name}_{which}", reset_less=True) for which in ("asked", "bank"))
             data = Signal(8 * config.line_bytes, name=f"{name}_data", reset_less=True)
-            m.d.sync += [accepted.eq(port.valid & port.ready), bank.eq(bank_of(port))]
-            with m.If(accepted):
-                with m.Switch(bank):
-                    for number, memory in enumerate(memories):
-                        with m.Case(number):
-                            m.d.sync += data.eq(memory.read_data)
-            m.d.comb += port.data.eq(data)
+            m.d.sync += [accepted.eq(port.valid & port.ready), asked_bank.eq(bank_of(port)), read.eq(accepted), bank.eq(asked_bank)]
+            m.submodules[f"{name}_choice"] = choice = BankChoice(len(data), banks)
+            m.d.comb += [choice.bank.eq(bank), *(word.eq(memory.read_data) for word, memory in zip(choice.words, memories)),
+                         port.data.eq(data)]
+            with m.If(read):
+                m.d.sync += data.eq(choice.word)
         return m

@@ -38,6 +38,8 @@ _PRODUCTS = re.compile(r"\brequantizer\.products(_\d+)?$")
 #: Block RAM in the order in which it gets rows, and the bits that one holds.
 _BANKS = (re.compile(r"\bscratchpad\.bank_(\d+)\."), re.compile(r"\baccumulators\.bank_(\d+)\."), re.compile(r"\bvector\.()"))
 _SHARD = re.compile(r"\.(\d+)$")
+#: What the other multipliers belong to.
+_OTHERS = ("vector.", "dma.load_engine.", "dma.store_engine.", "tensor.")
 
 
 def assign_sites(netlist, device):
@@ -45,13 +47,16 @@ def assign_sites(netlist, device):
 
     ``device`` names one of `GRIDS` at its end. Two by two PEs have a block of four multipliers; blocks of PEs that pass sums to
     each other, in the direction of rows, lie side by side or a row of the device below. Behind the array's rows comes one with a
-    block for each lane of the requantizer. Scratchpad and accumulators have the rows of block RAM in the midst of the array and
-    next to it, the vector engine's tables and state the next. The few others are nextpnr's, as is what finds no room.
+    block for each lane of the requantizer. The other multipliers have blocks beside those of the lanes (the vector engine's) and of
+    the array, one for each engine; nextpnr would move them last, and far. Scratchpad and accumulators have the rows of block RAM
+    in the midst of the array and next to it, the vector engine's tables and state the next. The few others are nextpnr's, as is
+    what finds no room.
     """
     for module in netlist["modules"].values():
         plan = _Plan(module, GRIDS[device[-3:]])
         plan.place_array()
         plan.place_lanes()
+        plan.place_others()
         plan.place_memories()
 
 
@@ -116,6 +121,19 @@ class _Plan:
         for lane, cells in lanes.items():
             for number, cell in enumerate(cells[:len(_MULTIPLIERS)]):
                 self.place(cell, self.array_rows, (width - len(lanes)) // 2 + lane, number)
+
+    def place_others(self):
+        """A free block for each engine's, as near to the middle of its row as there is one."""
+        width = len(self.grid.blocks)
+        for owner in _OTHERS:
+            cells = [cell for name, cell in sorted(self.multipliers.items()) if owner in name and "BEL" not in cell["attributes"]]
+            lines = list(range(self.array_rows))[::-1]
+            lines.insert(0 if owner == "vector." else len(lines), self.array_rows)
+            free = [(line, block) for line in lines if line < len(self.grid.multipliers)
+                    for block in sorted(range(width), key=lambda block: abs(2 * block - width + 1)) if not self.enables[line, block]]
+            for (line, block), first in zip(free, range(0, len(cells), len(_MULTIPLIERS)), strict=False):
+                for number, cell in enumerate(cells[first:first + len(_MULTIPLIERS)]):
+                    self.place(cell, line, block, number)
 
     def place_memories(self):
         """What holds the same bits of all banks side by side."""

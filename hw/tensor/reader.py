@@ -28,7 +28,7 @@ class LineReader(wiring.Component):
     most : int
         Largest ``count`` of a run.
     depth : int
-        Lines that are read ahead, counting those on their way; four hide the read's latency.
+        Lines that are read ahead, counting those on their way; as many as there are by default hide the read's latency.
 
     Members
     -------
@@ -41,7 +41,7 @@ class LineReader(wiring.Component):
         The scratchpad does not serve the read in this cycle.
     """
 
-    def __init__(self, config, most, depth=4):
+    def __init__(self, config, most, depth=READ_LATENCY + 2):
         self.config = config
         self.most = most
         self.depth = depth
@@ -61,10 +61,10 @@ class LineReader(wiring.Component):
         left = Signal(range(self.most + 1), reset_less=True)
         # What is asked of `left` in each cycle stands in registers.
         reading, last = Signal(), Signal(reset_less=True)
-        reserved = Signal(range(self.depth + 1))        # the depth, a power of two, is the only number with its highest bit
+        reserved, full = Signal(range(self.depth + 1)), Signal()
         accepted, popped = Signal(), Signal()
         m.d.comb += [
-            self.read.valid.eq(reading & ~reserved[-1]),
+            self.read.valid.eq(reading & ~full),
             self.read.line.eq(line),
             accepted.eq(self.read.valid & self.read.ready),
             self.runs.ready.eq(~reading | (accepted & last)),
@@ -89,7 +89,7 @@ class LineReader(wiring.Component):
             popped.eq(queue.o.valid & queue.o.ready),
         ]
         with m.If(accepted & ~popped):
-            m.d.sync += reserved.eq(reserved + 1)
+            m.d.sync += [reserved.eq(reserved + 1), full.eq(reserved == self.depth - 1)]
         with m.Elif(popped & ~accepted):
-            m.d.sync += reserved.eq(reserved - 1)
+            m.d.sync += [reserved.eq(reserved - 1), full.eq(0)]
         return m

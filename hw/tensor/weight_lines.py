@@ -1,6 +1,6 @@
 """Middle of the weight loader: which scratchpad lines a tile needs."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -48,7 +48,7 @@ def weight_tile_layout(config):
 class WeightLines(wiring.Component):
     """Splits each located tile into the run of lines to read and what to do with them, in two pipeline stages.
 
-    The words of keys from ``limit`` on, and of rows beyond the K tile's features, are not read. Keys go down, because
+    The words of keys beyond those that are ``left``, and of rows beyond the K tile's features, are not read. Keys go down, because
     the last row (column) is loaded first, so the missing ones come first.
 
     Parameters
@@ -85,11 +85,7 @@ class WeightLines(wiring.Component):
         m.submodules.counted_buffer = second = StreamBuffer(counted)
         tile, result = first.o.payload, second.i.payload
         size, present = Signal(7), Signal(8)
-        below_limit = Signal(signed(len(tile.key) + 1))
-        m.d.comb += [
-            size.eq(Mux(tile.kind == TileKind.KEYS, config.cols, tile.features)),
-            below_limit.eq(tile.limit - tile.key),
-        ]
+        m.d.comb += size.eq(Mux(tile.kind == TileKind.KEYS, config.cols, tile.features))
         if config.circulant:
             with m.If(tile.block.any()):
                 m.d.comb += size.eq(circulant_rows(config, tile))
@@ -102,12 +98,12 @@ class WeightLines(wiring.Component):
             m.d.comb += [present.eq(streamed_words), result.word.eq(tile.word)]
         with m.Else():
             m.d.comb += result.word.eq(tile.word + tile.key)
-            with m.If(below_limit < 0):
+            with m.If(tile.left < 0):
                 m.d.comb += present.eq(0)
-            with m.Elif(below_limit > size):
+            with m.Elif(tile.left > size):
                 m.d.comb += present.eq(size)
             with m.Else():
-                m.d.comb += present.eq(below_limit)
+                m.d.comb += present.eq(tile.left)
         m.d.comb += [getattr(result.tile, name).eq(getattr(tile, name))
                      for name in ("kind", "features", "sub", "token", *format_members(config))]
         m.d.comb += result.present.eq(present)

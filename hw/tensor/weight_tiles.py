@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,7 +21,7 @@ _KINDS = {name: instruction.opcode % (1 << _KIND_BITS) for name, instruction in 
           if instruction.engine == isa.Engine.TENSOR}
 assert len(set(_KINDS.values())) == len(_KINDS)
 
-_FIELDS, _KV_FIELDS = isa.INSTRUCTIONS["MATMUL"].fields, isa.INSTRUCTIONS["MATMUL_KT"].fields
+_FIELDS = isa.INSTRUCTIONS["MATMUL"].fields
 _WORD_BITS = _FIELDS["w_base"].width
 
 
@@ -84,8 +84,8 @@ def located_layout(config):
         `TileKind`.
     word
         STREAM: its first word; else the word of key 0 in its panel.
-    key, limit
-        Its first key, and the number of keys present.
+    key, left
+        Its first key, and how many keys are present from that on (less than 0: none).
     features
         Features of its K tile.
     sub
@@ -96,7 +96,7 @@ def located_layout(config):
     Besides, `format_members`.
     """
     return data.StructLayout({
-        "kind": TileKind, "word": _WORD_BITS, "key": _WORD_BITS, "limit": _KV_FIELDS["w_limit"].width, "features": 7,
+        "kind": TileKind, "word": _WORD_BITS, "key": _WORD_BITS, "left": signed(_WORD_BITS + 1), "features": 7,
         "sub": sub_shape(config), "token": isa.SEMAPHORE_BITS, **format_members(config),
     })
 
@@ -164,7 +164,7 @@ class WeightTiles(wiring.Component):
             walker.k_outer.eq(matmul.k_outer),
             last.eq(walker.k_last & walker.n_last),
             self.w_wait.id.eq(w_wait), self.semaphore.eq(w_wait),
-            tile.kind.eq(kind), tile.word.eq(word), tile.key.eq(key), tile.limit.eq(kv.w_limit),
+            tile.kind.eq(kind), tile.word.eq(word), tile.key.eq(key), tile.left.eq(kv.w_limit - key),
             tile.features.eq(features_of(config, walker.k_sub)),
             tile.sub.eq(Mux(kind == TileKind.KEYS, walker.k_sub, walker.n_sub)),
             tile.token.eq(Mux(streamed, Mux(last | last_in_chunk, matmul.w_signal, 0), Mux(last, kv.w_signal, 0))),
@@ -294,7 +294,7 @@ class WeightTiles(wiring.Component):
         fields = data.View(instruction_layout("MATMUL_C"), matmul.as_value())
         with m.If(is_instruction(matmul.opcode, "MATMUL_C")):
             m.d.comb += [
-                tile.token.eq(Mux(last, fields.w_signal, 0)), tile.limit.eq(~0),
+                tile.token.eq(Mux(last, fields.w_signal, 0)), tile.left.eq((1 << _WORD_BITS) - 1),
                 tile.block.eq(fields.block), tile.single.eq(fields.w_single), tile.column.eq(fields.w_column),
                 tile.less_128.eq(fields.w_unsigned),
             ]

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..interfaces import ScratchpadRead, ScratchpadWrite, line_write_layout
+from ..interfaces import ScratchpadRead, ScratchpadWrite
 from .job import Element, Step
 from .loops import AddressWalker
 
@@ -40,8 +40,7 @@ class SharedRead(wiring.Component):
 
 
 class Writer(wiring.Component):
-    """Writes groups of results where the destination's loop has come to, a cycle after they come: the scratchpad's banks are far
-    apart, and its other writer waits for this one.
+    """Writes groups of results where the destination's loop has come to.
 
     The scratchpad never refuses a write of this engine: ``write.ready`` is taken to be 1.
 
@@ -77,8 +76,9 @@ class Writer(wiring.Component):
         lanes, panel, word_bytes = config.vector_lanes, config.panel, config.word_bytes
         groups = panel // lanes
         m.submodules.address = address = AddressWalker(len(self.base))
-        write = Signal(line_write_layout(config))
+        write = self.write
         m.d.comb += [
+            write.valid.eq(self.valid),
             address.load.eq(self.load), address.base.eq(self.base), address.inner.eq(self.inner),
             address.outer.eq(self.outer), address.advance.eq(self.valid), address.step.eq(self.step),
             write.line.eq(address.address[1:]),
@@ -103,12 +103,6 @@ class Writer(wiring.Component):
                 data_byte.eq(Mux(wide, wide_value, narrow_value)),
                 write.mask[byte].eq(Mux(wide, wide_mask, narrow_mask)),
             ]
-
-        written = Signal.like(write, reset_less=True)
-        m.d.sync += self.write.valid.eq(self.valid)
-        with m.If(self.valid):
-            m.d.sync += written.eq(write)
-        m.d.comb += [getattr(self.write, name).eq(written[name]) for name in write.shape().members]
 
         first_row = Signal()
         with m.If(self.load):

@@ -18,7 +18,7 @@ CONFIG = Config.from_dict(json.loads(os.environ.get("WEFT_CONFIG", '{"rows": 4, 
 SUM_BITS = 17 + (CONFIG.rows - 1).bit_length()
 WORDS = CONFIG.accumulator_words
 DEPTH = WORDS // CONFIG.accumulator_banks
-LATENCY, SUMS_AFTER = 4, 3
+LATENCY, SUMS_AFTER = 4, 4
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -14,7 +14,7 @@ CONFIG = Config.from_dict(json.loads(os.environ.get("WEFT_CONFIG", '{"rows": 4, 
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-@cocotb.parametrize(part=["buffer", "skid", "double", "queue", "memory"])
+@cocotb.parametrize(part=["buffer", "skid", "double", "five", "queue", "memory"])
 async def in_order_under_stalls(dut, part):
     """And one payload a cycle, where nothing stalls."""
     random = Random(cocotb.RANDOM_SEED)

@@ -5,7 +5,7 @@ import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from weft.hw import isa
-from weft.hw.interfaces import ThreadState
+from weft.hw.interfaces import READ_LATENCY, ThreadState
 from weft.hw.memory.accumulators import Accumulators
 from weft.sim.cocotb.packing import unpack
 from weft.sim.cocotb.tensor_bench import CONFIG, HALF, WORDS, TensorBench
@@ -294,7 +294,7 @@ async def signal_comes_after_the_write(dut):
         while not bench.counts()[1 + trial]:
             await FallingEdge(dut.clk)
         dut.vector_valid.value, dut.vector_address.value = 1, 10
-        await bench.step(2)
+        await bench.step(READ_LATENCY)
         await FallingEdge(dut.clk)
         found = unpack(dut.vector_data.value.to_unsigned(), 32, CONFIG.cols)
         assert np.array_equal(found, bench.model.accumulators[10])

@@ -17,7 +17,7 @@ class StreamHarness(wiring.Component):
     """
 
     def __init__(self, config):
-        self.parts = {"buffer": StreamBuffer(8), "skid": SkidBuffer(8), "double": Queue(8, 2),
+        self.parts = {"buffer": StreamBuffer(8), "skid": SkidBuffer(8), "double": Queue(8, 2), "five": Queue(8, 5),
                       "queue": Queue(8, config.bursts_in_flight), "memory": MemoryQueue(8, config.bursts_in_flight)}
         super().__init__({f"{side}_{name}": flow(stream.Signature(8)) for name in self.parts
                           for side, flow in (("i", In), ("o", Out))})

@@ -10,6 +10,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from weft.hw import isa
 from weft.hw.config import Config
+from weft.hw.interfaces import READ_LATENCY
 from weft.sim.cocotb.packing import pack, unpack
 from weft.sim.cocotb.tensor_model import TensorModel, random_product
 
@@ -130,7 +131,7 @@ class TensorBench:
             dut.vector_address.value = min(address, count - 1)
             await FallingEdge(dut.clk)
             ready = int(dut.vector_ready.value) and address < count
-            if len(accepted) >= 2 and accepted[-2]:
+            if len(accepted) >= READ_LATENCY and accepted[-READ_LATENCY]:
                 words.append(unpack(dut.vector_data.value.to_unsigned(), 32, CONFIG.cols))
             accepted.append(ready)
             address += ready

@@ -9,9 +9,9 @@ from .panels import pass_cycles
 __all__ = ["TensorEngine"]
 
 #: From a weight token to the first step of the tile's shift, where nothing is in the way.
-_TO_SHIFT = 8
+_TO_SHIFT = 9
 #: From a row token (or one for the accumulators) to the first row.
-_TO_ROW = 6
+_TO_ROW = 7
 #: Tiles that the loader, the streamer is ahead of the one that is shifted, streamed.
 _LOADER_AHEAD, _STREAMER_AHEAD = 5, 3
 #: Instructions between the control unit's queue and each thread.
@@ -19,7 +19,7 @@ _QUEUE = 2
 #: Cycles from a sum's reading to its writing, before it can be added to again.
 _SUMS_AGAIN = 4
 #: From a row's issue to its sums in the accumulators, beside the array's height (in pairs of rows, with `sparsity`) and width.
-_TO_SUMS = 4
+_TO_SUMS = 3
 #: From the cycle in which the accumulators are read to add a row to that of its token.
 _ADDED = 4
 

@@ -16,7 +16,7 @@ _WRITTEN = 2
 #: A gathered row: entry, products of its halves, their sums, request.
 _GATHER_ROW = 6
 #: From a store's token to its first beat: lines are read, cut, and passed to the bus.
-_TO_BEAT = 7
+_TO_BEAT = 8
 #: From a write response to its token.
 _ANSWERED = 2
 

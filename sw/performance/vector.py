@@ -10,7 +10,7 @@ __all__ = ["VectorEngine"]
 #: From the cycle in which an instruction is taken to that in which its first token is consumed.
 _TO_TOKEN = 2
 #: From an item's issue: into the lanes, through stage 5 (records taken over), through the last stage.
-_LAUNCH, _TAKEN_OVER, _THROUGH = 3, 8, 10
+_LAUNCH, _TAKEN_OVER, _THROUGH = 4, 9, 11
 #: More of a norm, whose items go through the lanes twice.
 _AGAIN = 6
 #: From the last result until the next instruction is taken.

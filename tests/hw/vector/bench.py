@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from weft.hw import isa, verilog
+from weft.hw.interfaces import READ_LATENCY
 from weft.hw.memory import wrapper
 from weft.hw.vector.engine import VectorEngine
 from weft.sim.cocotb.vector_program import VectorProgram
@@ -54,8 +55,8 @@ class Bench(VectorProgram):
         cycles = library(config).run(
             pointer(code), len(self.instructions), pointer(scratchpad), pointer(accumulators), pointer(self.scratchpad),
             pointer(self.accumulators), config.word_bytes, config.cols, pointer(reveals), len(reveals), pointer(hides),
-            len(hides), pointer(tokens), pointer(log), ctypes.byref(count), pointer(distances), config.state_rows, grant,
-            ctypes.c_uint64(self.seed), 400_000)
+            len(hides), pointer(tokens), pointer(log), ctypes.byref(count), pointer(distances), config.state_rows,
+            READ_LATENCY, grant, ctypes.c_uint64(self.seed), 400_000)
         assert cycles != -2, "the engine broke a rule of its ports"
         assert cycles != -1, "the engine did not finish"
         self.check(scratchpad, distances, tokens, self.model_accumulators)

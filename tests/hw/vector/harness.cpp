@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <vector>
 
 #include "Vvector_engine.h"
@@ -28,16 +29,18 @@ template <typename Port> void scramble(Port& port, size_t bits) {
 
 struct Pending { bool valid = false; std::vector<uint8_t> data; };
 
-// A read port whose data comes two cycles after the request.
+// A read port whose data comes `latency` cycles after the request.
 struct ReadPort {
-    Pending stage[2];
+    std::deque<Pending> coming;
+    explicit ReadPort(int latency) : coming(latency) {}
     void clock(bool accepted, const uint8_t* data, size_t bytes) {
-        stage[1] = stage[0];
-        stage[0].valid = accepted;
-        if (accepted) stage[0].data.assign(data, data + bytes);
+        coming.pop_front();
+        coming.emplace_back();
+        coming.back().valid = accepted;
+        if (accepted) coming.back().data.assign(data, data + bytes);
     }
     template <typename Port> void drive(Port& port, size_t bits) {
-        if (stage[1].valid) put(port, stage[1].data.data(), stage[1].data.size());
+        if (coming.front().valid) put(port, coming.front().data.data(), coming.front().data.size());
         else scramble(port, bits);
     }
 };
@@ -54,12 +57,13 @@ extern "C" __attribute__((visibility("default")))
 int run(const uint8_t* program, int instructions, uint8_t* scratchpad, uint8_t* accumulators,
         const uint8_t* scratchpad_image, const uint8_t* accumulator_image, int word_bytes, int cols,
         const Range* reveals, int reveal_count, const Range* hides, int hide_count, int32_t* tokens, int32_t* log,
-        int32_t* log_count, uint8_t* distances, int state_rows, int grant_percent, uint64_t seed, int max_cycles) {
+        int32_t* log_count, uint8_t* distances, int state_rows, int read_latency, int grant_percent, uint64_t seed,
+        int max_cycles) {
     state = seed * 2654435761u + 88172645463325252ull;
     VerilatedContext context;
     Vvector_engine top{&context};
     const size_t line_bytes = 2 * word_bytes, acc_bytes = 4 * cols;
-    ReadPort read_a, read_b, acc;
+    ReadPort read_a(read_latency), read_b(read_latency), acc(read_latency);
     std::vector<uint8_t> hidden(hide_count, 0);
     int next_instruction = 0, next_reveal = 0, status = -1, cycle = 0, writes = 0;
     *log_count = 0;
