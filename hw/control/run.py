@@ -14,18 +14,17 @@ ERRORS = {
     "read": ErrorCause.READ_ERROR, "write": ErrorCause.WRITE_ERROR, "abort": ErrorCause.ABORTED,
     "overflow": ErrorCause.TOKEN_OVERFLOW, "fetch": ErrorCause.READ_ERROR, "illegal": ErrorCause.ILLEGAL_INSTRUCTION,
 }
-#: Those that come from the ends of long paths are known a cycle later. Their engine is idle, and END executed, later still; an
-#: overflow may come of a program's last token.
+#: Those that come from the ends of long paths are known a cycle later. Their engine is idle, and END executed, later still.
 _LATE = ("read", "write", "abort")
 
 
 class RunControl(wiring.Component):
     """Holds the engines in reset unless a program runs, and lets the bus finish what it began.
 
-    Ports: ``start``: a start was written; ``ended``: END was executed; ``error_*``, ``pc_*`` of `ERRORS` (``pc_overflow`` a cycle
-    later than its error); ``bus_busy``: bursts are under way; ``stop``: engines are held in reset and the bus starts nothing new;
-    ``running``: cycles are counted; ``busy``, ``done``, ``error``, ``cause``, ``error_pc`` for STATUS, the last as long as
-    ``error`` is set; ``finished``: the first cycle of done or error.
+    Ports: ``start``: a start was written; ``ended``: END was executed; ``error_*``, ``pc_*`` of `ERRORS`; ``bus_busy``: bursts are
+    under way; ``stop``: engines are held in reset and the bus starts nothing new; ``running``: cycles are counted; ``busy``,
+    ``done``, ``error``, ``cause``, ``error_pc`` for STATUS, the last as long as ``error`` is set; ``finished``: the first cycle of
+    done or error.
 
     After END, reads of the prefetch may still be under way: the host sees done at once, a new start waits for them.
     """
@@ -62,11 +61,9 @@ class RunControl(wiring.Component):
         m.d.comb += failing.eq(Cat(known.values()).any())
         m.d.sync += failed.eq(failing)
 
-        # An overflow's instruction is known a cycle after it.
-        blames = Signal()
-        m.d.sync += blames.eq(0)
-        with m.If(blames):
-            m.d.sync += self.error_pc.eq(self.pc_overflow)
+        # An overflow may come of a program's last token, and is known as late as this.
+        ended = Signal()
+        m.d.sync += ended.eq(self.ended)
 
         with m.FSM():
             with m.State("Idle"):
@@ -79,14 +76,14 @@ class RunControl(wiring.Component):
                         m.d.sync += self.cause.eq(cause)
                 # Taken in every cycle, errors that are known at once first, until a late one is known, whose it is then.
                 number = self.pc_abort
-                for name in reversed(sorted((name for name in ERRORS if name != "overflow"), key=_LATE.__contains__)):
+                for name in reversed(sorted(ERRORS, key=_LATE.__contains__)):
                     number = Mux(raised[name], getattr(self, f"pc_{name}"), number)
                 with m.If(~late & ~failed):
-                    m.d.sync += [self.error_pc.eq(number), blames.eq(raised["overflow"])]
+                    m.d.sync += self.error_pc.eq(number)
                 with m.If(failed):
                     m.d.sync += self.stop.eq(1)
                     m.next = "Fail"
-                with m.Elif(self.ended):
+                with m.Elif(ended):
                     m.d.sync += self.stop.eq(1)
                     with m.If(~failing):
                         m.d.sync += [self.busy.eq(0), self.done.eq(1), self.finished.eq(1)]

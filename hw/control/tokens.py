@@ -19,8 +19,8 @@ class TokenCounters(wiring.Component):
 
     Parameters: names of the wait ports and of the signal ports, each with the name of its thread.
     Ports: ``wait_*`` (TokenWait), ``signal_*`` (TokenSignal), ``pc_*`` number of the instruction of each thread that signals;
-    ``overflow``: a counter has passed 255, from two cycles after the signal on, ``overflow_pc``: in the cycle after the first of
-    them, the instruction that signalled. A reset has to follow within a few cycles.
+    ``overflow``: a counter has passed 255, from three cycles after the signal on, ``overflow_pc``: in the first of them, the
+    instruction that signalled. A reset has to follow within a few cycles.
 
     All ports are served in every cycle; signals to one counter add up. A token can be consumed from the second cycle
     after its signal on. One that is consumed leaves its counter a cycle later, so that neither adder nor decoder is behind what
@@ -121,13 +121,13 @@ class TokenCounters(wiring.Component):
             m.d.sync += port.available.eq(
                 (several.bit_select(port.id, 1) | (lowest.bit_select(port.id, 1) & ~leaves) | added_now[position]) & ~consumed)
 
-        # Who is to blame is looked up a cycle after the sums, in what was then, and kept.
-        m.d.comb += self.overflow.eq(exceeded.any())
+        # Much depends on an overflow: it takes a register. Who is to blame is looked up beside it, in what was then.
+        m.d.sync += self.overflow.eq(exceeded.any())
         blamed = {}
         for thread, pc in pcs.items():
-            blamed[thread] = Signal(PC_BITS, name=f"pc_before_of_{thread}", reset_less=True)
-            with m.If(~self.overflow):
-                m.d.sync += blamed[thread].eq(pc)
+            before = Signal(PC_BITS, name=f"pc_before_of_{thread}", reset_less=True)
+            blamed[thread] = Signal(PC_BITS, name=f"pc_blamed_of_{thread}", reset_less=True)
+            m.d.sync += [before.eq(pc), blamed[thread].eq(before)]
         for number, valid, thread in reversed(signals):
             number_before = Signal.like(number, name=f"{number.name}_before", reset_less=True)
             valid_before, guilty = Signal(name=f"{valid.name}_before"), Signal(name=f"{number.name}_guilty")

@@ -9,9 +9,8 @@ from functools import lru_cache
 __all__ = ["pass_cycles"]
 
 _PANELS_PER_PORT = 2
-#: Lines that a panel's reader holds; cycles from a line's request to its place among them (the hardware's less one would come out
-#: too fast where both ports meet); runs that the second port may be behind.
-_LINES, _LATENCY, _RUNS_BEHIND = 5, 4, 2
+#: Lines that a panel's reader holds; cycles from a line's request to its place among them; runs that the second port may be behind.
+_LINES, _LATENCY, _RUNS_BEHIND = 5, 3, 2
 #: Rows from which on the pace grows evenly, by the same for each `_PERIOD` of them.
 _EVEN_FROM, _PERIOD = 40, 8
 #: Cycles in which all readers fill, as they do before an instruction's first tile; passes until the pace is steady, and measured.

@@ -82,7 +82,8 @@ PROOFS = {
          **{f"{name}_number": (24, [f"pc_of_{name}"]) for name in "pq"},
          **{f"{name}_held_before": (1, [f"{name}_valid_before"]) for name in "abc"},
          **{f"{name}_number_before": (5, [f"{name}_id_before"]) for name in "abc"},
-         **{f"{name}_number_before": (24, [f"pc_before_of_{name}"]) for name in "pq"}}),
+         **{f"{name}_number_before": (24, [f"pc_before_of_{name}"]) for name in "pq"},
+         **{f"{name}_blamed": (24, [f"pc_blamed_of_{name}"]) for name in "pq"}}),
     "burst_splitter": Proof(lambda: BurstSplitter(CONFIG), "splitter",
                             {"valid": (1, ["valid"]), "segment": (114, ["segment"]), "room": (5, ["room"]), "last": (1, ["last"])}),
     "write_master": Proof(

@@ -66,9 +66,9 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     spoiled <= rst ? 0 : spoiled + (spoiled != 0 || too_many);
   end
   // An overflow ends the run: the machine resets the counters two cycles after it is told of one.
-  always @* assume(spoiled < 5);
+  always @* assume(spoiled < 6);
 
-  reg [31:0] exceeded, exceeded_before;
+  reg [31:0] exceeded, exceeded_before = 0;
   integer i;
   always @* begin
     exceeded[0] = 0;
@@ -76,7 +76,7 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
   end
 
   // The cycle before, in which those that overflowed did so, and what was the cycle before in the last cycle, for who is to blame.
-  reg a_blamed = 0, b_blamed = 0, c_blamed = 0, a_was = 0, b_was = 0, c_was = 0, overflowed = 0, told = 0;
+  reg a_blamed = 0, b_blamed = 0, c_blamed = 0, a_was = 0, b_was = 0, c_was = 0, overflowed = 0;
   reg [4:0] a_then = 0, b_then = 0, c_then = 0, a_of = 0, b_of = 0, c_of = 0;
   reg [23:0] p_then = 0, q_then = 0, p_of = 0, q_of = 0;
   always @(posedge clk) begin
@@ -86,9 +86,8 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     {a_then, b_then, c_then, p_then, q_then} <= {a_last, b_last, c_last, p_last, q_last};
     {a_was, b_was, c_was} <= rst ? 3'b0 : {a_blamed, b_blamed, c_blamed};
     {a_of, b_of, c_of, p_of, q_of} <= {a_then, b_then, c_then, p_then, q_then};
-    exceeded_before <= exceeded;
+    exceeded_before <= rst ? 0 : exceeded;
     overflowed <= overflow && !rst;
-    told <= overflowed && !rst;
   end
 
   always @* if (started) begin
@@ -103,8 +102,8 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     if (spoiled == 1) assert(count > 255);
     // A counter that has overflowed is told of, nothing else is, and the instruction named signalled to such a one.
     assert(exceeded[n] == (count > 255));
-    assert(overflow == (exceeded != 0));
-    if (overflowed && !told) begin
+    assert(overflow == (exceeded_before != 0));
+    if (overflow && !overflowed) begin
       if ((a_was && exceeded_before[a_of]) || (b_was && exceeded_before[b_of])) assert(overflow_pc == p_of);
       else if (c_was && exceeded_before[c_of]) assert(overflow_pc == q_of);
     end
@@ -126,10 +125,10 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     if (a_blamed) assert(a_number_before == a_then);
     if (b_blamed) assert(b_number_before == b_then);
     if (c_blamed) assert(c_number_before == c_then);
-    if ((a_blamed || b_blamed) && !overflowed) assert(p_number_before == p_then);
-    if (c_blamed && !overflowed) assert(q_number_before == q_then);
-    if ((a_was || b_was) && overflowed && !told) assert(p_number_before == p_of);
-    if (c_was && overflowed && !told) assert(q_number_before == q_of);
+    if (a_blamed || b_blamed) assert(p_number_before == p_then);
+    if (c_blamed) assert(q_number_before == q_then);
+    if (a_was || b_was) assert(p_blamed == p_of);
+    if (c_was) assert(q_blamed == q_of);
     assert(a_guilty == (a_was && exceeded_before[a_of]));
     assert(b_guilty == (b_was && exceeded_before[b_of]));
     assert(c_guilty == (c_was && exceeded_before[c_of]));
