@@ -55,9 +55,19 @@ class RunControl(wiring.Component):
         for name in _LATE:
             known[name] = Signal(name=f"{name}_known")
             m.d.sync += known[name].eq(raised[name])
-        late = Cat(known[name] for name in _LATE).any()
+
+        def pc_of(names):
+            """The instruction of the first of these errors that is raised, or of the last."""
+            *names, last = names
+            number = getattr(self, f"pc_{last}")
+            for name in reversed(names):
+                number = Mux(raised[name], getattr(self, f"pc_{name}"), number)
+            return number
+
+        late, late_pc = Cat(known[name] for name in _LATE).any(), Signal(PC_BITS, reset_less=True)
+        m.d.sync += late_pc.eq(pc_of(_LATE))
         failing = Signal()
-        failed = Signal()       # a cycle ago: whether a counter has passed its limit comes late, and much follows from the stop
+        failed = Signal()       # a cycle ago: whether an instruction is legal comes late, and much follows from the stop
         m.d.comb += failing.eq(Cat(known.values()).any())
         m.d.sync += failed.eq(failing)
 
@@ -74,12 +84,9 @@ class RunControl(wiring.Component):
                 for name, cause in reversed(ERRORS.items()):
                     with m.If(known[name] & ~failed):
                         m.d.sync += self.cause.eq(cause)
-                # Taken in every cycle, errors that are known at once first, until a late one is known, whose it is then.
-                number = self.pc_abort
-                for name in reversed(sorted(ERRORS, key=_LATE.__contains__)):
-                    number = Mux(raised[name], getattr(self, f"pc_{name}"), number)
-                with m.If(~late & ~failed):
-                    m.d.sync += self.error_pc.eq(number)
+                # Taken in every cycle until one is known, a late one's a cycle after it was raised.
+                with m.If(~failed):
+                    m.d.sync += self.error_pc.eq(Mux(late, late_pc, pc_of([name for name in ERRORS if name not in _LATE])))
                 with m.If(failed):
                     m.d.sync += self.stop.eq(1)
                     m.next = "Fail"
