@@ -1,7 +1,7 @@
 """The choice among memory banks (`memory.choice`) on an ECP5: lookup tables and the multiplexers behind them.
 
-Block RAM of an ECP5 gives its data 5.6 ns after the clock. yosys' mapper knows nothing of it, and takes three lookup tables in a row
-for eight banks, with a wire before each; one table and the multiplexers of its slices do.
+Block RAM of an ECP5 gives its data 5.6 ns after the clock. yosys' mapper knows nothing of it, and takes three lookup tables in
+a row for eight banks, with a wire before each; one table and the multiplexers of its slices do.
 """
 
 import re
@@ -28,7 +28,8 @@ module {name}(bank, word, words);
         wire [{banks}/2-1:0] pair;
         for (number = 0; number < {banks}/2; number = number + 1) begin : pairs
             LUT4 #(.INIT(16'hCACA)) table_of_two (
-                .A(words[2*number*{width} + place]), .B(words[(2*number + 1)*{width} + place]), .C(bank[0]), .D(1'b0), .Z(pair[number]));
+                .A(words[2*number*{width} + place]), .B(words[(2*number + 1)*{width} + place]), .C(bank[0]), .D(1'b0),
+                .Z(pair[number]));
         end
         {behind}
     end endgenerate

@@ -38,8 +38,8 @@ _PRODUCTS = re.compile(r"\brequantizer\.products(_\d+)?$")
 #: Block RAM in the order in which it gets rows, and the bits that one holds.
 _BANKS = (re.compile(r"\bscratchpad\.bank_(\d+)\."), re.compile(r"\baccumulators\.bank_(\d+)\."), re.compile(r"\bvector\.()"))
 _SHARD = re.compile(r"\.(\d+)$")
-#: What the other multipliers belong to.
-_OTHERS = ("vector.", "dma.load_engine.", "dma.store_engine.", "tensor.")
+#: What the other multipliers belong to, the vector engine's first.
+_OTHERS = ("vector.row_unit.", "dma.load_engine.", "dma.store_engine.", "tensor.loader.")
 
 
 def assign_sites(netlist, device):
@@ -70,6 +70,7 @@ class _Plan:
                          for place, bit in enumerate(net["bits"])}
         self.array_rows = 0
         self.enables = defaultdict(set)
+        self.taken = set()              # blocks of multipliers, (line, block), in which some have sites
 
     def place(self, cell, line, block, number):
         """Gives a multiplier site ``number`` of a block in row ``line``, unless it would ask for too many clock enables there."""
@@ -78,6 +79,7 @@ class _Plan:
         shared = self.enables[line, block]
         if len(shared | enables) <= _ENABLES:
             shared |= enables
+            self.taken.add((line, block))
             x, site = _MULTIPLIERS[number]
             cell["attributes"]["BEL"] = f"X{self.grid.blocks[block] + x}/Y{self.grid.multipliers[line]}/{site}"
 
@@ -128,9 +130,10 @@ class _Plan:
         for owner in _OTHERS:
             cells = [cell for name, cell in sorted(self.multipliers.items()) if owner in name and "BEL" not in cell["attributes"]]
             lines = list(range(self.array_rows))[::-1]
-            lines.insert(0 if owner == "vector." else len(lines), self.array_rows)
+            lines.insert(0 if owner == _OTHERS[0] else len(lines), self.array_rows)
             free = [(line, block) for line in lines if line < len(self.grid.multipliers)
-                    for block in sorted(range(width), key=lambda block: abs(2 * block - width + 1)) if not self.enables[line, block]]
+                    for block in sorted(range(width), key=lambda block: abs(2 * block - width + 1))
+                    if (line, block) not in self.taken]
             for (line, block), first in zip(free, range(0, len(cells), len(_MULTIPLIERS)), strict=False):
                 for number, cell in enumerate(cells[first:first + len(_MULTIPLIERS)]):
                     self.place(cell, line, block, number)

@@ -14,14 +14,18 @@ from weft.hw.silicon.floorplan import GRIDS, assign_sites
 AVAILABLE = {board.fpga[-3:]: (board.multipliers, board.blocks) for board in BOARDS.values() if board.tools == "ecp5"}
 
 
+#: Multipliers of engines, neither of the array nor of lanes.
+OTHERS = ("core.dma.load_engine.front._007__MULT18X18D_P9", "core.vector.row_unit.multiplier._04__MULT18X18D_P9")
+
+
 def netlist(rows, cols, lanes=0, banks=0, shards=0):
-    """The multipliers and block RAM of an accelerator under the names that yosys gives them, and one that belongs to neither."""
+    """The multipliers and block RAM of an accelerator under the names that yosys gives them."""
     cells = {f"core.tensor.array.pe_{r}_{c}.product_TRELLIS_FF_Q": "MULT18X18D" for r in range(rows) for c in range(cols)}
     cells |= {f"core.vector.requantizer.lane_{lane}._05{n}__MULT18X18D_P9": "MULT18X18D" for lane in range(lanes) for n in (5, 7)}
     cells |= {f"core.vector.requantizer.products_144_MULT18X18D_P9_{lane}": "MULT18X18D" for lane in range(lanes)}
     cells |= {f"core.{kind}.bank_{bank}.memory.storage.0.{shard}": "DP16KD" for kind in ("scratchpad", "accumulators")
               for bank in range(banks) for shard in range(shards)}
-    cells["core.dma.load_engine.front._007__MULT18X18D_P9"] = "MULT18X18D"
+    cells |= dict.fromkeys(OTHERS, "MULT18X18D")
     module = {"cells": {name: {"type": kind, "attributes": {}, "connections": {}} for name, kind in cells.items()},
               "netnames": {"core.vector.requantizer.products_144": {"bits": list(range(2, 2 + lanes))}}}
     for name, cell in module["cells"].items():
@@ -60,7 +64,9 @@ def test_sites(device, rows, cols, lanes, banks, shards):
     assign_sites(placed, f"LFE5U-{device}")
     found = sites(placed)
     assert len(set(found.values())) == len(found)                 # one cell a site
-    assert "core.dma.load_engine.front._007__MULT18X18D_P9" not in found
+    for name in OTHERS:
+        if name in found:       # there was a block without any
+            assert sum((block(grid, found[name][0]), found[name][1]) == (block(grid, x), y) for x, y, _ in found.values()) == 1
     for name, (x, y, site) in found.items():
         assert (y in grid.multipliers, y in grid.memories)[site.startswith("EBR")], name
     if -(-rows // 2) * -(-cols // 2) <= len(grid.multipliers) * len(grid.blocks) // 2:
@@ -78,6 +84,7 @@ def test_neighbours_stay_near():
     placed = netlist(8, 8, lanes=8, banks=8, shards=4)
     assign_sites(placed, "LFE5U-85F")
     found = sites(placed)
+
     def at(name):
         return found[next(key for key in found if name in key)]
 
@@ -97,4 +104,6 @@ def test_neighbours_stay_near():
         product = at(f"products_144_MULT18X18D_P9_{(lane - 1) % 8}")
         assert {at(f"lane_{lane}._057")[1], product[1], y} == {58}
         assert {block(grid, place[0]) for place in (at(f"lane_{lane}._057"), product)} == {block(grid, x)}
-    assert Counter(y for _, y, _ in found.values()) == {10: 32, 34: 32, 58: 24, 22: 32, 46: 32}
+    # The vector engine's other multiplier beside its lanes, the load engine's beside the array.
+    assert [at(name)[1] for name in OTHERS] == [34, 58]
+    assert Counter(y for _, y, _ in found.values()) == {10: 32, 34: 33, 58: 25, 22: 32, 46: 32}

@@ -23,5 +23,5 @@ def test_a_port_brings_a_line_a_cycle(rows):
 
 @pytest.mark.parametrize("rows, cycles", [(9, 13.0), (13, 18.5), (17, 22.9), (21, 26.5), (25, 31.75), (24, 24), (19, 20), (8, 8)])
 def test_four_panels_as_far_apart_as_they_are_long(rows, cycles):
-    """Cycles of the RTL (18 K tiles on 4x4 less 10, by 8): where both ports meet, the model has them out of each other's way sooner."""
+    """Cycles of the RTL (18 K tiles on 4x4 less 10, by 8): where both ports meet, the model is too fast."""
     assert 0.86 < pass_cycles(rows, panels(4, 0, rows)) / cycles < 1.01
