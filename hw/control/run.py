@@ -72,8 +72,8 @@ class RunControl(wiring.Component):
         m.d.sync += failed.eq(failing)
 
         # An overflow may come of a program's last token, and is known as late as this.
-        ended = Signal()
-        m.d.sync += ended.eq(self.ended)
+        ended = Signal(2)
+        m.d.sync += ended.eq(Cat(self.ended, ended))
 
         with m.FSM():
             with m.State("Idle"):
@@ -90,7 +90,7 @@ class RunControl(wiring.Component):
                 with m.If(failed):
                     m.d.sync += self.stop.eq(1)
                     m.next = "Fail"
-                with m.Elif(ended):
+                with m.Elif(ended[1]):
                     m.d.sync += self.stop.eq(1)
                     with m.If(~failing):
                         m.d.sync += [self.busy.eq(0), self.done.eq(1), self.finished.eq(1)]

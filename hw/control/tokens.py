@@ -17,20 +17,21 @@ __all__ = ["TokenCounters"]
 class TokenCounters(wiring.Component):
     """32 counters of 8 bits; number 0 always holds a token and takes none.
 
-    Parameters: names of the wait ports and of the signal ports, each with the name of its thread.
+    Parameters: names of the wait ports and of the signal ports, each with the name of its thread; names of threads that are
+    ``distant``: their signals end long paths and take a register more.
     Ports: ``wait_*`` (TokenWait), ``signal_*`` (TokenSignal), ``pc_*`` number of the instruction of each thread that signals;
-    ``overflow``: a counter has passed 255, from three cycles after the signal on, ``overflow_pc``: in the first of them, the
+    ``overflow``: a counter has passed 255, from three cycles after the signal on (four, if distant), ``overflow_pc``: in the first of them, the
     instruction that signalled. A reset has to follow within a few cycles.
 
     All ports are served in every cycle; signals to one counter add up. A token can be consumed from the second cycle
-    after its signal on. One that is consumed leaves its counter a cycle later, so that neither adder nor decoder is behind what
+    after its signal on (the third, if distant). One that is consumed leaves its counter a cycle later, so that neither adder nor decoder is behind what
     the threads decide. Neither is a selection among the counters: it is made a cycle ahead, for ``available``, and as it does not
     know yet what is consumed meanwhile, none is available to that thread in the cycle after. No counter may be consumed by two
     threads, nor through two ports in one cycle.
     """
 
-    def __init__(self, waits, signals):
-        self.waits, self.signals = dict(waits), dict(signals)
+    def __init__(self, waits, signals, distant=()):
+        self.waits, self.signals, self.distant = dict(waits), dict(signals), frozenset(distant)
         threads = dict.fromkeys(self.signals.values())
         super().__init__({
             **{f"wait_{name}": In(TokenWait()) for name in self.waits},
@@ -56,18 +57,27 @@ class TokenCounters(wiring.Component):
             m.d.comb += word.eq(low.replicate(count // 4) & Cat(line.replicate(4) for line in high))
             return word
 
+        def arrived(value, thread, reset_less=True):
+            """What a thread says, a cycle later if that is distant."""
+            if thread not in self.distant:
+                return value
+            later = Signal.like(value, name=f"{value.name}_arrived", reset_less=reset_less)
+            m.d.sync += later.eq(value)
+            return later
+
         # Signals take a register, as they come from the ends of pipelines, and are decoded before it: adders are behind.
         signals, added, pcs = [], [], {}
         for thread in dict.fromkeys(self.signals.values()):
             pcs[thread] = Signal(PC_BITS, name=f"pc_of_{thread}", reset_less=True)
-            m.d.sync += pcs[thread].eq(getattr(self, f"pc_{thread}"))
+            m.d.sync += pcs[thread].eq(arrived(getattr(self, f"pc_{thread}"), thread))
         for name, thread in self.signals.items():
             port = getattr(self, f"signal_{name}")
+            told, given = arrived(port.id, thread), arrived(port.valid, thread, reset_less=False)
             number, valid = Signal(isa.SEMAPHORE_BITS, name=f"{name}_id", reset_less=True), Signal(name=f"{name}_valid")
             low, high = Signal(4, name=f"{name}_low"), Signal(count // 4, name=f"{name}_high", reset_less=True)
-            m.d.sync += [valid.eq(port.valid), low.eq(low_lines(port.id, port.valid))]
-            with m.If(port.valid):
-                m.d.sync += [number.eq(port.id), high.eq(high_lines(port.id))]
+            m.d.sync += [valid.eq(given), low.eq(low_lines(told, given))]
+            with m.If(given):
+                m.d.sync += [number.eq(told), high.eq(high_lines(told))]
             signals.append((number, valid, thread))
             added.append(spread(f"{name}_added", low, high))
 

@@ -57,7 +57,7 @@ class ControlUnit(wiring.Component):
         m.submodules.scalars = scalars = ScalarRegisters()
         m.submodules.fetch = fetch = until_start(Fetch(config))
         m.submodules.dispatch = dispatch = until_start(Dispatch(config))
-        m.submodules.tokens = tokens = until_start(TokenCounters(TOKEN_PORTS, TOKEN_PORTS))
+        m.submodules.tokens = tokens = until_start(TokenCounters(TOKEN_PORTS, TOKEN_PORTS, ("load", "store")))
 
         statuses = {name: getattr(self, f"status_{name}") for name in THREADS}
         idle = [status.idle for status in statuses.values()]

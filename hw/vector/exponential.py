@@ -35,11 +35,10 @@ class ExponentialLane(wiring.Component):
         m.d.comb += distance.eq(Cat(Const(0, 5), self.maximum).as_signed() - self.score)
         place = Signal(5, reset_less=True)
         fraction = Signal(5, reset_less=True)
-        visible, near = Signal(reset_less=True), Signal(reset_less=True)
+        halvings = Signal(len(distance) - 10, reset_less=True)      # in multiples of 32: the upper bits of the distance come last
+        visible = Signal(reset_less=True)
         with m.If(self.enter[1]):
-            # The upper bits of the distance come last.
-            m.d.sync += [place.eq(distance[5:10]), fraction.eq(distance[:5]),
-                         visible.eq(self.visible & ~distance[10:13].any()), near.eq(~distance[13:].any())]
+            m.d.sync += [fraction.eq(distance[:5]), place.eq(distance[5:10]), halvings.eq(distance[10:]), visible.eq(self.visible)]
 
         # With the bit that rounds, shifted by multiples of 8 behind the table, and by the rest in the next stage.
         mantissa = Signal(17, reset_less=True)
@@ -50,7 +49,7 @@ class ExponentialLane(wiring.Component):
                 with m.Case(value):
                     m.d.comb += table.eq(entry)
         with m.If(self.enter[2]):
-            m.d.sync += [mantissa.eq(Mux(visible & near, Cat(Const(0, 1), table) >> Cat(Const(0, 3), place[3:]), 0)),
+            m.d.sync += [mantissa.eq(Mux(visible & (halvings == 0), Cat(Const(0, 1), table) >> Cat(Const(0, 3), place[3:]), 0)),
                          shift.eq(place[:3])]
 
         moved = Signal(17)

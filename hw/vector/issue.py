@@ -184,15 +184,13 @@ class Issue(wiring.Component):
 
         # Visible keys of the group, counted from its first: up to the length, and up to the query's own position.
         length_left = Signal(signed(19))
-        position_left = Signal(signed(19))
+        next_position = Signal(signed(19))      # of the row that begins next
         keys_left = Signal(signed(19))
         with m.If(setup[0]):
             m.d.sync += [length_left.eq(job.key_limit - job.key_start),
-                         position_left.eq(job.query_start + 1 - job.key_start)]
-        with m.Elif(advance):
-            m.d.sync += position_left.eq(position_left + groups.last)
-        next_position = Signal(signed(19))
-        m.d.comb += next_position.eq(position_left + Mux(setup[1], 0, 1))
+                         next_position.eq(job.query_start + 1 - job.key_start)]
+        with m.Elif(setup[1] | (advance & groups.last)):
+            m.d.sync += next_position.eq(next_position + 1)
         with m.If(setup[1] | (advance & softmax)):
             with m.If(setup[1] | groups.last):
                 m.d.sync += keys_left.eq(Mux(job.causal & (next_position < length_left), next_position, length_left))

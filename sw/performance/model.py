@@ -16,7 +16,7 @@ from .vector import VectorEngine
 __all__ = ["Prediction", "predict", "predict_instructions"]
 
 #: From the start (or a jump) to the request of the first instructions; from the last engine's end to done.
-_TO_FETCH, _TO_DONE = 3, 5
+_TO_FETCH, _TO_DONE = 3, 6
 #: Cycles from one instruction's dispatch to the next one's, more for each register field unless all name R0, and of
 #: CALC and BRANCH.
 _DISPATCH, _REGISTER, _CALCULATION = 2, 2, 5

@@ -12,13 +12,13 @@ _TO_TOKEN = 2
 #: Through the request's registers and the memory: a burst's request to its first beat, without the memory's latency.
 _REQUEST = 4
 #: From a line's last beat to its write and its token.
-_WRITTEN = 2
+_WRITTEN = 3
 #: A gathered row: entry, products of its halves, their sums, request.
 _GATHER_ROW = 6
 #: From a store's token to its first beat: lines are read, cut, and passed to the bus.
 _TO_BEAT = 8
-#: From a write response to its token.
-_ANSWERED = 2
+#: From the last beat of a burst, without the memory's latency, until it counts no more, and from then to its token.
+_ANSWERED, _TOLD = 2, 1
 
 
 class _Channel:
@@ -194,7 +194,7 @@ class StoreEngine(_Front):
         super().__init__(config, tokens, _Channel(_TO_BEAT, latency + _ANSWERED, in_flight))
 
     def finished(self, end):
-        return end + self.port.trail
+        return end + self.port.trail + _TOLD
 
     def take(self, name, fields, offered):
         """As `LoadEngine.take`."""
