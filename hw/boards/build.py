@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import RunError
 from ..files import write_files
-from ..silicon.choice import choice_verilog
+from ..silicon.choice import CHOICE_SCRIPT, choice_files
 from ..silicon.ecp5 import improve, soft_modules
 from ..silicon.soft import soft_files, soft_script
 from ..tools import find_tools, run_tool
@@ -44,7 +44,7 @@ def write_project(design, out_dir, seed=1):
     """
     files = design_files(design, _TOP, **_overrides(design, seed))
     if design.board.tools == "ecp5":
-        files |= {"choice.v": choice_verilog(files[f"{CORE}.v"]), **soft_files()}
+        files |= choice_files(files[f"{CORE}.v"]) | soft_files()
     return write_files(out_dir, files)
 
 
@@ -53,7 +53,7 @@ def _overrides(design, seed):
     if design.board.tools != "ecp5":
         return {}
     soft = soft_modules(design.config, design.board.multipliers, CORE)
-    return {"script_after_read": f"read_verilog -overwrite choice.v\nhierarchy -top {_TOP}\n{soft_script(soft)}",
+    return {"script_after_read": f"{CHOICE_SCRIPT}\nhierarchy -top {_TOP}\n{soft_script(soft)}",
             "nextpnr_opts": f"--seed {seed} --timing-allow-fail --report {REPORTS['figures']}"}
 
 

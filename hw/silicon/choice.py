@@ -6,8 +6,11 @@ a row for eight banks, with a wire before each; one table and the multiplexers o
 
 import re
 
-__all__ = ["choice_verilog"]
+__all__ = ["CHOICE_SCRIPT", "choice_files", "choice_verilog"]
 
+_FILE = "choice.v"
+#: Line for yosys behind the accelerator's Verilog.
+CHOICE_SCRIPT = f"read_verilog -overwrite {_FILE}"
 _MODULE = re.compile(r"^module (\w+)\(bank, word, words\);(.*?)^endmodule", re.S | re.M)
 _RANGE = r"\b{}put \[(\d+):0\] {};"
 #: By banks: what stands behind the tables, each of which chooses between two words.
@@ -35,6 +38,11 @@ module {name}(bank, word, words);
     end endgenerate
 endmodule
 """
+
+
+def choice_files(text):
+    """``{file name: text}`` of what the script reads, for the accelerator's Verilog ``text``."""
+    return {_FILE: choice_verilog(text)}
 
 
 def choice_verilog(text):

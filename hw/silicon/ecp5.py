@@ -10,7 +10,7 @@ from ..tensor.array import SystolicArray
 from ..tools import find_tools, run_tool
 from ..verilog import TOP, convert, describe, list_ports, to_verilog
 from .carries import release_constants
-from .choice import choice_verilog
+from .choice import CHOICE_SCRIPT, choice_files
 from .floorplan import assign_sites
 from .frame import CORE, FRAME, frame
 from .multipliers import absorb_registers, align_left
@@ -28,7 +28,7 @@ _DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-uncons
 #: `synth_ecp5` lets it count on wires of 300 ps.
 _SCRIPT = """\
 read_verilog source.v
-read_verilog -overwrite choice.v
+{choice}
 hierarchy -top {top}
 {soft}
 synth_ecp5 -abc9 -top {top} -run begin:map_luts
@@ -85,8 +85,8 @@ def synthesize(config, folder, array=False):
     folder.mkdir(parents=True, exist_ok=True)
     module, text, ports, soft = core(config, array)
     around, registers = frame(module, ports)
-    script = _SCRIPT.format(top=FRAME, wire=_WIRE, soft=soft_script(soft))
-    files = {"source.v": f"{text}\n{around}", "choice.v": choice_verilog(text), "map.ys": script, **soft_files()}
+    script = _SCRIPT.format(top=FRAME, wire=_WIRE, choice=CHOICE_SCRIPT, soft=soft_script(soft))
+    files = {"source.v": f"{text}\n{around}", "map.ys": script, **choice_files(text), **soft_files()}
     done = folder / "yosys.json"
     if not done.is_file() or any((folder / name).read_text(encoding="utf-8") != content for name, content in files.items()):
         for old in [done, *folder.glob("report-*.json"), *folder.glob("placed-*.json")]:

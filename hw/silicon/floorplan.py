@@ -38,8 +38,8 @@ _PRODUCTS = re.compile(r"\brequantizer\.products(_\d+)?$")
 #: Block RAM in the order in which it gets rows, and the bits that one holds.
 _BANKS = (re.compile(r"\bscratchpad\.bank_(\d+)\."), re.compile(r"\baccumulators\.bank_(\d+)\."), re.compile(r"\bvector\.()"))
 _SHARD = re.compile(r"\.(\d+)$")
-#: What the other multipliers belong to, the vector engine's first.
-_OTHERS = ("vector.row_unit.", "dma.load_engine.", "dma.store_engine.", "tensor.loader.")
+#: What the other multipliers belong to, and whether they stand beside the lanes (or the array).
+_OTHERS = {"vector.row_unit.": True, "dma.load_engine.": False, "dma.store_engine.": False, "tensor.loader.": False}
 
 
 def assign_sites(netlist, device):
@@ -69,8 +69,7 @@ class _Plan:
         self.products = {bit: place for name, net in module["netnames"].items() if _PRODUCTS.search(name)
                          for place, bit in enumerate(net["bits"])}
         self.array_rows = 0
-        self.enables = defaultdict(set)
-        self.taken = set()              # blocks of multipliers, (line, block), in which some have sites
+        self.enables = defaultdict(set)     # of the blocks, (line, block), in which multipliers have sites
 
     def place(self, cell, line, block, number):
         """Gives a multiplier site ``number`` of a block in row ``line``, unless it would ask for too many clock enables there."""
@@ -79,7 +78,6 @@ class _Plan:
         shared = self.enables[line, block]
         if len(shared | enables) <= _ENABLES:
             shared |= enables
-            self.taken.add((line, block))
             x, site = _MULTIPLIERS[number]
             cell["attributes"]["BEL"] = f"X{self.grid.blocks[block] + x}/Y{self.grid.multipliers[line]}/{site}"
 
@@ -127,13 +125,13 @@ class _Plan:
     def place_others(self):
         """A free block for each engine's, as near to the middle of its row as there is one."""
         width = len(self.grid.blocks)
-        for owner in _OTHERS:
+        for owner, beside_lanes in _OTHERS.items():
             cells = [cell for name, cell in sorted(self.multipliers.items()) if owner in name and "BEL" not in cell["attributes"]]
-            lines = list(range(self.array_rows))[::-1]
-            lines.insert(0 if owner == _OTHERS[0] else len(lines), self.array_rows)
+            array, lanes = list(reversed(range(self.array_rows))), [self.array_rows]
+            lines = lanes + array if beside_lanes else array + lanes
             free = [(line, block) for line in lines if line < len(self.grid.multipliers)
                     for block in sorted(range(width), key=lambda block: abs(2 * block - width + 1))
-                    if (line, block) not in self.taken]
+                    if (line, block) not in self.enables]
             for (line, block), first in zip(free, range(0, len(cells), len(_MULTIPLIERS)), strict=False):
                 for number, cell in enumerate(cells[first:first + len(_MULTIPLIERS)]):
                     self.place(cell, line, block, number)
