@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import RunError
 from ..files import write_files
 from ..silicon.choice import CHOICE_SCRIPT, choice_files
-from ..silicon.ecp5 import improve, soft_modules
+from ..silicon.ecp5 import OPTIONS, improve, mapping_script, soft_modules
 from ..silicon.soft import soft_files, soft_script
 from ..tools import find_tools, run_tool
 from .core import TOP as CORE
@@ -54,6 +54,7 @@ def _overrides(design, seed):
         return {}
     soft = soft_modules(design.config, design.board.multipliers, CORE)
     return {"script_after_read": f"{CHOICE_SCRIPT}\nhierarchy -top {_TOP}\n{soft_script(soft)}",
+            "synth_opts": OPTIONS, "script_after_synth": mapping_script(_TOP),
             "nextpnr_opts": f"--seed {seed} --timing-allow-fail --report {REPORTS['figures']}"}
 
 

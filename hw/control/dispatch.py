@@ -1,7 +1,7 @@
 """Decoding and dispatch: checks instructions, executes control, adds scalar registers, feeds the engines' queues."""
 
 from functools import reduce
-from itertools import combinations
+from itertools import groupby
 from operator import or_
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -9,6 +9,7 @@ from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import isa
+from ..decoding import is_one_of
 from ..interfaces import InstructionStream, PC_BITS, instruction_layout
 from .fetch import FETCHED
 
@@ -91,17 +92,6 @@ def _legal(config, instruction, word):
     return Cat(rules).all()
 
 
-def _is_one_of(opcode, wanted, others):
-    """Whether the opcode is one of ``wanted`` and none of ``others``, by as few bits as tell these apart. It may say so of an
-    opcode that is neither."""
-    def seen(numbers, bits):
-        return {sum((number >> bit & 1) << n for n, bit in enumerate(bits)) for number in numbers}
-
-    bits = next(bits for count in range(1, len(opcode) + 1) for bits in combinations(range(len(opcode)), count)
-                if seen(wanted, bits).isdisjoint(seen(others, bits)))
-    return Cat(opcode[bit] for bit in bits).matches(*sorted(seen(wanted, bits)))
-
-
 class Dispatch(wiring.Component):
     """Takes instructions in order.
 
@@ -155,8 +145,8 @@ class Dispatch(wiring.Component):
         # Where the instruction goes is told by few bits of its opcode: one that is not legal is refused wherever it goes.
         available = [number for number, instruction in isa.BY_OPCODE.items() if instruction.available(self.config)]
 
-        def is_one_of(*opcodes):
-            return _is_one_of(opcode, opcodes, [number for number in available if number not in opcodes])
+        def is_any_of(*opcodes):
+            return is_one_of(opcode, opcodes, [number for number in available if number not in opcodes])
 
         # Uses at equal places in the word are one case of the register adder.
         order = {}      # uses: (register offset, field offset, field width, rule) each -> opcodes
@@ -167,7 +157,7 @@ class Dispatch(wiring.Component):
             order.setdefault(uses, []).append(instruction.opcode)
         uses = list(dict.fromkeys(use for steps in order for use in steps))
         numbers = {use: n for n, use in enumerate(uses)}
-        has_steps = {steps: is_one_of(*opcodes) for steps, opcodes in order.items()}
+        has_steps = {steps: is_any_of(*opcodes) for steps, opcodes in order.items()}
         use_number = Signal(range(max(2, len(uses))))
         a = Signal(40)
         b = Signal(32)
@@ -195,12 +185,12 @@ class Dispatch(wiring.Component):
         calc = data.View(instruction_layout("CALC"), word)
         branch = data.View(instruction_layout("BRANCH"), word)
         number_of = {name: i.opcode for name, i in isa.INSTRUCTIONS.items()}
-        calculates = _is_one_of(opcode, [number_of["CALC"]], [number_of["BRANCH"]])
-        ends = _is_one_of(opcode, [number_of["END"]], [number_of["BARRIER"]])
+        calculates = is_one_of(opcode, [number_of["CALC"]], [number_of["BRANCH"]])
+        ends = is_one_of(opcode, [number_of["END"]], [number_of["BARRIER"]])
         left = Signal.like(calc.left, reset_less=True)      # what a CALC shifts its first operand by
         taken = Signal()
         # The first operand is used in the cycle after it comes, so it needs not be held: the state chooses little.
-        operates = is_one_of(number_of["CALC"], number_of["BRANCH"])
+        operates = is_any_of(number_of["CALC"], number_of["BRANCH"])
         adds, operated = Signal(), Signal()
         m.d.sync += operated.eq(operates)
         with m.If(adds):
@@ -233,12 +223,33 @@ class Dispatch(wiring.Component):
         m.d.comb += self.i.ready.eq(takes & ~self.jump & (~pushes | room))
         with m.If(pushes & room & ~refused):
             m.d.comb += [queue.valid.eq(engine_of[engine]) for engine, queue in queues.items()]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [word.eq(self.i.payload.word), self.pc.eq(self.i.payload.pc), failed.eq(self.i.payload.error)]
+        taken_over = self.i.valid & self.i.ready
+        with m.If(taken_over):
+            m.d.sync += [self.pc.eq(self.i.payload.pc), failed.eq(self.i.payload.error)]
+        # What is fetched comes late, and has one choice before it gets into the word: bits that a sum may change are each enabled
+        # for their uses.
+        sums = Signal()
+        uses_of = [tuple(use for use in uses if use[1] <= bit < use[1] + use[2]) for bit in range(isa.INSTRUCTION_BITS)]
+        for own, bits in groupby(range(isa.INSTRUCTION_BITS), lambda bit: uses_of[bit]):
+            first, *_, last = [*bits] * 2
+            fetched = self.i.payload.word[first:last + 1]
+            if not own:
+                with m.If(taken_over):
+                    m.d.sync += word[first:last + 1].eq(fetched)
+                continue
+            summed, changes = Signal(last + 1 - first, name=f"summed_{first}"), Signal(name=f"changes_{first}")
+            with m.Switch(use_number):
+                for use in own:
+                    _, field, width, rule = use
+                    with m.Case(numbers[use]):
+                        result = clamped(width) if rule is Rule.CLAMP else total
+                        m.d.comb += [summed.eq(result[first - field:]), changes.eq(sums)]
+            with m.If(taken_over | changes):
+                m.d.sync += word[first:last + 1].eq(Mux(sums, summed, fetched))
 
         def go(state):
             m.d.sync += [takes.eq(state in ("Fetch", "Push", "Result", "Jump")), pushes.eq(state == "Push"),
-                         adds.eq(state == "Add"), self.write.eq(state == "Result")]
+                         adds.eq(state == "Add"), sums.eq(state == "Sum"), self.write.eq(state == "Result")]
             m.next = state
 
         def take():
@@ -258,7 +269,7 @@ class Dispatch(wiring.Component):
                         m.d.sync += [use_number.eq(numbers[steps[0]]), self.index.eq(register_of(steps[0]))]
                 with m.If(changed):
                     go("Register")
-                with m.If(is_one_of(number_of["END"], number_of["BARRIER"])):
+                with m.If(is_any_of(number_of["END"], number_of["BARRIER"])):
                     go("Drain")
                 with m.If(operates):
                     m.d.sync += self.index.eq(Mux(calculates, calc.ra, branch.ra))
@@ -270,12 +281,9 @@ class Dispatch(wiring.Component):
                 go("Sum")
             with m.State("Sum"):
                 with m.Switch(use_number):
-                    for use, number in numbers.items():
-                        _, field, width, rule = use
+                    for number, use in enumerate(uses[1:]):
                         with m.Case(number):
-                            if number + 1 < len(uses):
-                                m.d.sync += self.index.eq(register_of(uses[number + 1]))
-                            m.d.sync += word[field:field + width].eq(clamped(width) if rule is Rule.CLAMP else total)
+                            m.d.sync += self.index.eq(register_of(use))
                 m.d.sync += use_number.eq(use_number + 1)
                 go("Register")
                 with m.If(last_use):

@@ -49,6 +49,7 @@ class Fetch(wiring.Component):
         address = Signal(RELATIVE_BITS)
         sent, came = Signal(range(depth + 1)), Signal(range(depth + 1))     # beats requested, beats that have come, modulo 2^n
         to_drop = Signal(range(depth + 1))          # of these, beats from before the last jump
+        drops = Signal()                            # there are some
         reserved = Signal(range(2 * depth + 1))     # beats requested that had not left the buffer a cycle ago
         length = Signal(range(burst + 1))
         filling = Signal()
@@ -58,6 +59,8 @@ class Fetch(wiring.Component):
         popped = Signal()
         popped_before = Signal()
         dropped_before = Signal()
+        requested_before = Signal()
+        length_before = Signal.like(length)         # requested a cycle ago, or 0
         m.d.comb += [
             length.eq(burst - (address >> shift)[:(burst - 1).bit_length()]),
             self.request.valid.eq(asks & ~self.jump),
@@ -68,14 +71,13 @@ class Fetch(wiring.Component):
             arrived.eq(self.beats.valid),
             popped.eq(buffer.o.valid & buffer.o.ready),
         ]
-        # Whether there is room comes from a register, so not in the cycle after a request, which is not counted yet. That the
-        # dispatcher takes an instruction comes late, and is counted later; that a request is taken and that a beat comes are late,
-        # too: they choose among sums.
-        still_reserved = reserved - popped_before - dropped_before
+        # Whether there is room comes from a register, so not in the two cycles after a request, which is not counted yet. That the
+        # dispatcher takes an instruction, that a request is taken and that a beat comes are late, and counted later.
         m.d.sync += [
-            popped_before.eq(popped), dropped_before.eq(arrived & (to_drop != 0)),
-            reserved.eq(Mux(requested, still_reserved + length, still_reserved)),
-            asks.eq(active & filling & (reserved <= depth - burst) & ~requested),
+            popped_before.eq(popped), dropped_before.eq(arrived & drops),
+            requested_before.eq(requested), length_before.eq(Mux(requested, length, 0)),
+            reserved.eq(reserved + length_before - popped_before - dropped_before),
+            asks.eq(active & filling & (reserved <= depth - burst) & ~requested & ~requested_before),
         ]
         with m.If(reserved <= max(depth - 2 * burst, depth // 2)):
             m.d.sync += filling.eq(1)
@@ -85,10 +87,10 @@ class Fetch(wiring.Component):
             m.d.sync += [address.eq(address + (length << shift)), sent.eq(sent + length)]
         with m.If(arrived):
             m.d.sync += came.eq(came + 1)
-        with m.If(arrived & (to_drop != 0)):
-            m.d.sync += to_drop.eq(to_drop - 1)
+        with m.If(arrived & drops):
+            m.d.sync += [to_drop.eq(to_drop - 1), drops.eq(to_drop != 1)]
         m.d.comb += [
-            buffer.i.valid.eq(arrived & (to_drop == 0)),
+            buffer.i.valid.eq(arrived & ~drops),
             buffer.i.payload.data.eq(self.beats.payload.data),
             buffer.i.payload.error.eq(self.beats.payload.error),
         ]
@@ -129,7 +131,8 @@ class Fetch(wiring.Component):
             left = (sent - came - arrived)[:len(sent)]
             m.d.sync += [
                 active.eq(1), filling.eq(1), pc.eq(self.target), address.eq((first >> shift) << shift),
-                sent.eq(sent), to_drop.eq(left), reserved.eq(left), popped_before.eq(0), dropped_before.eq(0),
+                sent.eq(sent), to_drop.eq(left), drops.eq((under_way != 0) & ~(arrived & (under_way == 1))), reserved.eq(left),
+                popped_before.eq(0), dropped_before.eq(0), requested_before.eq(0), length_before.eq(0),
                 asks.eq(under_way <= depth - burst),
             ]
         return m

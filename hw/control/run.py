@@ -21,10 +21,10 @@ _LATE = ("read", "write", "abort")
 class RunControl(wiring.Component):
     """Holds the engines in reset unless a program runs, and lets the bus finish what it began.
 
-    Ports: ``start``: a start was written; ``ended``: END was executed; ``error_*``, ``pc_*`` of `ERRORS`; ``bus_busy``: bursts are
-    under way; ``stop``: engines are held in reset and the bus starts nothing new; ``running``: cycles are counted; ``busy``,
-    ``done``, ``error``, ``cause``, ``error_pc`` for STATUS, the last as long as ``error`` is set; ``finished``: the first cycle of
-    done or error.
+    Ports: ``start``: a start was written; ``ended``: END was executed; ``error_*``, ``pc_*`` of `ERRORS` (an overflow's in the cycle
+    after); ``bus_busy``: bursts are under way; ``stop``: engines are held in reset and the bus starts nothing new; ``running``:
+    cycles are counted; ``busy``, ``done``, ``error``, ``cause``, ``error_pc`` for STATUS, the last as long as ``error`` is set;
+    ``finished``: the first cycle of done or error.
 
     After END, reads of the prefetch may still be under way: the host sees done at once, a new start waits for them.
     """
@@ -64,8 +64,12 @@ class RunControl(wiring.Component):
                 number = Mux(raised[name], getattr(self, f"pc_{name}"), number)
             return number
 
-        late, late_pc = Cat(known[name] for name in _LATE).any(), Signal(PC_BITS, reset_less=True)
-        m.d.sync += late_pc.eq(pc_of(_LATE))
+        # Taken in every cycle until an error is known, a late one's a cycle after it was raised; and an overflow's comes a cycle
+        # after it.
+        late, late_pc, others_pc = Cat(known[name] for name in _LATE).any(), Signal(PC_BITS, reset_less=True), Signal(PC_BITS)
+        by_overflow = Signal()
+        m.d.sync += [late_pc.eq(pc_of(_LATE)), by_overflow.eq(known["overflow"] & ~late),
+                     others_pc.eq(Mux(late, late_pc, pc_of([name for name in ERRORS if name not in (*_LATE, "overflow")])))]
         failing = Signal()
         failed = Signal()       # a cycle ago: whether an instruction is legal comes late, and much follows from the stop
         m.d.comb += failing.eq(Cat(known.values()).any())
@@ -75,7 +79,12 @@ class RunControl(wiring.Component):
         ended = Signal(2)
         m.d.sync += ended.eq(Cat(self.ended, ended))
 
-        with m.FSM():
+        failed_before, running_before = Signal(), Signal()
+        with m.If(running_before & ~failed_before):
+            m.d.sync += self.error_pc.eq(Mux(by_overflow, self.pc_overflow, others_pc))
+
+        with m.FSM() as fsm:
+            m.d.sync += [failed_before.eq(failed), running_before.eq(fsm.ongoing("Run"))]
             with m.State("Idle"):
                 with m.If(pending | accepted):
                     m.d.sync += [pending.eq(0), self.stop.eq(0)]
@@ -84,9 +93,6 @@ class RunControl(wiring.Component):
                 for name, cause in reversed(ERRORS.items()):
                     with m.If(known[name] & ~failed):
                         m.d.sync += self.cause.eq(cause)
-                # Taken in every cycle until one is known, a late one's a cycle after it was raised.
-                with m.If(~failed):
-                    m.d.sync += self.error_pc.eq(Mux(late, late_pc, pc_of([name for name in ERRORS if name not in _LATE])))
                 with m.If(failed):
                     m.d.sync += self.stop.eq(1)
                     m.next = "Fail"

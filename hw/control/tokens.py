@@ -2,13 +2,14 @@
 
 from functools import reduce
 from itertools import combinations
-from operator import and_, or_, xor
+from operator import or_, xor
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import isa
+from ..choice import Choice
 from ..interfaces import PC_BITS, TokenSignal, TokenWait
 
 __all__ = ["TokenCounters"]
@@ -20,8 +21,8 @@ class TokenCounters(wiring.Component):
     Parameters: names of the wait ports and of the signal ports, each with the name of its thread; names of threads that are
     ``distant``: their signals end long paths and take a register more.
     Ports: ``wait_*`` (TokenWait), ``signal_*`` (TokenSignal), ``pc_*`` number of the instruction of each thread that signals;
-    ``overflow``: a counter has passed 255, from three cycles after the signal on (four, if distant), ``overflow_pc``: in the first of them, the
-    instruction that signalled. A reset has to follow within a few cycles.
+    ``overflow``: a counter has passed 255, from three cycles after the signal on (four, if distant); ``overflow_pc``: in the
+    cycle after the first of them, the instruction that signalled. A reset has to follow within a few cycles.
 
     All ports are served in every cycle; signals to one counter add up. A token can be consumed from the second cycle
     after its signal on (the third, if distant). One that is consumed leaves its counter a cycle later, so that neither adder nor decoder is behind what
@@ -45,17 +46,10 @@ class TokenCounters(wiring.Component):
         count = isa.SEMAPHORES
         waits = [getattr(self, f"wait_{name}") for name in self.waits]
 
-        # Words with a bit for each counter, which simulation takes at once: an AND for each, of one line of four and one of eight.
-        def low_lines(number, valid):
-            return Mux(valid, 1 << number[:2], 0)[:4]
-
-        def high_lines(number):
-            return (1 << number[2:])[:count // 4]
-
-        def spread(name, low, high):
-            word = Signal(count, name=name)
-            m.d.comb += word.eq(low.replicate(count // 4) & Cat(line.replicate(4) for line in high))
-            return word
+        def decoded(number, valid):
+            """A bit for each counter, which simulation takes at once. With a multiplexer in place of the gates synthesis would make
+            a reset of it, which is a long way."""
+            return (1 << number)[:count] & valid.replicate(count)
 
         def arrived(value, thread, reset_less=True):
             """What a thread says, a cycle later if that is distant."""
@@ -74,24 +68,22 @@ class TokenCounters(wiring.Component):
             port = getattr(self, f"signal_{name}")
             told, given = arrived(port.id, thread), arrived(port.valid, thread, reset_less=False)
             number, valid = Signal(isa.SEMAPHORE_BITS, name=f"{name}_id", reset_less=True), Signal(name=f"{name}_valid")
-            low, high = Signal(4, name=f"{name}_low"), Signal(count // 4, name=f"{name}_high", reset_less=True)
-            m.d.sync += [valid.eq(given), low.eq(low_lines(told, given))]
+            added.append(Signal(count, name=f"{name}_added"))
+            m.d.sync += [valid.eq(given), added[-1].eq(decoded(told, given))]
             with m.If(given):
-                m.d.sync += [number.eq(told), high.eq(high_lines(told))]
+                m.d.sync += number.eq(told)
             signals.append((number, valid, thread))
-            added.append(spread(f"{name}_added", low, high))
 
         # What is consumed takes registers here, too: threads decide late, and may be far away.
         took, taken = {}, Signal(count)
-        words = []
+        words = {thread: Signal(count, name=f"{thread}_taken") for thread in self.waits.values()}
         for name, port in zip(self.waits, waits):
-            number = Signal(isa.SEMAPHORE_BITS, name=f"{name}_took_id", reset_less=True)
             took[name] = Signal(name=f"{name}_took")
-            m.d.sync += [took[name].eq(port.consume), number.eq(port.id)]
-            low, high = Signal(4, name=f"{name}_took_low"), Signal(count // 4, name=f"{name}_took_high")
-            m.d.comb += [low.eq(low_lines(number, took[name])), high.eq(high_lines(number))]
-            words.append(spread(f"{name}_taken", low, high))
-        m.d.comb += taken.eq(reduce(or_, words))
+            m.d.sync += took[name].eq(port.consume)
+        for thread, word in words.items():
+            m.d.sync += word.eq(reduce(or_, (decoded(port.id, port.consume) for name, port in zip(self.waits, waits)
+                                             if self.waits[name] == thread)))
+        m.d.comb += taken.eq(reduce(or_, words.values()))
         any_added, two_added, less_one = _count_ones(m, added)
 
         # Beside each counter stands whether it is more than one: with its lowest bit that is all there is to select.
@@ -113,7 +105,7 @@ class TokenCounters(wiring.Component):
                 lowest.append(tokens[0])
                 several.append(more)
                 exceeded.append(tokens[-1])
-        lowest, several, exceeded = Cat(lowest), Cat(several), Cat(exceeded)
+        exceeded = Cat(exceeded)
         # Signals are compared with what the threads wait for, beside the selection: they would be long on the way through it. There
         # are none in most cycles.
         added_now = Signal(len(waits))
@@ -128,10 +120,13 @@ class TokenCounters(wiring.Component):
             # A port still names the counter of which it has consumed.
             leaves = Cat(took[other] & equal for other, equal in same.items()).any()
             consumed = Cat(getattr(self, f"wait_{other}").consume & equal for other, equal in same.items()).any()
-            m.d.sync += port.available.eq(
-                (several.bit_select(port.id, 1) | (lowest.bit_select(port.id, 1) & ~leaves) | added_now[position]) & ~consumed)
+            m.submodules[f"{name}_choice"] = choice = Choice(2, count)
+            m.d.comb += [choice.number.eq(port.id), *(word.eq(Cat(pair)) for word, pair in zip(choice.words, zip(lowest, several)))]
+            one, more = choice.word
+            m.d.sync += port.available.eq((more | (one & ~leaves) | added_now[position]) & ~consumed)
 
-        # Much depends on an overflow: it takes a register. Who is to blame is looked up beside it, in what was then.
+        # Much depends on an overflow: it takes a register. Who is to blame is looked up beside it, in what was then, and chosen
+        # behind it.
         m.d.sync += self.overflow.eq(exceeded.any())
         blamed = {}
         for thread, pc in pcs.items():
@@ -144,30 +139,29 @@ class TokenCounters(wiring.Component):
             m.d.sync += [number_before.eq(number), valid_before.eq(valid),
                          guilty.eq(valid_before & exceeded.bit_select(number_before, 1))]
             with m.If(guilty):
-                m.d.comb += self.overflow_pc.eq(blamed[thread])
+                m.d.sync += self.overflow_pc.eq(blamed[thread])
         return m
 
 
 def _count_ones(m, words):
     """Of up to seven words: whether any of these has a bit set, whether two have, and how many, less one, as four words, the
-    lowest digit first, of two's complement. By pairs of words, which are lines of decoders: a gate of four inputs each."""
+    lowest digit first, of two's complement. By four words and three: a gate of four inputs each, and of what they say."""
     def word(name, value):
         result = Signal(len(words[0]), name=name)
         m.d.comb += result.eq(value)
         return result
 
-    words = [*words, *[Const(0, len(words[0]))] * (8 - len(words))]
-    pairs = [*zip(words[::2], words[1::2])]
-    odd = [word(f"odd_{n}", a ^ b) for n, (a, b) in enumerate(pairs)]
-    both = [word(f"both_{n}", a & b) for n, (a, b) in enumerate(pairs)]
-    # Of what is alone in its pair: all four, two or three, an odd number.
-    all_odd = word("all_odd", reduce(and_, odd))
-    two_odd = word("two_odd", (odd[0] & odd[1]) | (odd[2] & odd[3]) | ((odd[0] | odd[1]) & (odd[2] | odd[3])))
-    some_odd = word("some_odd", two_odd & ~all_odd)
-    ones = word("ones", reduce(xor, odd))
-    twos = word("twos", reduce(xor, both, some_odd))
-    fours = all_odd | reduce(or_, (a & b for a, b in combinations([some_odd, *both], 2)))
+    words = [*words, *[Const(0, len(words[0]))] * (7 - len(words))]
+    a, b, c, d, *three = words
+    three_odd = word("three_odd", reduce(xor, three))
+    three_twos = word("three_twos", reduce(or_, (x & y for x, y in combinations(three, 2))))
+    four_odd = word("four_odd", a ^ b ^ c ^ d)
+    four_all = word("four_all", a & b & c & d)
+    four_twos = word("four_twos", ((a & b) | (c & d) | ((a | b) & (c | d))) & ~four_all)
+    carry = four_odd & three_odd
+    ones, twos = four_odd ^ three_odd, four_twos ^ three_twos ^ carry
+    fours = four_all | (four_twos & three_twos) | ((four_twos | three_twos) & carry)
     any_set = word("any_added", reduce(or_, words))
     less_one = ~ones, ~(twos ^ ones), fours ^ ~(twos | ones), ~any_set
-    two_set = word("two_added", reduce(or_, both, two_odd))
+    two_set = word("two_added", four_all | four_twos | three_twos | carry)
     return any_set, two_set, [word(f"less_one_{n}", digit) for n, digit in enumerate(less_one)]

@@ -9,6 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import isa
+from ..decoding import is_one_of
 from ..interfaces import InstructionStream, PC_BITS, TokenWait, instruction_layout
 from .axi import RELATIVE_BITS
 from .lines import JobKind, beat_address_bits, job_layout
@@ -76,8 +77,13 @@ class DmaFrontEnd(wiring.Component):
         word = Signal(isa.INSTRUCTION_BITS, reset_less=True)
         move, sync = view(prefix, word), view(prefix + "_SYNC", word)
 
+        opcodes = {name: instruction.opcode for name, instruction in isa.INSTRUCTIONS.items()
+                   if instruction.engine == isa.INSTRUCTIONS[prefix].engine}
+
         def executes(mnemonic, word):
-            return word[:isa.OPCODE_BITS] == isa.INSTRUCTIONS[mnemonic].opcode
+            """Which of the engine's instructions it is: there are no others here."""
+            return is_one_of(word[:isa.OPCODE_BITS], [opcodes[mnemonic]],
+                             [opcode for name, opcode in opcodes.items() if name != mnemonic])
 
         is_index, is_gather = Signal(), Signal()
 
@@ -132,9 +138,20 @@ class DmaFrontEnd(wiring.Component):
             job.pc.eq(self.pc),
         ]
 
-        # An iteration starts with its token, if it has one.
-        granted = Signal()
-        m.d.comb += granted.eq(~needs_token | self.wait.available)      # counter 0 always has one
+        # An iteration starts with its token, if it has one. Tokens are taken by registers that say the same as the state.
+        in_job, in_iteration, in_sync_wait = Signal(), Signal(), Signal()
+        iterates, granted, asks = Signal(), Signal(), Signal()
+        m.d.comb += [
+            iterates.eq(in_iteration | (in_job & self.jobs.ready)),
+            granted.eq(~needs_token | self.wait.available),             # counter 0 always has one
+            asks.eq((iterates & needs_token) | (in_sync_wait & ~all_taken)),
+            self.wait.consume.eq(asks & self.wait.available), self.waiting.eq(asks & ~self.wait.available),
+            self.released.eq(iterates & granted),
+        ]
+
+        def go(state):
+            m.d.sync += [in_job.eq(state == "Job"), in_iteration.eq(state == "Iteration"), in_sync_wait.eq(state == "SyncWait")]
+            m.next = state
 
         # Last segment of an iteration: its mark carries the token.
         ends_iteration = inner_left == 1
@@ -145,15 +162,13 @@ class DmaFrontEnd(wiring.Component):
 
         def iterate():
             """An iteration begins, if it need not wait."""
-            m.d.comb += [self.waiting.eq(~granted), self.wait.consume.eq(needs_token & granted),
-                         self.released.eq(granted)]
             m.d.sync += [inner_left.eq(Mux(merged, 1, inner_count)), run_address.eq(outer_address)]
             with m.If(granted):
                 m.d.sync += needs_token.eq(wait_each)
-                m.next = "Segment"
+                go("Segment")
                 if gather:
                     with m.If(is_gather):
-                        m.next = "Entry"
+                        go("Entry")
 
         with m.FSM():
             with m.State("Idle"):
@@ -183,10 +198,10 @@ class DmaFrontEnd(wiring.Component):
                         with m.If(executes("INDEX", arriving)):
                             m.d.sync += [inner_count.eq(1), outer_left.eq(1), semaphore.eq(0),
                                          wait.eq(view("INDEX", arriving).wait), wait_each.eq(0)]
-                    m.next = "Prepare"
+                    go("Prepare")
                     with m.If(executes(prefix + "_SYNC", arriving)):
                         m.d.sync += wait.eq(first_sync.wait)
-                        m.next = "Sync"
+                        go("Sync")
             with m.State("Prepare"):
                 beats = _beats(config, run_words, BEATS_BITS)
                 merges = (adjacent.all() | single_run) & ~is_gather & ~is_index
@@ -197,7 +212,7 @@ class DmaFrontEnd(wiring.Component):
                 if gather:
                     with m.If(is_index):
                         m.d.sync += run_beats.eq((4 * index.count + config.data_bytes - 1) >> beat_shift)
-                m.next = "Job"
+                go("Job")
             with m.State("Job"):
                 m.d.comb += self.jobs.valid.eq(1)
                 m.d.sync += segment_beats.eq(Mux(merged, _beats(config, total, BEATS_BITS), run_beats))
@@ -212,7 +227,7 @@ class DmaFrontEnd(wiring.Component):
                         m.d.comb += [job.kind.eq(JobKind.INDEX), job.start.eq(0), job.ring_slots.eq(0), job.wraps.eq(0),
                                      job.each.eq(0)]
                 with m.If(self.jobs.ready):
-                    m.next = "Iteration"
+                    go("Iteration")
                     iterate()
             with m.State("Iteration"):
                 iterate()
@@ -226,18 +241,17 @@ class DmaFrontEnd(wiring.Component):
                     with m.If(ends_iteration):
                         m.d.sync += [outer_left.eq(outer_left - 1),
                                      outer_address.eq(outer_address + move.outer_dram_stride)]
-                        m.next = "Iteration"
+                        go("Iteration")
                         with m.If(outer_left == 1):
-                            m.next = "Idle"
+                            go("Idle")
 
             # SYNC: a token in every second cycle, then the signal takes its place behind the data before it.
             with m.State("Sync"):       # the counter is asked for the first time
-                m.next = "SyncWait"
+                go("SyncWait")
             with m.State("SyncWait"):
                 with m.If(all_taken):
-                    m.next = "SyncSignal"
+                    go("SyncSignal")
                 with m.Else():
-                    m.d.comb += [self.waiting.eq(~self.wait.available), self.wait.consume.eq(self.wait.available)]
                     with m.If(self.wait.available):
                         m.d.sync += [tokens_left.eq(tokens_left - 1), all_taken.eq(tokens_left == 1)]
             with m.State("SyncSignal"):
@@ -256,7 +270,7 @@ class DmaFrontEnd(wiring.Component):
                     ]
                     follows = self.segments.ready
                 with m.If(follows):
-                    m.next = "Idle"
+                    go("Idle")
 
             if gather:
                 # GATHER: the number is multiplied half by half, a cycle each for a half, its products by the two halves of the
@@ -274,29 +288,29 @@ class DmaFrontEnd(wiring.Component):
                 with m.State("Entry"):
                     m.d.sync += entry.eq(row.first)
                     with m.If(self.index.ready):
-                        m.next = "Read"
+                        go("Read")
                 with m.State("Read"):
-                    m.next = "Row"
+                    go("Row")
                 with m.State("Row"):
                     m.d.sync += [digits.eq(self.index.row[:half]), upper.eq(self.index.row[half:])]
-                    m.next = "LowerHalf"
+                    go("LowerHalf")
                 with m.State("LowerHalf"):
                     m.d.sync += [*multiply, digits.eq(upper), entry.eq(entry + 1)]
-                    m.next = "UpperHalf"
+                    go("UpperHalf")
                 with m.State("UpperHalf"):
                     m.d.sync += [*multiply, product.eq(products)]
-                    m.next = "LowerSum"
+                    go("LowerSum")
                 with m.State("LowerSum"):
                     m.d.sync += [run_address.eq(outer_address + product), product.eq(products << half)]
-                    m.next = "UpperSum"
+                    go("UpperSum")
                 with m.State("UpperSum"):
                     m.d.sync += run_address.eq(run_address + product)
-                    m.next = "RowSegment"
+                    go("RowSegment")
                 with m.State("RowSegment"):
                     m.d.comb += self.segments.valid.eq(1)
                     with m.If(self.segments.ready):
                         m.d.sync += inner_left.eq(inner_left - 1)
-                        m.next = "Row"
+                        go("Row")
                         with m.If(ends_iteration):
-                            m.next = "Idle"
+                            go("Idle")
         return m

@@ -140,10 +140,15 @@ class LineWalker(wiring.Component):
             """Whether a run may fit in one line."""
             return job.run_beats[slots + 1:] == 0
 
+        def ends_in_line(job, origin):
+            """Whether a short run from there on does not reach the next line."""
+            return job.run_beats[:slots + 1] + origin[:slots] <= 1 << slots
+
         short, single_run = Signal(reset_less=True), Signal(reset_less=True)    # of `job`
         fits = Signal()
-        m.d.comb += fits.eq(Mux(ends_job, is_short(following), short)
-                            & (source.run_beats[:slots + 1] + origin[:slots] <= 1 << slots))
+        m.d.comb += fits.eq(Mux(
+            ends_job, is_short(following) & ends_in_line(following, following.start),
+            short & Mux(last_run, ends_in_line(job, next_outer), ends_in_line(job, next_inner))))
         with m.If(step & ends_run):
             m.d.sync += [
                 here.eq(origin),

@@ -181,8 +181,9 @@ class LoadEngine(wiring.Component):
 
         # A GATHER waits until every INDEX before it is complete.
         pending = Signal(range(config.bursts_in_flight + 4))
-        begins = jobs.i.valid & jobs.i.ready & (jobs.i.payload.kind == JobKind.INDEX)
-        with m.If(begins != assembler.index_done):
+        begins, done = jobs.i.valid & jobs.i.ready & (jobs.i.payload.kind == JobKind.INDEX), Signal()
+        m.d.sync += done.eq(assembler.index_done)
+        with m.If(begins != done):
             m.d.sync += pending.eq(Mux(begins, pending + 1, pending - 1))
         m.d.comb += front.index.ready.eq(pending == 0)
 

@@ -8,11 +8,11 @@ from .. import isa
 from ..interfaces import (PC_BITS, READ_LATENCY, InstructionStream, ScratchpadRead, ThreadState, ThreadStatus,
                           TokenSignal, TokenWait)
 from ..memory.queue import MemoryQueue
-from ..streams import Queue
+from ..streams import Queue, SkidBuffer
 from .axi import BurstRequest
 from .front import DmaFrontEnd
 from .lines import LineWalker, job_layout, line_layout, slot_bits
-from .splitter import BurstSplitter
+from .splitter import SEGMENT, BurstSplitter
 
 __all__ = ["StoreEngine", "LineReader", "ResponseTokens"]
 
@@ -51,7 +51,7 @@ class LineReader(wiring.Component):
         reserved = Signal(range(_LINES_AHEAD + 1))      # all ahead, a power of two, is the only number with its highest bit
         allowed, goes, used, others = Signal(), Signal(), Signal(), Signal()
         asked, taken = Signal(), Signal()
-        m.submodules.requests = requests = Queue(data.StructLayout({"line": port.line.shape(), "span": span}), 2)
+        m.submodules.requests = requests = SkidBuffer(data.StructLayout({"line": port.line.shape(), "span": span}))
         request = requests.o.payload
         m.d.comb += [
             allowed.eq(released & ~reserved[-1]),
@@ -176,15 +176,18 @@ class StoreEngine(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.front = front = DmaFrontEnd(config, gather=False)
+        # Whether a burst can go is known late, and much in the front end hangs on it. Addresses are ahead of data all the same.
+        m.submodules.segments = segments = SkidBuffer(SEGMENT)
         m.submodules.splitter = splitter = BurstSplitter(config)
-        m.submodules.jobs = jobs = Queue(job_layout(config), 4)
+        m.submodules.jobs = jobs = Queue(job_layout(config), 4, ("start", "run_beats"))
         m.submodules.walker = walker = LineWalker(config)
         m.submodules.reader = reader = LineReader(config)
         m.submodules.tokens = tokens = ResponseTokens(config)
 
         wiring.connect(m, wiring.flipped(self.i), front.i)
         wiring.connect(m, front.wait, wiring.flipped(self.wait))
-        wiring.connect(m, front.segments, splitter.i)
+        wiring.connect(m, front.segments, segments.i)
+        wiring.connect(m, segments.o, splitter.i)
         wiring.connect(m, front.jobs, jobs.i)
         wiring.connect(m, jobs.o, walker.i)
         wiring.connect(m, walker.o, reader.lines)
@@ -212,7 +215,7 @@ class StoreEngine(wiring.Component):
         moved = Signal()
         m.d.comb += [
             moved.eq(self.beats.valid & self.beats.ready),
-            self.status.idle.eq(front.idle & splitter.idle & ~jobs.o.valid & walker.idle & reader.idle & tokens.idle),
+            self.status.idle.eq(front.idle & ~segments.o.valid & splitter.idle & ~jobs.o.valid & walker.idle & reader.idle & tokens.idle),
             self.status.semaphore.eq(front.wait.id),
             self.status.pc.eq(Mux(tokens.idle, front.pc, tokens.error_pc)),
             self.error.eq(tokens.error),
@@ -222,7 +225,7 @@ class StoreEngine(wiring.Component):
             m.d.comb += self.status.state.eq(ThreadState.IDLE)
         with m.Elif(moved | self.signal.valid):
             m.d.comb += self.status.state.eq(ThreadState.BUSY)
-        with m.Elif(front.waiting & tokens.idle & splitter.idle & reader.idle):
+        with m.Elif(front.waiting & tokens.idle & ~segments.o.valid & splitter.idle & reader.idle):
             m.d.comb += self.status.state.eq(ThreadState.WAIT_TOKEN)
         with m.Elif(~self.beats.valid & ~reader.idle & ~reader.stalled):
             m.d.comb += self.status.state.eq(ThreadState.BUSY)      # a read is on its way

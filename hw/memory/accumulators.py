@@ -5,8 +5,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, Signature
 
 from .. import isa
+from ..choice import Choice
 from ..interfaces import AccumulatorRead, TokenSignal
-from .choice import BankChoice
 from .wrapper import OnChipMemory
 
 __all__ = ["Accumulators", "ResultPort", "sum_bits"]
@@ -106,8 +106,8 @@ class Accumulators(wiring.Component):
                          memory.read_address.eq(Mux(by_array, results.address[:row_bits], vector.address[:row_bits]))]
 
         def choose(name, bank):
-            m.submodules[name] = choice = BankChoice(32 * cols, banks)
-            m.d.comb += [choice.bank.eq(bank), *(word.eq(memory.read_data) for word, memory in zip(choice.words, memories))]
+            m.submodules[name] = choice = Choice(32 * cols, banks)
+            m.d.comb += [choice.number.eq(bank), *(word.eq(memory.read_data) for word, memory in zip(choice.words, memories))]
             return choice.word
 
         vector_accepted, vector_read = Signal(), Signal()

@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
+from ..choice import Choice
 from ..interfaces import ScratchpadRead, ScratchpadWrite
-from .choice import BankChoice
 from .wrapper import OnChipMemory
 
 __all__ = ["Scratchpad"]
@@ -112,8 +112,8 @@ class Scratchpad(wiring.Component):
             asked_bank, bank = (Signal(range(banks), name=f"{name}_{which}", reset_less=True) for which in ("asked", "bank"))
             data = Signal(8 * config.line_bytes, name=f"{name}_data", reset_less=True)
             m.d.sync += [accepted.eq(port.valid & port.ready), asked_bank.eq(bank_of(port)), read.eq(accepted), bank.eq(asked_bank)]
-            m.submodules[f"{name}_choice"] = choice = BankChoice(len(data), banks)
-            m.d.comb += [choice.bank.eq(bank), *(word.eq(memory.read_data) for word, memory in zip(choice.words, memories)),
+            m.submodules[f"{name}_choice"] = choice = Choice(len(data), banks)
+            m.d.comb += [choice.number.eq(bank), *(word.eq(memory.read_data) for word, memory in zip(choice.words, memories)),
                          port.data.eq(data)]
             with m.If(read):
                 m.d.sync += data.eq(choice.word)

@@ -16,30 +16,37 @@ from .frame import CORE, FRAME, frame
 from .multipliers import absorb_registers, align_left
 from .soft import soft_files, soft_script
 
-__all__ = ["MULTIPLIERS", "clock", "hard_multipliers", "improve", "lane_multipliers", "measure", "shape",
-           "soft_modules"]
+__all__ = ["MULTIPLIERS", "OPTIONS", "clock", "hard_multipliers", "improve", "lane_multipliers", "mapping_script", "measure",
+           "shape", "soft_modules"]
 
 #: 18x18 multipliers of an LFE5U-85F.
 MULTIPLIERS = 156
 _DEVICE_NAME = "LFE5U-85F"
 _DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained")
 
-#: Flat, and by the mapper that knows delays: a quarter fewer LUTs than with modules kept, and a third fewer in a row.
-#: `synth_ecp5` lets it count on wires of 300 ps.
 _SCRIPT = """\
 read_verilog source.v
 {choice}
 hierarchy -top {top}
 {soft}
-synth_ecp5 -abc9 -top {top} -run begin:map_luts
-abc9 -W {wire}
-clean
-synth_ecp5 -abc9 -top {top} -run map_cells:json
-opt_clean -purge
+synth_ecp5 {options} -top {top}
+{mapping}
 write_json netlist.json
 """
-#: Picoseconds of a wire between LUTs, as nextpnr routes the accelerator.
+#: Flat, and by the mapper that knows delays: a quarter fewer LUTs than with modules kept, and a third fewer in a row.
+OPTIONS = "-abc9 -run begin:map_luts"
+#: Picoseconds of a wire between LUTs, as nextpnr routes the accelerator; `synth_ecp5` lets the mapper count on 300.
 _WIRE = 1000
+#: What follows. Tables of four inputs only: wider ones are groups of cells with a place for each, which nextpnr's placers move last,
+#: and far. yosys' own script for ABC begins by making logic smaller (&dc2): that costs a level, and the netlist is larger in the
+#: end. Names only for what `floorplan` looks at and for registers, of which nextpnr tells: all of them take minutes.
+_MAPPING = """\
+abc9 -maxlut 4 -script +&scorr;&sweep;&dch,-f,-r;&if,-W,{wire},-v;&mfs
+clean
+synth_ecp5 -abc9 -top {top} -run map_cells:check
+autoname t:MULT18X18D t:DP16KD t:TRELLIS_FF
+blackbox =A:whitebox
+opt_clean -purge"""
 #: Multipliers of the row unit and of addresses, of which those by constants are none (`soft_script`).
 _OTHERS = 9
 #: Those of the load and the store engine's addresses among them.
@@ -76,6 +83,11 @@ def core(config, array=False):
     return TOP, to_verilog(config), ports, soft_modules(config)
 
 
+def mapping_script(top):
+    """Lines for yosys behind `synth_ecp5` with the `OPTIONS`, to the netlist that `improve` takes."""
+    return _MAPPING.format(wire=_WIRE, top=top)
+
+
 def synthesize(config, folder, array=False):
     """Writes ``netlist.json`` in ``folder``, unless it is there already, made of the same; without it nothing else there counts.
 
@@ -85,7 +97,7 @@ def synthesize(config, folder, array=False):
     folder.mkdir(parents=True, exist_ok=True)
     module, text, ports, soft = core(config, array)
     around, registers = frame(module, ports)
-    script = _SCRIPT.format(top=FRAME, wire=_WIRE, choice=CHOICE_SCRIPT, soft=soft_script(soft))
+    script = _SCRIPT.format(top=FRAME, options=OPTIONS, mapping=mapping_script(FRAME), choice=CHOICE_SCRIPT, soft=soft_script(soft))
     files = {"source.v": f"{text}\n{around}", "map.ys": script, **choice_files(text), **soft_files()}
     done = folder / "yosys.json"
     if not done.is_file() or any((folder / name).read_text(encoding="utf-8") != content for name, content in files.items()):

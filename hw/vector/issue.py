@@ -200,18 +200,19 @@ class Issue(wiring.Component):
         # Requests begin at registers: those of an item that is issued in this cycle, or what was refused in the one before.
         asks_source, asks_second, waits = Signal(), Signal(), Signal()
         source_waits, second_waits = Signal(), Signal()
-        waiting_source = Signal.like(source_address.address, reset_less=True)
-        waiting_line = Signal.like(self.second_read.line, reset_less=True)
-        with m.If(advance):
-            m.d.sync += [waiting_source.eq(source_address.address), waiting_line.eq(second_address.address[1:])]
-        source = Signal.like(waiting_source)
+        # What they ask for follows the walk, but for what has been refused.
+        source = Signal.like(source_address.address, reset_less=True)
+        second_line = Signal.like(self.second_read.line, reset_less=True)
         refused_source, refused_second = Signal(), Signal()
+        with m.If(~refused_source):
+            m.d.sync += source.eq(source_address.following)
+        with m.If(~refused_second):
+            m.d.sync += second_line.eq(second_address.following[1:])
         m.d.comb += [
-            source.eq(Mux(source_waits, waiting_source, source_address.address)),
             self.accumulators.valid.eq(asks_source & from_accumulators), self.accumulators.address.eq(source),
             self.source_read.valid.eq(asks_source), self.source_read.line.eq(source[1:]),
             self.second_read.valid.eq(asks_second),
-            self.second_read.line.eq(Mux(second_waits, waiting_line, second_address.address[1:])),
+            self.second_read.line.eq(second_line),
             refused_source.eq(asks_source & ~Mux(from_accumulators, self.accumulators.ready, self.source_read.ready)),
             refused_second.eq(asks_second & ~self.second_read.ready),
             self.source.valid.eq(asks_source & ~refused_source), self.second.valid.eq(asks_second & ~refused_second),
@@ -271,12 +272,9 @@ class Issue(wiring.Component):
         Other instructions than SOFTMAX and STATS leave the counters as they are: with room.
         """
         depth = self.config.softmax_ring
-        items, rows = Signal(range(depth + 1)), Signal(range(SOFTMAX_ROWS + 1))
+        items_full, items_nearly = self._fills(m, "items", depth, advance & softmax, self.item_freed)
+        rows_full, rows_nearly = self._fills(m, "rows", SOFTMAX_ROWS, advance & softmax & groups.first, self.row_freed)
         row_end = Signal()      # a row of STATS is between its last item and the end of its root
-        for count, comes, goes in ((items, advance & softmax, self.item_freed),
-                                   (rows, advance & softmax & groups.first, self.row_freed)):
-            with m.If(comes ^ goes):
-                m.d.sync += count.eq(Mux(goes, count - 1, count + 1))
         with m.If(advance & groups.last & stats):
             m.d.sync += row_end.eq(1)
         with m.Elif(self.row_end_freed):
@@ -285,11 +283,21 @@ class Issue(wiring.Component):
         row_end_stays = row_end & ~self.row_end_freed
         room, room_after = Signal(), Signal()
         m.d.comb += [
-            room.eq((self.item_freed | (items != depth)) & (~groups.first | self.row_freed | (rows != SOFTMAX_ROWS))
-                    & ~(groups.last & row_end_stays)),
+            room.eq((self.item_freed | ~items_full) & (~groups.first | self.row_freed | ~rows_full) & ~(groups.last & row_end_stays)),
             # Behind a row's last item comes a row's first.
-            room_after.eq((self.item_freed | (items != depth - 1))
-                          & (~groups.last | self.row_freed | (rows + groups.first != SOFTMAX_ROWS))
+            room_after.eq((self.item_freed | ~items_nearly)
+                          & (~groups.last | self.row_freed | ~Mux(groups.first, rows_nearly, rows_full))
                           & ~(groups.next_last & stats & (groups.last | row_end_stays))),
         ]
         return room, room_after
+
+    @staticmethod
+    def _fills(m, name, limit, comes, goes):
+        """Of a count of what comes and goes: whether it is ``limit``, and one less. Both stand in registers, since what frees a
+        place comes late."""
+        count = Signal(range(limit + 1), name=name)
+        full, nearly = Signal(name=f"{name}_full"), Signal(name=f"{name}_nearly", init=limit == 1)
+        with m.If(comes ^ goes):
+            m.d.sync += [count.eq(Mux(goes, count - 1, count + 1)), full.eq(~goes & nearly),
+                         nearly.eq(Mux(goes, full, count == limit - 2))]
+        return full, nearly

@@ -218,10 +218,15 @@ class RequantizeLane(wiring.Component):
         final = Signal(signed(21))
         m.d.comb += final.eq(_sum(moved, extra, round_up))
         sign = final[-1]
-        # All types are the sign's opposite in the bits below their own sign when they do not fit.
-        differs = final[7:-1] ^ final[8:]
-        unfit = differs[8:].any() | (control.to_byte & (Mux(control.unsigned_byte, sign, differs[0]) | differs[1:8].any()))
-        clamped = _limited(~unfit, final[:16], sign)
+        # All types are the sign's opposite in the bits below their own sign when they do not fit. Two conditions of two gates in a
+        # row each, which the gate that limits a bit joins: these are behind an adder.
+        too_wide, beyond_byte = Signal(), Signal()
+        m.d.comb += [
+            too_wide.eq(~_same(final[15:19], final[19]) | (final[19] != sign) | (control.to_byte & (final[14] != final[15]))),
+            beyond_byte.eq(control.to_byte & (~_same(final[8:11], final[11]) | ~_same(final[11:14], final[14])
+                                              | Mux(control.unsigned_byte, sign, final[7] != final[8]))),
+        ]
+        clamped = _limited(~(too_wide | beyond_byte), final[:16], sign)
         m.d.comb += self.clamped.eq(Cat(
             clamped[:7], Mux(control.to_byte & ~control.unsigned_byte, sign, clamped[7]), clamped[8:15], sign))
         with m.If(control.enter[7]):

@@ -87,29 +87,32 @@ class AddressWalker(wiring.Component):
         Strides, constant while the loop runs.
     advance, step : In
         In a cycle with ``advance`` the address takes ``step``.
-    address : Out
-        The current address.
+    address, following : Out
+        The current address, and that of the next cycle.
     """
 
     def __init__(self, width):
         super().__init__({
             "load": In(1), "base": In(width), "inner": In(width), "outer": In(width),
-            "advance": In(1), "step": In(Step), "address": Out(width),
+            "advance": In(1), "step": In(Step), "address": Out(width), "following": Out(width),
         })
 
     def elaborate(self, platform):
         m = Module()
         start = Signal.like(self.base)
         next_start = Signal.like(self.base)
-        m.d.comb += next_start.eq(start + self.outer)
+        m.d.comb += [next_start.eq(start + self.outer), self.following.eq(self.address)]
+        m.d.sync += self.address.eq(self.following)
         with m.If(self.load):
-            m.d.sync += [self.address.eq(self.base), start.eq(self.base)]
+            m.d.comb += self.following.eq(self.base)
+            m.d.sync += start.eq(self.base)
         with m.Elif(self.advance):
             with m.Switch(self.step):
                 with m.Case(Step.INNER):
-                    m.d.sync += self.address.eq(self.address + self.inner)
+                    m.d.comb += self.following.eq(self.address + self.inner)
                 with m.Case(Step.RESTART):
-                    m.d.sync += self.address.eq(start)
+                    m.d.comb += self.following.eq(start)
                 with m.Case(Step.OUTER):
-                    m.d.sync += [self.address.eq(next_start), start.eq(next_start)]
+                    m.d.comb += self.following.eq(next_start)
+                    m.d.sync += start.eq(next_start)
         return m

@@ -1,6 +1,6 @@
 """Tokens and parameter records, one group of channels ahead of the loop that uses them."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -89,12 +89,12 @@ class Preparer(wiring.Component):
 
         tokens = Signal(12)                     # still to be taken before this group
         some_tokens, one_token = Signal(), Signal()     # any at all; with some: the last one
-        # A read's answer comes late and only says which of two words is asked for next, of records or of the table: that of
-        # this cycle, or the one behind it, which follows in the cycle after.
-        words = [Signal(len(self.read.line) + 1, name=f"word_{number}") for number in range(2)]
-        turn, refill = Signal(), Signal()
-        word, answered = Mux(turn, *reversed(words)), Mux(turn, *words)
-        accepted = Signal()                     # in the cycle before: `answered`
+        # A read's answer comes late and only enables the register of the word that is asked for, of records or of the table. The one
+        # behind it is found in the cycle after it was accepted (or the first came), and kept.
+        word, behind, kept = (Signal(len(self.read.line) + 1, name=name) for name in ("word", "behind", "kept"))
+        moved = Signal()
+        accepted = Signal()                     # in the cycle before: a word, `answered_half` of a line
+        answered_half = Signal()
         asked = Signal(range(max(group_lines, TABLE_WORDS) + 1))    # number of the word that is asked for
         position = Signal.like(asked)           # in the cycle before
         target = _Target(config)
@@ -118,31 +118,47 @@ class Preparer(wiring.Component):
         # the last read is accepted in this one.
         reads_on, last_read, ends = self.reads_on, self.last_read, Signal()
         m.d.comb += ends.eq(self.read.ready & last_read)
-        m.d.sync += [self.read.valid.eq(reads_on & ~ends), accepted.eq(self.read.ready), turn.eq(turn ^ self.read.ready)]
+        m.d.sync += [self.read.valid.eq(reads_on & ~ends), accepted.eq(self.read.ready), answered_half.eq(word[0])]
 
         # The division's record lies behind those of a whole tile: so many lines from its group's last one.
         to_division = (config.param_tile_words - config.param_group_words) // 2 + 1
 
         # A table's words lie four bytes apart: several in a half of a line.
         word_bits = (config.word_bytes // 4).bit_length() - 1
-        step = Signal(range(2 * to_division + 1))
+        steps = [Signal(range(2 * to_division + 1), name=f"step_{ahead}") for ahead in range(2)]
         last_accepted = Signal()    # in the cycle before: the answer comes late, so that the state changes only then
+        # Whether it is the last one, and where the next one lies, stands in registers, of the word of the cycle before and of the one
+        # behind: a request depends on it. The first step is taken in the cycle behind the one in which the job comes.
+        last_number = Signal.like(asked)
+        same_is_last, next_is_last = Signal(), Signal()
         m.d.comb += [
-            target.table_half.eq(answered[0]), target.to_division.eq(divides & last_accepted), target.to_table.eq(is_table),
+            target.table_half.eq(answered_half), target.to_division.eq(divides & last_accepted), target.to_table.eq(is_table),
             asked.eq(Mux(last_accepted, 0, position + accepted)),
-            last_read.eq(asked == Mux(is_table, TABLE_WORDS - 1, group_lines - 1 + divides)),
-            step.eq(Mux(is_table, asked[:word_bits].all(), Mux(divides & (asked == group_lines - 1), 2 * to_division, 2))),
+            last_number.eq(Mux(is_table, TABLE_WORDS - 1, group_lines - 1 + divides)),
+            last_read.eq(Mux(last_accepted, last_number == 0, Mux(accepted, next_is_last, same_is_last))),
         ]
-        m.d.sync += [last_accepted.eq(ends), position.eq(asked), refill.eq(self.read.ready)]
-        for number in range(2):
-            with m.If(refill & (turn != number)):
-                m.d.sync += words[number].eq(word + step)
+
+        def step_behind(number):
+            division = (job.kind == Kind.SOFTMAX) & job.last & (number == group_lines - 1)
+            return Mux(job.kind == Kind.TABLE, number[:word_bits].all(), Mux(division, 2 * to_division, 2))
+
+        def known(registers, of_number):
+            """Registers of what is to be known of `asked` and of the number behind it."""
+            for ahead, register in enumerate(registers):
+                first, here, next_one = (of_number((start + ahead)[:len(asked)])
+                                         for start in (Const(0, len(asked)), position, position + 1))
+                m.d.sync += register.eq(Mux(last_accepted, first, Mux(accepted, next_one, here)))
+
+        known((same_is_last, next_is_last), lambda number: number == last_number)
+        known(steps, step_behind)
+        m.d.sync += [last_accepted.eq(ends), position.eq(asked), moved.eq(self.read.ready), kept.eq(behind)]
+        step = Mux(last_accepted, step_behind(Const(0, len(asked))), Mux(accepted, *reversed(steps)))
+        m.d.comb += behind.eq(Mux(moved, word + step, kept))
+        with m.If(self.read.ready):
+            m.d.sync += word.eq(behind)
 
         def restart(base):
-            for number in range(2):
-                with m.If(turn == number):
-                    m.d.sync += words[number].eq(base)
-            m.d.sync += refill.eq(1)
+            m.d.sync += [word.eq(base), moved.eq(1)]
 
         # Reads begin at this register, which says the same as the state.
         becomes_ready = Signal()

@@ -157,9 +157,12 @@ class Requantizer(wiring.Component):
             with m.If(enter[k]):
                 m.d.sync += register.eq(job.row_scale | (norm & ~(again if k == 2 else item[k - 1].again)))
 
-        def takes_over(k):
-            """An item that needs the new parameters is about to leave stage k."""
-            return valid[k] & item[k].fresh & (~norm | item[k].again)
+        # An item that needs the new parameters is about to leave stage k: from registers too, as every lane is enabled by it.
+        takes_over = {k: Signal(name=f"takes_over_{k}") for k in (2, 3, 4, 5)}
+        for k, register in takes_over.items():
+            comes_again = again | item[1].again if k == 2 else item[k - 1].again
+            fresh = Mux(again, item[6].fresh, item[1].fresh) if k == 2 else item[k - 1].fresh
+            m.d.sync += register.eq(enter[k] & fresh & (~norm | comes_again))
 
         m.submodules.multipliers = products = Products(config)
         m.d.comb += [products.part.eq(self.part), products.elements.eq(self.elements)]
@@ -178,10 +181,10 @@ class Requantizer(wiring.Component):
             control.add_zero.eq(~softmax), control.zero_unsigned.eq(job.dst_type == Element.UINT8),
             control.add_residual.eq(job.residual),
             control.to_byte.eq(to_byte), control.unsigned_byte.eq(unsigned_byte),
-            control.load_bias.eq(Mux(norm, takes_over(2), valid[0] & item[0].fresh)),
+            control.load_bias.eq(Mux(norm, takes_over[2], valid[0] & item[0].fresh)),
             control.load_mult.eq(Mux(norm, again & item[6].fresh, valid[1] & item[1].fresh)),
-            control.load_coarse.eq(takes_over(2)), control.load_fine.eq(takes_over(3)),
-            control.load_zero.eq(takes_over(4)), self.release.eq(takes_over(5)),
+            control.load_coarse.eq(takes_over[2]), control.load_fine.eq(takes_over[3]),
+            control.load_zero.eq(takes_over[4]), self.release.eq(takes_over[5]),
         ]
         # Second operands wait in a memory until stage 5; for SOFTMAX the visibility of the keys does, until stage 6.
         m.submodules.held = held = OnChipMemory(16 * lanes, _HELD_OPERANDS)

@@ -78,7 +78,8 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
   // The cycle before, in which those that overflowed did so, and what was the cycle before in the last cycle, for who is to blame.
   reg a_blamed = 0, b_blamed = 0, c_blamed = 0, a_was = 0, b_was = 0, c_was = 0, overflowed = 0;
   reg [4:0] a_then = 0, b_then = 0, c_then = 0, a_of = 0, b_of = 0, c_of = 0;
-  reg [23:0] p_then = 0, q_then = 0, p_of = 0, q_of = 0;
+  reg [23:0] p_then = 0, q_then = 0, p_of = 0, q_of = 0, p_told = 0, q_told = 0;
+  reg told = 0, by_p = 0, by_q = 0;
   always @(posedge clk) begin
     a_blamed <= a_held && !rst;
     b_blamed <= b_held && !rst;
@@ -88,6 +89,10 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     {a_of, b_of, c_of, p_of, q_of} <= {a_then, b_then, c_then, p_then, q_then};
     exceeded_before <= rst ? 0 : exceeded;
     overflowed <= overflow && !rst;
+    told <= overflow && !overflowed && !rst;
+    by_p <= (a_was && exceeded_before[a_of]) || (b_was && exceeded_before[b_of]);
+    by_q <= c_was && exceeded_before[c_of];
+    {p_told, q_told} <= {p_of, q_of};
   end
 
   always @* if (started) begin
@@ -103,20 +108,21 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     // A counter that has overflowed is told of, nothing else is, and the instruction named signalled to such a one.
     assert(exceeded[n] == (count > 255));
     assert(overflow == (exceeded_before != 0));
-    if (overflow && !overflowed) begin
-      if ((a_was && exceeded_before[a_of]) || (b_was && exceeded_before[b_of])) assert(overflow_pc == p_of);
-      else if (c_was && exceeded_before[c_of]) assert(overflow_pc == q_of);
+    if (told) begin
+      if (by_p) assert(overflow_pc == p_told);
+      else if (by_q) assert(overflow_pc == q_told);
     end
-    assert(counters[9 * n - 9 +: 9] == count && (w_taken[n] | x_taken[n]) == leaving && several[n - 1] == (count > 1));
-    assert(w_left == w_took && w_left_number == w_asked && x_left == x_took && x_left_number == x_asked);
+    assert(counters[9 * n - 9 +: 9] == count && taken[n] == leaving && several[n - 1] == (count > 1));
+    assert(w_left == w_took && x_left == x_took);
+    assert(taken == ((w_took ? 32'd1 << w_asked : 32'd0) | (x_took ? 32'd1 << x_asked : 32'd0)));
     // The registers behind the signal ports.
     assert(a_held == a_given && b_held == b_given && c_held == c_given);
-    if (a_held) assert(a_number == a_last && a_low == 1 << a_last[1:0] && a_high == 1 << a_last[4:2]);
-    else assert(a_low == 0);
-    if (b_held) assert(b_number == b_last && b_low == 1 << b_last[1:0] && b_high == 1 << b_last[4:2]);
-    else assert(b_low == 0);
-    if (c_held) assert(c_number == c_last && c_low == 1 << c_last[1:0] && c_high == 1 << c_last[4:2]);
-    else assert(c_low == 0);
+    if (a_held) assert(a_number == a_last && a_added == 1 << a_last);
+    else assert(a_added == 0);
+    if (b_held) assert(b_number == b_last && b_added == 1 << b_last);
+    else assert(b_added == 0);
+    if (c_held) assert(c_number == c_last && c_added == 1 << c_last);
+    else assert(c_added == 0);
     if (a_given || b_given) assert(p_number == p_last);
     if (c_given) assert(q_number == q_last);
     assert(a_held_before == a_blamed);

@@ -14,7 +14,8 @@ from ecp5_models import models
 
 from weft.hw.boards.core import TOP, core_verilog
 from weft.hw.config import Config
-from weft.hw.silicon.ecp5 import improve
+from weft.hw.silicon.choice import CHOICE_SCRIPT, choice_files
+from weft.hw.silicon.ecp5 import OPTIONS, improve, mapping_script
 from weft.sim.board import SimulatedPort
 
 CONFIG = Config.named("tiny")
@@ -48,18 +49,21 @@ def test_the_netlist_computes_what_the_golden_model_does(tmp_path):
     import weft
 
     program, folder = yosys()
-    (tmp_path / "core.v").write_text(core_verilog(CONFIG, **PARAMETERS))
+    verilog = core_verilog(CONFIG, **PARAMETERS)
+    for name, text in {"core.v": verilog, **choice_files(verilog)}.items():
+        (tmp_path / name).write_text(text)
 
-    def run(script):
-        done = subprocess.run([program, "-q", "-l", "log", "-p", script], cwd=tmp_path, capture_output=True, text=True)
+    def run(*lines):
+        (tmp_path / "script.ys").write_text("\n".join(lines))
+        done = subprocess.run([program, "-q", "-l", "log", "-s", "script.ys"], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
 
-    run(f"read_verilog core.v; synth_ecp5 -top {TOP} -json netlist.json")
+    run("read_verilog core.v", CHOICE_SCRIPT, f"synth_ecp5 {OPTIONS} -top {TOP}", mapping_script(TOP), "write_json netlist.json")
     improve(tmp_path / "netlist.json", "LFE5U-85F")
-    run("read_json netlist.json; write_verilog -noattr netlist.v")
+    run("read_json netlist.json", "write_verilog -noattr netlist.v")
     netlist = (tmp_path / "netlist.v").read_text()
     assert all(f".REG_{register}_CLK(" in netlist for register in ("INPUTA", "INPUTB", "OUTPUT"))
-    for cell in ("LUT4", "TRELLIS_FF", "CCU2C", "DP16KD", "MULT18X18D", "TRELLIS_DPR16X4"):
+    for cell in ("LUT4", "PFUMX", "TRELLIS_FF", "CCU2C", "DP16KD", "MULT18X18D", "TRELLIS_DPR16X4"):
         assert f"  {cell} " in netlist
 
     torch.manual_seed(0)
@@ -72,5 +76,5 @@ def test_the_netlist_computes_what_the_golden_model_does(tmp_path):
         result = compiled.run(batches[1][0], backend=board)
     for mine, wanted in zip(result.outputs, golden, strict=True):
         np.testing.assert_array_equal(mine, wanted)
-    verilog = weft.Board(SimulatedPort(CONFIG, **PARAMETERS))
-    assert result.stats.cycles == compiled.run(batches[1][0], backend=verilog).stats.cycles
+    before = weft.Board(SimulatedPort(CONFIG, **PARAMETERS))
+    assert result.stats.cycles == compiled.run(batches[1][0], backend=before).stats.cycles
