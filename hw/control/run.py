@@ -72,8 +72,14 @@ class RunControl(wiring.Component):
                      others_pc.eq(Mux(late, late_pc, pc_of([name for name in ERRORS if name not in (*_LATE, "overflow")])))]
         failing = Signal()
         failed = Signal()       # a cycle ago: whether an instruction is legal comes late, and much follows from the stop
+        running = Signal()
         m.d.comb += failing.eq(Cat(known.values()).any())
-        m.d.sync += failed.eq(failing)
+        m.d.sync += failed.eq(failing & running)
+        # A start may wait for the bus; an abort in that time ends the run in its first cycle.
+        with m.If(accepted):
+            m.d.sync += known["abort"].eq(0)
+        with m.Elif(~running):
+            m.d.sync += known["abort"].eq(known["abort"] | raised["abort"])
 
         # An overflow may come of a program's last token, and is known as late as this.
         ended = Signal(2)
@@ -84,7 +90,8 @@ class RunControl(wiring.Component):
             m.d.sync += self.error_pc.eq(Mux(by_overflow, self.pc_overflow, others_pc))
 
         with m.FSM() as fsm:
-            m.d.sync += [failed_before.eq(failed), running_before.eq(fsm.ongoing("Run"))]
+            m.d.comb += running.eq(fsm.ongoing("Run"))
+            m.d.sync += [failed_before.eq(failed), running_before.eq(running)]
             with m.State("Idle"):
                 with m.If(pending | accepted):
                     m.d.sync += [pending.eq(0), self.stop.eq(0)]

@@ -37,11 +37,9 @@ write_json netlist.json
 OPTIONS = "-abc9 -run begin:map_luts"
 #: Picoseconds of a wire between LUTs, as nextpnr routes the accelerator; `synth_ecp5` lets the mapper count on 300.
 _WIRE = 1000
-#: What follows. Tables of four inputs only: wider ones are groups of cells with a place for each, which nextpnr's placers move last,
-#: and far. yosys' own script for ABC begins by making logic smaller (&dc2): that costs a level, and the netlist is larger in the
-#: end. Names only for what `floorplan` looks at and for registers, of which nextpnr tells: all of them take minutes.
+#: What follows. Names only for what `floorplan` looks at and for registers, of which nextpnr tells: all of them take minutes.
 _MAPPING = """\
-abc9 -maxlut 4 -script +&scorr;&sweep;&dch,-f,-r;&if,-W,{wire},-v;&mfs
+abc9 -W {wire}
 clean
 synth_ecp5 -abc9 -top {top} -run map_cells:check
 autoname t:MULT18X18D t:DP16KD t:TRELLIS_FF
