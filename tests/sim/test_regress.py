@@ -21,7 +21,7 @@ def test_whole_accelerator_in_cocotb(tmp_path):
     config = Config.named("tiny")
     (tmp_path / "weft.v").write_text(sources_of(config)["weft.v"])
     passed = regress.run(config, verilog_dir=tmp_path, programs=3, seed=1)
-    assert len(passed) == len(set(passed)) == 12
+    assert len(passed) == len(set(passed)) == 13
     assert {name.split(".")[0] for name in passed} == {"control", "dma", "programs"}
     with pytest.raises(InputError, match="no regression's name matches 'nothing_like_it'"):
         regress.run(config, verilog_dir=tmp_path, select="nothing_like_it")

@@ -23,7 +23,7 @@ DEFAULT = ("several instructions a beat",)
 
 @pytest.mark.parametrize("name", [name if name in DEFAULT else pytest.param(name, marks=pytest.mark.large)
                                   for name in CONFIGS])
-@pytest.mark.parametrize(("bench", "count"), [("bench_dma", 1), ("bench_control", 7)])
+@pytest.mark.parametrize(("bench", "count"), [("bench_dma", 1), ("bench_control", 8)])
 def test_memory_path(name, bench, count, memory_path_verilog):
     config = CONFIGS[name]
     passed = run_benches(memory_path_verilog(config), "path", f"weft.sim.cocotb.{bench}", seed=1,
