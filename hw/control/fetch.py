@@ -59,7 +59,6 @@ class Fetch(wiring.Component):
         popped = Signal()
         popped_before = Signal()
         dropped_before = Signal()
-        requested_before = Signal()
         length_before = Signal.like(length)         # requested a cycle ago, or 0
         m.d.comb += [
             length.eq(burst - (address >> shift)[:(burst - 1).bit_length()]),
@@ -71,13 +70,13 @@ class Fetch(wiring.Component):
             arrived.eq(self.beats.valid),
             popped.eq(buffer.o.valid & buffer.o.ready),
         ]
-        # Whether there is room comes from a register, so not in the two cycles after a request, which is not counted yet. That the
-        # dispatcher takes an instruction, that a request is taken and that a beat comes are late, and counted later.
+        # Whether there is room comes from a register, so not in the two cycles after a request, which is not counted yet.
+        # That the dispatcher takes an instruction, that a request is taken and that a beat comes are late, and counted later.
         m.d.sync += [
             popped_before.eq(popped), dropped_before.eq(arrived & drops),
-            requested_before.eq(requested), length_before.eq(Mux(requested, length, 0)),
+            length_before.eq(Mux(requested, length, 0)),
             reserved.eq(reserved + length_before - popped_before - dropped_before),
-            asks.eq(active & filling & (reserved <= depth - burst) & ~requested & ~requested_before),
+            asks.eq(active & filling & (reserved <= depth - burst) & ~requested & (length_before == 0)),
         ]
         with m.If(reserved <= max(depth - 2 * burst, depth // 2)):
             m.d.sync += filling.eq(1)
@@ -132,7 +131,7 @@ class Fetch(wiring.Component):
             m.d.sync += [
                 active.eq(1), filling.eq(1), pc.eq(self.target), address.eq((first >> shift) << shift),
                 sent.eq(sent), to_drop.eq(left), drops.eq((under_way != 0) & ~(arrived & (under_way == 1))), reserved.eq(left),
-                popped_before.eq(0), dropped_before.eq(0), requested_before.eq(0), length_before.eq(0),
+                popped_before.eq(0), dropped_before.eq(0), length_before.eq(0),
                 asks.eq(under_way <= depth - burst),
             ]
         return m

@@ -72,26 +72,26 @@ class RunControl(wiring.Component):
                      others_pc.eq(Mux(late, late_pc, pc_of([name for name in ERRORS if name not in (*_LATE, "overflow")])))]
         failing = Signal()
         failed = Signal()       # a cycle ago: whether an instruction is legal comes late, and much follows from the stop
-        running = Signal()
+        in_run = Signal()
         m.d.comb += failing.eq(Cat(known.values()).any())
-        m.d.sync += failed.eq(failing & running)
+        m.d.sync += failed.eq(failing & in_run)
         # A start may wait for the bus; an abort in that time ends the run in its first cycle.
         with m.If(accepted):
             m.d.sync += known["abort"].eq(0)
-        with m.Elif(~running):
+        with m.Elif(~in_run):
             m.d.sync += known["abort"].eq(known["abort"] | raised["abort"])
 
         # An overflow may come of a program's last token, and is known as late as this.
         ended = Signal(2)
         m.d.sync += ended.eq(Cat(self.ended, ended))
 
-        failed_before, running_before = Signal(), Signal()
-        with m.If(running_before & ~failed_before):
+        failed_before, in_run_before = Signal(), Signal()
+        with m.If(in_run_before & ~failed_before):
             m.d.sync += self.error_pc.eq(Mux(by_overflow, self.pc_overflow, others_pc))
 
         with m.FSM() as fsm:
-            m.d.comb += running.eq(fsm.ongoing("Run"))
-            m.d.sync += [failed_before.eq(failed), running_before.eq(running)]
+            m.d.comb += in_run.eq(fsm.ongoing("Run"))
+            m.d.sync += [failed_before.eq(failed), in_run_before.eq(in_run)]
             with m.State("Idle"):
                 with m.If(pending | accepted):
                     m.d.sync += [pending.eq(0), self.stop.eq(0)]

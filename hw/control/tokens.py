@@ -121,7 +121,8 @@ class TokenCounters(wiring.Component):
             leaves = Cat(took[other] & equal for other, equal in same.items()).any()
             consumed = Cat(getattr(self, f"wait_{other}").consume & equal for other, equal in same.items()).any()
             m.submodules[f"{name}_choice"] = choice = Choice(2, count)
-            m.d.comb += [choice.number.eq(port.id), *(word.eq(Cat(pair)) for word, pair in zip(choice.words, zip(lowest, several)))]
+            m.d.comb += [choice.number.eq(port.id),
+                         *(word.eq(Cat(pair)) for word, pair in zip(choice.words, zip(lowest, several)))]
             one, more = choice.word
             m.d.sync += port.available.eq((more | (one & ~leaves) | added_now[position]) & ~consumed)
 

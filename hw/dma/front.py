@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import isa
-from ..decoding import is_one_of
+from ..decoding import is_instruction
 from ..interfaces import InstructionStream, PC_BITS, TokenWait, instruction_layout
 from .axi import RELATIVE_BITS
 from .lines import JobKind, beat_address_bits, job_layout
@@ -77,13 +77,8 @@ class DmaFrontEnd(wiring.Component):
         word = Signal(isa.INSTRUCTION_BITS, reset_less=True)
         move, sync = view(prefix, word), view(prefix + "_SYNC", word)
 
-        opcodes = {name: instruction.opcode for name, instruction in isa.INSTRUCTIONS.items()
-                   if instruction.engine == isa.INSTRUCTIONS[prefix].engine}
-
         def executes(mnemonic, word):
-            """Which of the engine's instructions it is: there are no others here."""
-            return is_one_of(word[:isa.OPCODE_BITS], [opcodes[mnemonic]],
-                             [opcode for name, opcode in opcodes.items() if name != mnemonic])
+            return is_instruction(word[:isa.OPCODE_BITS], mnemonic)
 
         is_index, is_gather = Signal(), Signal()
 

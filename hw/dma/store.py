@@ -215,7 +215,8 @@ class StoreEngine(wiring.Component):
         moved = Signal()
         m.d.comb += [
             moved.eq(self.beats.valid & self.beats.ready),
-            self.status.idle.eq(front.idle & ~segments.o.valid & splitter.idle & ~jobs.o.valid & walker.idle & reader.idle & tokens.idle),
+            self.status.idle.eq(front.idle & ~segments.o.valid & splitter.idle & ~jobs.o.valid & walker.idle & reader.idle
+                                & tokens.idle),
             self.status.semaphore.eq(front.wait.id),
             self.status.pc.eq(Mux(tokens.idle, front.pc, tokens.error_pc)),
             self.error.eq(tokens.error),

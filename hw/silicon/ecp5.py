@@ -95,7 +95,8 @@ def synthesize(config, folder, array=False):
     folder.mkdir(parents=True, exist_ok=True)
     module, text, ports, soft = core(config, array)
     around, registers = frame(module, ports)
-    script = _SCRIPT.format(top=FRAME, options=OPTIONS, mapping=mapping_script(FRAME), choice=CHOICE_SCRIPT, soft=soft_script(soft))
+    script = _SCRIPT.format(top=FRAME, options=OPTIONS, mapping=mapping_script(FRAME), choice=CHOICE_SCRIPT,
+                            soft=soft_script(soft))
     files = {"source.v": f"{text}\n{around}", "map.ys": script, **choice_files(text), **soft_files()}
     done = folder / "yosys.json"
     if not done.is_file() or any((folder / name).read_text(encoding="utf-8") != content for name, content in files.items()):

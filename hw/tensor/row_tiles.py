@@ -5,12 +5,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import isa
+from ..decoding import is_instruction
 from ..interfaces import PC_BITS, InstructionStream, TokenSignal, TokenWait, instruction_layout
 from ..memory.accumulators import Accumulators
 from .panel_reader import panel_runs_layout
 from .reader import run_layout
 from .walker import TileWalker
-from .weight_tiles import is_instruction, is_sparse, sub_shape
+from .weight_tiles import is_sparse, sub_shape
 
 __all__ = ["RowTiles", "row_runs_layout", "row_tile_layout", "EARLY", "MOST_LINES"]
 

@@ -8,18 +8,13 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import isa
+from ..decoding import is_instruction
 from ..interfaces import PC_BITS, InstructionStream, TokenWait, instruction_layout
 from .circulant import circulant_members, circulant_rows
 from .walker import TileWalker
 
-__all__ = ["WeightTiles", "TileKind", "located_layout", "features_of", "format_members", "is_instruction",
-           "is_sparse", "sub_shape"]
-
-#: Low bits of the opcode that tell the engine's instructions apart.
-_KIND_BITS = 3
-_KINDS = {name: instruction.opcode % (1 << _KIND_BITS) for name, instruction in isa.INSTRUCTIONS.items()
-          if instruction.engine == isa.Engine.TENSOR}
-assert len(set(_KINDS.values())) == len(_KINDS)
+__all__ = ["WeightTiles", "TileKind", "located_layout", "features_of", "format_members", "is_sparse",
+           "sub_shape"]
 
 _FIELDS = isa.INSTRUCTIONS["MATMUL"].fields
 _WORD_BITS = _FIELDS["w_base"].width
@@ -30,11 +25,6 @@ class TileKind(enum.Enum, shape=2):
     STREAM = 0      #: streamed weights: rows in slots, ascending addresses, two in a step
     KEYS = 1        #: K transposed: a word is a column (of circulant weights: the columns of a block), descending
     VALUES = 2      #: V: a word is a row, descending
-
-
-def is_instruction(opcode, mnemonic):
-    """Whether the opcode of one of the engine's instructions is that of `mnemonic`."""
-    return opcode[:_KIND_BITS] == _KINDS[mnemonic]
 
 
 def sub_shape(config):

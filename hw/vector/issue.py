@@ -199,7 +199,6 @@ class Issue(wiring.Component):
 
         # Requests begin at registers: those of an item that is issued in this cycle, or what was refused in the one before.
         asks_source, asks_second, waits = Signal(), Signal(), Signal()
-        source_waits, second_waits = Signal(), Signal()
         # What they ask for follows the walk, but for what has been refused.
         source = Signal.like(source_address.address, reset_less=True)
         second_line = Signal.like(self.second_read.line, reset_less=True)
@@ -218,7 +217,7 @@ class Issue(wiring.Component):
             self.source.valid.eq(asks_source & ~refused_source), self.second.valid.eq(asks_second & ~refused_second),
             self.item_valid.eq((asks_source | asks_second) & ~refused_source & ~refused_second),
             self.source.half.eq(source_address.address[0]), self.second.half.eq(second_address.address[0]),
-            waits.eq(source_waits | second_waits), self.stalled.eq(waits), self.running.eq(runs | waits),
+            self.stalled.eq(waits), self.running.eq(runs | waits),
             self.starved.eq(runs & wants_group & ~self.prepared & ~waits), self.take.eq(advance & wants_group),
         ]
         for accepted in self.source, self.second:
@@ -236,7 +235,7 @@ class Issue(wiring.Component):
             advance.eq(may_issue & ~refused_source & ~refused_second),
             asks_source.eq(refused_source | (may_issue & ~refused_second)),
             asks_second.eq(refused_second | (may_issue & uses_second & ~refused_source)),
-            source_waits.eq(refused_source), second_waits.eq(refused_second),
+            waits.eq(refused_source | refused_second),
         ]
 
         # An item stays in front of the lanes for the parts of its first products. A norm takes an even number of cycles, two
@@ -283,7 +282,8 @@ class Issue(wiring.Component):
         row_end_stays = row_end & ~self.row_end_freed
         room, room_after = Signal(), Signal()
         m.d.comb += [
-            room.eq((self.item_freed | ~items_full) & (~groups.first | self.row_freed | ~rows_full) & ~(groups.last & row_end_stays)),
+            room.eq((self.item_freed | ~items_full) & (~groups.first | self.row_freed | ~rows_full)
+                    & ~(groups.last & row_end_stays)),
             # Behind a row's last item comes a row's first.
             room_after.eq((self.item_freed | ~items_nearly)
                           & (~groups.last | self.row_freed | ~Mux(groups.first, rows_nearly, rows_full))

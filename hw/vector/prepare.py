@@ -89,8 +89,8 @@ class Preparer(wiring.Component):
 
         tokens = Signal(12)                     # still to be taken before this group
         some_tokens, one_token = Signal(), Signal()     # any at all; with some: the last one
-        # A read's answer comes late and only enables the register of the word that is asked for, of records or of the table. The one
-        # behind it is found in the cycle after it was accepted (or the first came), and kept.
+        # A read's answer comes late and only enables the register of the word that is asked for, of records or of the table.
+        # The one behind it is found in the cycle after it was accepted (or the first came), and kept.
         word, behind, kept = (Signal(len(self.read.line) + 1, name=name) for name in ("word", "behind", "kept"))
         moved = Signal()
         accepted = Signal()                     # in the cycle before: a word, `answered_half` of a line
@@ -127,8 +127,8 @@ class Preparer(wiring.Component):
         word_bits = (config.word_bytes // 4).bit_length() - 1
         steps = [Signal(range(2 * to_division + 1), name=f"step_{ahead}") for ahead in range(2)]
         last_accepted = Signal()    # in the cycle before: the answer comes late, so that the state changes only then
-        # Whether it is the last one, and where the next one lies, stands in registers, of the word of the cycle before and of the one
-        # behind: a request depends on it. The first step is taken in the cycle behind the one in which the job comes.
+        # Whether it is the last one, and where the next one lies, stands in registers, of the word of the cycle before and of the
+        # one behind: a request depends on it. The first step is taken in the cycle behind the one in which the job comes.
         last_number = Signal.like(asked)
         same_is_last, next_is_last = Signal(), Signal()
         m.d.comb += [

@@ -235,7 +235,8 @@ async def abort_before_the_start(dut):
     """A start waits until what was fetched behind END has come: an abort meanwhile ends it, in whatever cycle."""
     bench = await new_bench(dut, stalls=False)
     # Ends at once, but with R1 set waits for ever.
-    code = [("BRANCH", dict(cond=isa.Condition.NE, ra=1, offset=1)), ("END", {}), ("LOAD_SYNC", dict(wait=9, wait_count=1)), ("END", {})]
+    code = [("BRANCH", dict(cond=isa.Condition.NE, ra=1, offset=1)), ("END", {}),
+            ("LOAD_SYNC", dict(wait=9, wait_count=1)), ("END", {})]
     for wait in range(60):
         await bench.launch(code, {1: 0})
         await bench.finish()

@@ -1,5 +1,7 @@
 """The choice among words by an ECP5's cells is the one of the accelerator, by proof."""
 
+import re
+
 import pytest
 
 from weft.hw.choice import Choice
@@ -24,7 +26,8 @@ _SCRIPT = """read_verilog source.v
 def test_choice_of_cells(yosys, tmp_path, count):
     text = convert(Choice(5, count), "choice")
     cells = choice_verilog(text)
-    assert "PFUMX" in cells
+    # One level of tables, and for 32 a second one.
+    assert len(re.findall(r"\bLUT4\b", cells)) == 1 + (count == 32) and "PFUMX" in cells
     (tmp_path / "source.v").write_text(text)
 
     def prove(verilog):
