@@ -11,9 +11,11 @@ from ..tools import find_tools, run_tool
 from ..verilog import TOP, convert, describe, list_ports, to_verilog
 from .carries import release_constants
 from .choice import CHOICE_SCRIPT, choice_files
+from .distributed_ram import release_addresses
 from .floorplan import assign_sites
 from .frame import CORE, FRAME, frame
 from .multipliers import absorb_registers, align_left
+from .placement import refine
 from .soft import soft_files, soft_script
 
 __all__ = ["MULTIPLIERS", "OPTIONS", "clock", "hard_multipliers", "improve", "lane_multipliers", "mapping_script", "measure",
@@ -47,6 +49,8 @@ blackbox =A:whitebox
 opt_clean -purge"""
 #: Multipliers of the row unit and of addresses, of which those by constants are none (`soft_script`).
 _OTHERS = 9
+#: Paths are shortened before they are routed, to this share of the clock's period: routes are longer here and there.
+_SHARE = 0.95
 #: Those of the load and the store engine's addresses among them.
 _ADDRESSES = {"dma_front_end": 4, "store_engine_front": 2}
 
@@ -100,7 +104,7 @@ def synthesize(config, folder, array=False):
     files = {"source.v": f"{text}\n{around}", "map.ys": script, **choice_files(text), **soft_files()}
     done = folder / "yosys.json"
     if not done.is_file() or any((folder / name).read_text(encoding="utf-8") != content for name, content in files.items()):
-        for old in [done, *folder.glob("report-*.json"), *folder.glob("placed-*.json")]:
+        for old in [done, *folder.glob("report-*.json")]:
             old.unlink(missing_ok=True)
         for name, content in files.items():
             (folder / name).write_text(content, encoding="utf-8")
@@ -112,13 +116,14 @@ def synthesize(config, folder, array=False):
 
 
 def improve(path, device):
-    """Puts the cells of a netlist that yosys wrote for an ECP5 to better use than yosys does (`multipliers`, `carries`), and tells
-    nextpnr where in the ``device`` some stand (`floorplan`); what the netlist computes stays. The file is replaced; returns the
-    netlist as a dict."""
+    """Puts the cells of a netlist that yosys wrote for an ECP5 to better use than yosys does (`multipliers`, `carries`,
+    `distributed_ram`), and tells nextpnr where in the ``device`` some stand (`floorplan`); what the netlist computes stays. The file
+    is replaced; returns the netlist as a dict."""
     netlist = json.loads(Path(path).read_text(encoding="utf-8"))
     align_left(netlist)
     absorb_registers(netlist)
     release_constants(netlist)
+    release_addresses(netlist)
     assign_sites(netlist, device)
     Path(path).write_text(json.dumps(netlist), encoding="utf-8")
     return netlist
@@ -136,13 +141,21 @@ def shape(config, array=False):
     return " ".join(words) + ", the array alone" * array
 
 
-def clock(folder, seed, target_mhz=100, placer="static"):
+def clock(folder, seed, target_mhz=100, placer="static", tell=lambda text: None):
     """Places and routes ``netlist.json`` of a folder, unless that has been done; nextpnr's report as a dict."""
-    folder, report = Path(folder), Path(folder) / f"report-{seed}-{target_mhz:g}.json"
+    folder, run = Path(folder), f"{seed}-{target_mhz:g}"
+    report, placed, refined = (folder / f"{name}-{run}.json" for name in ("report", "placed", "refined"))
     if not report.is_file():
-        log, unfinished = f"nextpnr-{seed}-{target_mhz:g}.log", folder / f"unfinished-{seed}-{target_mhz:g}.json"
-        run_tool("nextpnr-ecp5", [*_DEVICE, "--placer", placer, "--json", "netlist.json", "--freq", target_mhz, "--seed", seed,
-                                  "--timing-allow-fail", "--report", unfinished.name, "-q", "-l", log], folder, log)
+        common = [*_DEVICE, "--freq", target_mhz, "--seed", seed, "--timing-allow-fail", "-q"]
+
+        def nextpnr(step, *arguments):
+            log = f"{step}-{run}.log"
+            run_tool("nextpnr-ecp5", [*common, "-l", log, *arguments], folder, log)
+
+        nextpnr("place", "--json", "netlist.json", "--placer", placer, "--no-route", "--write", placed.name)
+        refine(placed, refined, _SHARE * 1000 / target_mhz, tell)
+        unfinished = folder / f"unfinished-{run}.json"
+        nextpnr("route", "--json", refined.name, "--no-pack", "--no-place", "--report", unfinished.name)
         unfinished.rename(report)
     return json.loads(report.read_text(encoding="utf-8"))
 
@@ -169,7 +182,7 @@ def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print, array=F
     for seed in seeds:
         tell(f"{name}: nextpnr, seed {seed}")
         # A whole accelerator is routed in minutes only where cells are spread evenly; an array alone is faster if drawn together.
-        clock(folder, seed, target_mhz, "heap" if array else "static")
+        clock(folder, seed, target_mhz, "heap" if array else "static", lambda text: tell(f"{name}: {text}"))
         yield result | routed(folder, registers, target_mhz)
 
 

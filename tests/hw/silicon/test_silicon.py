@@ -214,7 +214,14 @@ def runs(monkeypatch):
             ran.append((tool, None))
             return ToolRun("", 7.5, 100)
         seed = arguments[arguments.index("--seed") + 1]
-        ran.append((tool, seed))
+        if "--report" not in arguments:
+            ran.append((tool, seed))
+            # Placed by the `placer` of the array, and not routed.
+            assert "--no-route" in arguments and arguments[arguments.index("--placer") + 1] == "heap"
+            (folder / arguments[arguments.index("--write") + 1]).write_text(str(seed))
+            return ToolRun("", 60.0, 1000)
+        assert (folder / arguments[arguments.index("--json") + 1]).read_text() == f"{seed} within 9.5 ns"
+        assert "--no-pack" in arguments
         if seed == 13:
             raise RunError("stopped")
         path = {"from": "posedge clk", "path": [{"delay": 2.0, "from": {"cell": "core.a"}, "to": {"cell": f"core.b{seed}"}}]}
@@ -223,7 +230,11 @@ def runs(monkeypatch):
             "fmax": {"clk": {"achieved": 100.0 + 10 * seed}}, "utilization": used,
             "critical_paths": [path, {"from": "<async>", "path": [{"delay": 9.0, "from": {"cell": "x"}, "to": {"cell": "y"}}]}]}))
         return ToolRun("", 60.0, 1000)
+    def refine(source, target, target_ns, tell):
+        target.write_text(f"{source.read_text()} within {target_ns:g} ns")
+
     monkeypatch.setattr(ecp5, "run_tool", run_tool)
+    monkeypatch.setattr(ecp5, "refine", refine)
     monkeypatch.setattr(ecp5, "find_tools", lambda *_: None)
     return ran
 

@@ -1,0 +1,136 @@
+"""Arrival times in a placed netlist, and how long paths go on."""
+
+from collections import Counter, defaultdict
+from heapq import heapify, heappop, heappush
+
+from .delays import DEDICATED, cell_delays, wire
+
+__all__ = ["NEVER", "Slack"]
+
+#: Arrival of constants and of what no clock is behind, in ns; tail of what no clock takes.
+NEVER = -1000.0
+
+
+class Slack:
+    """Of every net that a register or memory sends and another takes: ``arrival`` at its driver, and ``tail`` from there to the
+    latest end of a path, in ns.
+
+    ``fan_in``: ``{net: [(net before, pin of the driver, delay through it)]}``; ``fan_out``: ``{(cell, pin): [(net, delay)]}``;
+    ``setup``: ``{(cell, pin): ns}`` of ends of paths; ``start``: ``{net: ns}`` after the clock.
+    """
+
+    def __init__(self, packed):
+        self.packed = packed
+        self.fan_in, self.fan_out, self.setup, self.start = defaultdict(list), defaultdict(list), {}, {}
+        for cell, (kind, pins, parameters) in enumerate(zip(packed.kinds, packed.pins, packed.parameters, strict=True)):
+            delays = cell_delays(kind, pins, parameters)
+            for pin, output, delay in delays.through:
+                self.fan_out[cell, pin].append((pins[output], delay))
+                self.fan_in[pins[output]].append((pins[pin], pin, delay))
+            self.setup |= {(cell, pin): delay for pin, delay in delays.setup.items()}
+            self.start |= {pins[pin]: delay for pin, delay in delays.start.items()}
+        self._order = self._sort()
+        self._rank = {net: rank for rank, net in enumerate(self._order)}
+        self.compute()
+
+    def _sort(self):
+        """Nets, each behind those that it depends on."""
+        driver = self.packed.driver
+        waits, after = Counter(), defaultdict(list)
+        for net, inputs in self.fan_in.items():
+            for before, _, _ in inputs:
+                if before in driver:
+                    waits[net] += 1
+                    after[before].append(net)
+        order, ready = [], [net for net in driver if not waits[net]]
+        while ready:
+            net = ready.pop()
+            order.append(net)
+            for later in after[net]:
+                waits[later] -= 1
+                if not waits[later]:
+                    ready.append(later)
+        return order        # what is part of a loop has no time
+
+    def compute(self):
+        """Everything anew."""
+        self.arrival = dict.fromkeys(self.packed.driver, NEVER)
+        self.tail = dict.fromkeys(self.packed.driver, NEVER)
+        for net in self._order:
+            self.arrival[net] = self._arrives(net)
+        for net in reversed(self._order):
+            self.tail[net] = self._goes_on(net)
+
+    def wire(self, net, cell, pin):
+        """Delay of a net's wire to one of its users."""
+        if pin in DEDICATED:
+            return DEDICATED[pin]
+        packed, driver = self.packed, self.packed.driver[net][0]
+        return wire(packed.x[driver] - packed.x[cell], packed.y[driver] - packed.y[cell])
+
+    def rest(self, cell, pin):
+        """Longest way from a pin to the end of a path."""
+        longest = self.setup.get((cell, pin), NEVER)
+        for net, delay in self.fan_out.get((cell, pin), ()):
+            longest = max(longest, delay + self.tail[net])
+        return longest
+
+    def length(self, net, cell, pin):
+        """Longest path through a wire."""
+        return self.arrival[net] + self.wire(net, cell, pin) + self.rest(cell, pin)
+
+    def ends(self):
+        """``[(length, cell, pin)]`` of the longest path to each end, longest first."""
+        packed, found = self.packed, []
+        for (cell, pin), delay in self.setup.items():
+            net = packed.pins[cell][pin]
+            if self.arrival.get(net, NEVER) > NEVER / 2:
+                found.append((self.arrival[net] + self.wire(net, cell, pin) + delay, cell, pin))
+        return sorted(found, reverse=True)
+
+    def _arrives(self, net):
+        latest, cell = self.start.get(net, NEVER), self.packed.driver[net][0]
+        for before, pin, delay in self.fan_in.get(net, ()):
+            arrival = self.arrival.get(before, NEVER)
+            if arrival > NEVER / 2:
+                latest = max(latest, arrival + self.wire(before, cell, pin) + delay)
+        return latest
+
+    def _goes_on(self, net):
+        longest = NEVER
+        if self.arrival[net] > NEVER / 2:
+            for cell, pin in self.packed.users[net]:
+                rest = self.rest(cell, pin)
+                if rest > NEVER / 2:
+                    longest = max(longest, self.wire(net, cell, pin) + rest)
+        return longest
+
+    def update(self, cells):
+        """What changes after ``cells`` (a set) have moved."""
+        packed, rank = self.packed, self._rank
+        around = {net for cell in cells for net in packed.pins[cell].values() if net in rank}
+        later = set(around)
+        for net in around:
+            moved = packed.driver[net][0] in cells
+            for user in packed.users[net]:
+                if moved or user[0] in cells:
+                    later.update(after for after, _ in self.fan_out.get(user, ()) if after in rank)
+
+        def settle(todo, sign, values, compute, next_to):
+            heap = [(sign * rank[net], net) for net in todo]
+            heapify(heap)
+            waiting = set(todo)
+            while heap:
+                _, net = heappop(heap)
+                waiting.discard(net)
+                value = compute(net)
+                if value != values[net]:
+                    values[net] = value
+                    for other in next_to(net):
+                        if other in rank and other not in waiting:
+                            waiting.add(other)
+                            heappush(heap, (sign * rank[other], other))
+
+        settle(later, 1, self.arrival, self._arrives,
+               lambda net: (after for user in packed.users[net] for after, _ in self.fan_out.get(user, ())))
+        settle(around, -1, self.tail, self._goes_on, lambda net: (before for before, _, _ in self.fan_in.get(net, ())))
