@@ -117,8 +117,8 @@ def synthesize(config, folder, array=False):
 
 def improve(path, device):
     """Puts the cells of a netlist that yosys wrote for an ECP5 to better use than yosys does (`multipliers`, `carries`,
-    `distributed_ram`), and tells nextpnr where in the ``device`` some stand (`floorplan`); what the netlist computes stays. The file
-    is replaced; returns the netlist as a dict."""
+    `distributed_ram`), and tells nextpnr where in the ``device`` some stand (`floorplan`); what the netlist computes stays. The
+    file is replaced; returns the netlist as a dict."""
     netlist = json.loads(Path(path).read_text(encoding="utf-8"))
     align_left(netlist)
     absorb_registers(netlist)

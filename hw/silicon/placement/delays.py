@@ -20,7 +20,7 @@ DEDICATED = {"FCI": 0.0, "F1": 0.0, "FXA": 0.0, "FXB": 0.0, "DI": 0.13, "WD": 0.
 
 
 def wire(columns, rows):
-    """From a cell to one so far away, as the router finds it where nothing is in its way: into short wires, then along long ones."""
+    """From a cell to one so far away, as nextpnr routes it where nothing is in the way: short wires, then along long ones."""
     columns, rows = abs(columns), abs(rows)
     return 0.5 + 0.09 * min(columns + rows, 4) + 0.0476 * columns + 0.0539 * rows
 

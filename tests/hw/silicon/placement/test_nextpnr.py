@@ -55,7 +55,8 @@ def test_a_placement_stays_valid(tmp_path, seed):
     assert moved > 20
     # nextpnr checks every tile behind placement, and some releases stop after that when nothing was packed.
     try:
-        run_tool("nextpnr-ecp5", [*DEVICE, "--json", "refined.json", "--no-pack", "--no-route", "--force", "-l", "checked.log"], tmp_path)
+        run_tool("nextpnr-ecp5", [*DEVICE, "--json", "refined.json", "--no-pack", "--no-route", "--force", "-l", "checked.log"],
+                 tmp_path)
     except RunError:
         pass
     checked = (tmp_path / "checked.log").read_text()

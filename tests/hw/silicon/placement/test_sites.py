@@ -25,7 +25,8 @@ def test_what_dedicated_wires_join_moves_together():
         held=register("1/1/A.FF0", 12, "DI", 11),
         wide=table("1/1/B.K1", None, 2, FXA=11, OFX=13),
         sum0=table("2/1/A.K0", 20, 2, FCO=21, mode="CCU2"), sum1=table("2/1/A.K1", 22, 2, FCI=21, mode="CCU2"),
-        alone=table("3/1/A.K0", 30, 12), apart=register("3/1/A.FF1", 31, "M", 30), **ram("4/1", "queue.0"), **ram("5/1", "queue.1")))
+        alone=table("3/1/A.K0", 30, 12), apart=register("3/1/A.FF1", 31, "M", 30),
+        **ram("4/1", "queue.0"), **ram("5/1", "queue.1")))
     assert units(found) == {
         frozenset({"low", "select", "held", "wide"}), frozenset({"sum0", "sum1"}), frozenset({"alone"}),
         frozenset({"apart"}),
