@@ -10,7 +10,7 @@ from .slack import NEVER, Slack
 __all__ = ["Refinement", "refine"]
 
 #: A path longer than the target by d ns costs d squared; so much costs a row or column of wire more than before.
-_WIRE_COST = 0.002
+_WIRE_COST = 0.005
 #: Nets of more users are not counted as wire.
 _MOST_USERS = 40
 #: Units of more cells stay.
