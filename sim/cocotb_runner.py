@@ -17,7 +17,7 @@ from cocotb_tools import runner as cocotb_tools_runner
 
 from weft.hw.errors import RunError
 from weft.sim.build_cache import cached_build, compiler_identity, digest, processor_identity
-from weft.sim.verilator import find_verilator
+from weft.sim.verilator import WHOLE, find_verilator
 
 __all__ = ["WeftVerilator", "cocotb_runner", "run_benches"]
 
@@ -48,7 +48,7 @@ class WeftVerilator(cocotb_tools_runner.Verilator):
         translate, make = super()._build_command()
         translate = [word for word in translate if word != "--public-flat-rw"]
         translate[1:1] = ["--public-depth", "1", "-Wno-fatal"]
-        words = [*find_verilator().make_arguments(), "OPT_FAST=-O1 -march=native"]
+        words = [*find_verilator().make_arguments(), "OPT_FAST=-O1 -march=native", WHOLE]
         provide = [sys.executable, "-m", "weft.sim.runtime_objects", str(self.build_dir), "Vtop.mk", *words]
         return [translate, provide, [*make, "-s", *words]]
 

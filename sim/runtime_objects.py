@@ -40,7 +40,7 @@ def provide(folder, makefile, make_words):
     # What decides about these objects: switches that become macros, and options, but not where a design's headers are.
     switches = re.findall(r"^(VM_(?:SC|TIMING|COVERAGE|TRACE\w*|PROFC) = .*)$", text + classes, re.M)
     options = [word for word in _list(text, "VM_USER_CFLAGS") if not word.startswith("-I")]
-    settings = [word for word in make_words if not word.startswith(("OPT_FAST=", "OPT_SLOW="))]
+    settings = [word for word in make_words if not word.startswith(("OPT_FAST=", "OPT_SLOW=", "VM_PARALLEL_BUILDS="))]
     tool = find_verilator()
     key = digest("runtime 1", objects, switches, options, settings, tool.identity, compiler_identity(),
                  processor_identity())
