@@ -1,10 +1,13 @@
 """The simulation as a shared library: built once for each Verilog, driven through ctypes (which releases the GIL)."""
 
 import ctypes
+import sys
 from functools import cache
 from pathlib import Path
 
+from weft import hw
 from weft.hw.errors import ConfigError
+from weft.sim.build_cache import cached_build, digest
 from weft.sim.verilator import build_library
 
 from . import recording
@@ -33,10 +36,26 @@ _FUNCTIONS = {
 
 
 @cache
-def _generated(config):
-    from weft.hw.verilog import to_verilog
+def _generator():
+    """Text that changes when the Verilog of a configuration may: the hardware's sources, Amaranth and yosys."""
+    from amaranth import __version__
+    from amaranth._toolchain.yosys import find_yosys
 
-    return to_verilog(config)
+    folder = Path(hw.__file__).parent
+    sources = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.py")}
+    return digest(sources, __version__, find_yosys(lambda version: True).version(), sys.version)
+
+
+@cache
+def _generated(config):
+    """Verilog of a configuration, kept like the builds: it takes as long as to run a short program."""
+    def build(folder):
+        from weft.hw.verilog import to_verilog
+
+        Path(folder, f"{TOP}.v").write_text(to_verilog(config), encoding="utf-8")
+
+    key = digest("verilog 1", config.to_dict(), _generator())
+    return Path(cached_build("verilog", key, build), f"{TOP}.v").read_text(encoding="utf-8")
 
 
 def sources_of(config, verilog_dir=None):
