@@ -10,7 +10,7 @@ import pytest
 
 from weft.hw.errors import RunError
 from weft.sim import verilator
-from weft.sim.build_cache import cached_build, digest
+from weft.sim.build_cache import cache_root, cached_build, digest
 
 COUNTER = """
 module counter #(parameter WIDTH = 8) (
@@ -66,8 +66,13 @@ async def never_counts(dut):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("WEFT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    """An empty cache, but for Verilator's run-time library where another test has compiled it: it is the same for all."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    for ready in cache_root().glob("runtime-*/"):
+        (folder / ready.name).symlink_to(ready)
+    monkeypatch.setenv("WEFT_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -82,6 +87,7 @@ def test_library_counts_and_is_built_once(cache, loop):
     assert ctypes.CDLL(str(path)).run(200) == 200
     assert ctypes.CDLL(str(path)).run(260) == 4
     stamp = path.stat().st_mtime_ns
+    runtimes = list(cache.glob("runtime-*/"))
     started = time.perf_counter()
     assert verilator.build_library({"counter.v": COUNTER}, "counter", [loop], optimize="build") == path
     assert time.perf_counter() - started < 1
@@ -91,7 +97,7 @@ def test_library_counts_and_is_built_once(cache, loop):
     assert ctypes.CDLL(str(wide)).run(260) == 260
     assert not list(cache.glob(".*"))
     # Both simulations share one build of Verilator's own library.
-    assert len(list(cache.glob("runtime-*/"))) == 1
+    assert runtimes and list(cache.glob("runtime-*/")) == runtimes
 
 
 def test_failing_build_tells_the_reason_and_leaves_nothing(cache, loop):
