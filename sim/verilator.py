@@ -33,12 +33,12 @@ SPEED_FLAGS = (
 # Smaller files let make use both cores: a 16x16 array builds in 15 s instead of 26 on two, and runs within 5 %.
 _SPLIT = ("--output-split", "5000")
 
-# Bytes of C++ up to which the files are compiled as one (`WHOLE`): a 4x4 accelerator is 3 MB, a 16x16 array's 5 MB.
-_WHOLE_BYTES = 4_500_000
-
 WHOLE = "VM_PARALLEL_BUILDS=0"
-"""For make: all generated files as one. What several of them share, precompiled twice at 90 MB each, costs 6 s of processor
-time and as much again to read back; a 4x4 accelerator builds with 10 s of it instead of 17."""
+"""For make: compile all generated files as one. What several share is precompiled twice, at 90 MB each, which takes 6 s of
+processor time: a 4x4 accelerator builds with 10 s as one file, 17 s as many."""
+
+# Bytes of generated C++ up to which one file takes no longer than many on two cores: a 16x16 array's are 5 MB.
+_WHOLE_BYTES = {"speed": 4_500_000, "build": 6_000_000}
 
 # What make is told about the C++ compiler: FAST is the clocked logic and our main loop, SLOW runs once
 # (construction, initial blocks), GLOBAL is Verilator's run-time library. On a 16x16 array -O1 halves the
@@ -221,7 +221,7 @@ def build_library(verilog_sources, top, cpp_sources, flags=(), optimize="speed",
              "-LDFLAGS", "-shared", "-o", f"{top}.so", *sources, *cpp_sources], cwd=folder)
         if status == 0:
             words = [*tool.make_arguments(), *(f"{name}={value}" for name, value in variables.items())]
-            if sum(path.stat().st_size for path in Path(folder, "obj").glob("*.cpp")) <= _WHOLE_BYTES:
+            if sum(path.stat().st_size for path in Path(folder, "obj").glob("*.cpp")) <= _WHOLE_BYTES[optimize]:
                 words.append(WHOLE)
             provide(Path(folder, "obj"), f"V{top}.mk", words)
             status, more = _run(["make", "-s", "-C", "obj", "-f", f"V{top}.mk", "-j", str(jobs or os.cpu_count() or 1),
