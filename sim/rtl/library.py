@@ -48,11 +48,12 @@ def _generator():
 
 @cache
 def _generated(config):
-    """Verilog of a configuration, kept like the builds: it takes as long as to run a short program."""
+    """Verilog of a configuration as `weft generate` writes it, so that a simulation of the file is the same build. Kept like
+    the builds: it takes as long as to run a short program."""
     def build(folder):
-        from weft.hw.verilog import to_verilog
+        from weft.hw.verilog import to_verilog, with_pragmas
 
-        Path(folder, f"{TOP}.v").write_text(to_verilog(config), encoding="utf-8")
+        Path(folder, f"{TOP}.v").write_text(with_pragmas(to_verilog(config)), encoding="utf-8")
 
     key = digest("verilog 1", config.to_dict(), _generator())
     return Path(cached_build("verilog", key, build), f"{TOP}.v").read_text(encoding="utf-8")
