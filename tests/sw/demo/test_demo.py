@@ -40,11 +40,12 @@ def test_wrong_options_are_refused_at_once(capsys, arguments, words):
 
 
 def test_ways_to_store_weights_are_compared(capsys, monkeypatch, tmp_path):
-    # The accelerator that the tests of 4-bit weights have built.
-    monkeypatch.setattr(compressing, "OPTIONS", {"four_bit": compressing.OPTIONS["four_bit"]})
+    # The accelerator that the benches of compressed weights (``sw/bench``) build.
+    options = {name: compressing.OPTIONS[name] for name in ("circulant", "four_bit")}
+    monkeypatch.setattr(compressing, "OPTIONS", options)
     monkeypatch.setattr(compressing, "WAYS", (compressing.WAYS[0], compressing.WAYS[-1]))
     status, out, err = run("compress", "--config", "tiny", "--limit", "12", "--images", "1", "--out", str(tmp_path), capsys=capsys)
-    assert status == 0 and "on the 4x4 accelerator (tiny four_bit), 12 test images; 1 of them on the RTL" in out
+    assert status == 0 and "on the 4x4 accelerator (tiny four_bit circulant=4), 12 test images; 1 of them on the RTL" in out
     rows = {line[:22].strip(): line[22:].split() for line in out.splitlines() if "int8" in line or "4-bit" in line}
     assert rows["dense int8"][:3] == ["131,968", "(100", "%)"] and "(52" in rows["4-bit, groups of 32"]
     assert "Warning" not in err
