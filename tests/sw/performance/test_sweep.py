@@ -34,6 +34,8 @@ SWEEPS = {
 }
 CASES = [(row, kind, shape, name) for (row, (kind, shapes)), name in itertools.product(SWEEPS.items(), CONFIGS)
          for shape in shapes]
+# Small arrays have many tiles, which takes long to lower: larger arrays get these shapes, the small one others of each kind.
+LONG = [case for case in CASES if case[2:] in (((2, 384, 64), "8x8"), ((12, 128, 32), "8x8"), ((12, 160, 32), "8x8"))]
 
 
 def program(kind, shape, config):
@@ -58,9 +60,11 @@ def goal(row, kind, shape, config):
     return min(GOALS[row], causal_bound(*shape, config)) if kind == "causal" else GOALS[row]
 
 
-def test_other_shapes_are_within_five_points_of_the_nearest_row():
+@pytest.mark.parametrize("cases", [[case for case in CASES if case not in LONG], pytest.param(LONG, marks=pytest.mark.large)],
+                         ids=["short", "long"])
+def test_other_shapes_are_within_five_points_of_the_nearest_row(cases):
     found = []
-    for row, kind, shape, name in CASES:
+    for row, kind, shape, name in cases:
         config = CONFIGS[name]
         image, macs = program(kind, shape, config)
         utilization = macs / (config.rows * config.cols * predict(image).cycles)
