@@ -18,9 +18,10 @@ def run(*arguments, capsys):
     return stop.value.code, captured.out, captured.err
 
 
-def test_text_is_written_on_the_rtl(capsys):
-    status, out, err = run("generate", "--prompt", "ROMEO:\nI ",
-                           "--max-new-tokens", "2", capsys=capsys)
+def test_text_is_written_on_the_rtl(capsys, monkeypatch, rtl_machine):
+    # For two tokens, a simulation that is quick to build.
+    monkeypatch.setattr("weft.sim.rtl.RtlMachine", rtl_machine)
+    status, out, err = run("generate", "--prompt", "ROMEO:\nI ", "--max-new-tokens", "2", capsys=capsys)
     assert status == 0 and "3/3 writing on the RTL" in out and "\n\nROMEO:\nI " in out
     written = out.split("\n\nROMEO:\nI ")[1].split("\n\n2 tokens;")[0]
     assert len(written) == 2
