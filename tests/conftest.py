@@ -1,6 +1,11 @@
 """Options and fixtures of the whole suite."""
 
+import os
+
 import pytest
+
+# The workers are as many as the cores: threads of PyTorch and NumPy beside them spin while they wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser):

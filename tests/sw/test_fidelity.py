@@ -13,7 +13,6 @@ from weft.frontend import import_model
 from weft.quantize import quantize
 from weft.quantize.execute import execute
 
-torch.set_num_threads(1)
 CONFIG = weft.Config(rows=4, cols=4, scratchpad_kib=8, accumulator_kib=4)
 
 

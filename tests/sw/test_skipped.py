@@ -7,8 +7,6 @@ from torch import nn
 import weft
 from weft.bench import zoo
 
-torch.set_num_threads(1)
-
 TINY = weft.Config.named("tiny")
 
 

@@ -12,7 +12,6 @@ from weft.frontend import graph as fg
 from weft.frontend import import_model
 
 transformers = pytest.importorskip("transformers")
-torch.set_num_threads(1)  # small tensors: threads only cost time beside other workers
 
 
 def kinds(graph):

@@ -11,8 +11,6 @@ from weft.frontend import graph as fg
 from weft.nn import BlockCirculantLinear
 from weft.weights import pattern_of
 
-torch.set_num_threads(1)
-
 
 class Block(nn.Module):
     """A feed-forward block, gated or not, with an attention before it."""

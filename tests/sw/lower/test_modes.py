@@ -17,8 +17,6 @@ from weft.lower import prepare
 from weft.frontend import import_model
 from weft.quantize import QuantOptions, quantize
 
-torch.set_num_threads(1)
-
 TALL = weft.Config(rows=64, cols=4, four_bit=True)
 SMALL = weft.Config(rows=4, cols=4, four_bit=True)
 PLAIN = weft.Config(rows=4, cols=4)

@@ -14,7 +14,6 @@ from weft.nn import BlockCirculantLinear
 from weft.nn import block_circulant as bc
 from weft.weights import CirculantWeights
 
-torch.set_num_threads(1)
 SIZES = {"rows": st.integers(1, 3), "columns": st.integers(1, 3), "block": st.integers(2, 9), "seed": st.integers(0, 999)}
 
 

@@ -10,8 +10,6 @@ from torch.utils.data import DataLoader, TensorDataset
 import weft
 from weft import CompileError
 
-torch.set_num_threads(1)
-
 
 class Net(nn.Module):
     def __init__(self, hidden=8):

@@ -12,8 +12,6 @@ from weft.nn import keep_zeros
 from weft.nn.pruning import pruned
 from weft.weights import pattern_of
 
-torch.set_num_threads(1)
-
 
 class Net(nn.Module):
     def __init__(self):

@@ -2,14 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.quantize.formats import layer_weights
 from weft.quantize.four_bit import quantize_four_bit
-
-torch.set_num_threads(1)
 
 
 def problem(n, k, seed, rows=200):

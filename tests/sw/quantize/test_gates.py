@@ -15,8 +15,6 @@ from weft.quantize.calibrate import Observed
 from weft.quantize.gates import split_gates
 from weft.quantize.search import migrated_scale, one_sided
 
-torch.set_num_threads(1)
-
 
 class Gated(nn.Module):
     """``down(act(gate(x)) * up(x))`` with gates that reach far beyond their usual values."""

@@ -12,8 +12,6 @@ from weft.frontend import import_model
 from weft.quantize import LayerOptions, QuantOptions, quantize
 from weft.quantize.options import read_options
 
-torch.set_num_threads(1)
-
 
 class Block(nn.Module):
     """Attention of two heads whose projections share a normalized input, then a layer of its own."""

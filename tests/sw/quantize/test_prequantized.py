@@ -12,7 +12,6 @@ from weft import qgraph as qg
 from weft.frontend import import_model
 from weft.quantize import quantize
 
-torch.set_num_threads(1)
 ops = torch.ops.quantized_decomposed
 
 

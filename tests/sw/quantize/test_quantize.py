@@ -15,7 +15,6 @@ from weft.quantize.execute import execute
 from weft.quantize.host import HostProgram
 
 transformers = pytest.importorskip("transformers")
-torch.set_num_threads(1)  # small tensors: threads only cost time beside other workers
 
 
 def compiled(model, args=(), kwargs=None, batches=None, wide_block=0, **options):

@@ -13,8 +13,6 @@ from weft.nn import BlockCirculantLinear
 from weft.quantize import QuantOptions, quantize
 from weft.weights import CirculantWeights, GroupedWeights, pattern_of
 
-torch.set_num_threads(1)
-
 
 class Block(nn.Module):
     """A transformer layer; ``linear(name, inputs, outputs)`` makes its layers."""

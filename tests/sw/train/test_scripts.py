@@ -14,15 +14,6 @@ from weft.train import digits, shakespeare, sst2
 from weft.weights import circulant_block, pattern_of
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models as small as these are trained no faster by two threads, which wait for each other beside other tests."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def invoke(command, *arguments):
     """Output of a command; what it raises is raised."""
     return CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False,
