@@ -19,8 +19,8 @@ SHAPES = {
     "4x4 1:4": dict(rows=4, cols=4, scratchpad_kib=8, accumulator_kib=4, sparsity="1:4"),
     "12x4 2:4": dict(rows=12, cols=4, scratchpad_kib=16, accumulator_kib=4, four_bit=True, circulant=(4,), sparsity="2:4"),
 }
-# Each is a build of its own. "12x4 2:4" runs the benches of these two on an array of their shape; what an engine is like without
-# its options, the others show.
+# Each is a build of its own. "12x4 2:4" runs the benches of these two on an array of their shape; what an engine is like
+# without its options, the others show.
 LARGE = ("12x4", "12x4 four_bit")
 
 
