@@ -67,7 +67,8 @@ def absorb_registers(netlist):
 
     A register that something else reads too stays, beside the block's. Left where they are: those with a reset or an initial
     one, and a result with bits that anything but one register reads. An operand's registers must follow other registers: behind
-    logic, a wire more to the block would make a path longer.
+    logic, a wire more to the block would make a path longer. Unless logic follows the result as well: there the wire from an
+    operand's registers to the block makes a longer one longer.
     """
     for module in netlist["modules"].values():
         cells, readers = module["cells"], _readers(module)
@@ -76,14 +77,7 @@ def absorb_registers(netlist):
         for cell in _multipliers(cells):
             pins, controls = cell["connections"], _Controls()
             for side in "AB":
-                bits = [pins[pin][0] for pin in _PINS[side]]
-                before = [cells.get(drivers.get(bit)) if bit != "0" else None for bit in bits]
-                taken = [register for bit, register in zip(bits, before, strict=True) if bit != "0"]
-                if all(map(_is_plain, taken)) and all(_follows_register(cells, drivers, register) for register in taken) and \
-                        controls.admit(side, taken):
-                    for pin, register in zip(_PINS[side], before, strict=True):
-                        if register:
-                            pins[pin] = register["connections"]["DI"]
+                _absorb_operand(cells, drivers, cell, side, controls, behind_logic=False)
             results = [readers[pins[pin][0]] for pin in _PINS["P"]]
             behind = [cells.get(found[0][0]) if len(found) == 1 and found[0][1] == "DI" else None for found in results]
             taken = [register for found, register in zip(results, behind, strict=True) if found]
@@ -92,8 +86,25 @@ def absorb_registers(netlist):
                     if found:
                         pins[pin] = register["connections"]["Q"]
                         del cells[found[0][0]]
+            else:
+                for side in "AB":
+                    if side not in controls.sides:
+                        _absorb_operand(cells, drivers, cell, side, controls, behind_logic=True)
             controls.connect(cell)
         _remove_unread(module)
+
+
+def _absorb_operand(cells, drivers, cell, side, controls, behind_logic):
+    pins = cell["connections"]
+    bits = [pins[pin][0] for pin in _PINS[side]]
+    before = [cells.get(drivers.get(bit)) if bit != "0" else None for bit in bits]
+    taken = [register for bit, register in zip(bits, before, strict=True) if bit != "0"]
+    if all(map(_is_plain, taken)) and \
+            (behind_logic or all(_follows_register(cells, drivers, register) for register in taken)) and \
+            controls.admit(side, taken):
+        for pin, register in zip(_PINS[side], before, strict=True):
+            if register:
+                pins[pin] = register["connections"]["DI"]
 
 
 class _Controls:
