@@ -243,9 +243,9 @@ class Refinement:
                 sites.put(goal)
                 if self._keep({unit: origin, other: were}, before):
                     return True
-                sites.lift(unit)
+                sites.withdraw(origin)
                 return False
-            sites.lift(unit)
+            sites.withdraw(origin)
         sites.put(were)
         return False
 
@@ -276,9 +276,9 @@ class Refinement:
             if len(settled) == len(others):
                 if self._keep({unit: origin, **were}, before):
                     return True
-                sites.lift(unit)
+                sites.withdraw(origin)
                 return False
-            sites.lift(unit)
+            sites.withdraw(origin)
         for other in settled:
             sites.lift(other)
         for spots in were.values():
@@ -299,7 +299,7 @@ class Refinement:
         return next(filter(self.sites.fits, self.sites.variants(unit, columns, rows)), None)
 
     def _move_group(self, unit):
-        """Moves single units that stand near each other on long paths: one alone would only lengthen the wire to the next."""
+        """Moves units that stand near each other on long paths: one alone would only lengthen the wire to the next."""
         sites = self.sites
         group = self._group(unit)
         if len(group) < 2:
@@ -330,14 +330,13 @@ class Refinement:
 
     def _group(self, unit):
         packed, sites = self.packed, self.sites
-        if not sites.single(unit):
-            return []
         group, todo = [unit], [unit]
         while todo and len(group) < _GROUP:
             for cell, other in sorted(self._neighbours(sites.members[todo.pop(0)])):
                 found = sites.unit[other]
                 apart = abs(packed.x[cell] - packed.x[other]) + abs(packed.y[cell] - packed.y[other])
-                if found not in group and apart <= _APART and sites.single(found) and len(group) < _GROUP:
+                if found not in group and apart <= _APART and len(group) < _GROUP and \
+                        found not in sites.fixed and len(sites.members[found]) <= _GROUP:
                     group.append(found)
                     todo.append(found)
         return group

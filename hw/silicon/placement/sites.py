@@ -89,6 +89,13 @@ class Sites:
         for cell in self.members[unit]:
             del self.tiles[packed.x[cell], packed.y[cell]][packed.slot[cell]]
 
+    def withdraw(self, places):
+        """Takes a unit out of its tiles again, as if it had never left ``places``."""
+        packed = self.packed
+        self.lift(self.unit[places[0][0]])
+        for cell, x, y, slot in places:
+            packed.x[cell], packed.y[cell], packed.slot[cell] = x, y, slot
+
     def put(self, places):
         packed = self.packed
         for cell, x, y, slot in places:
