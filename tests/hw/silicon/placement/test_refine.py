@@ -134,14 +134,14 @@ def test_cells_with_time_make_room(target):
     assert refinement.sweep() and longest(found) < target
 
 
-def test_the_next_best_place_counts_from_where_a_unit_was():
-    """The best tiles are full of what does not leave; a little further there is room."""
-    full = {f"{kind}{x}_{n}": table(f"{x}/2/{n}.K{k}", 5000 + 100 * x + 2 * ord(n) + k, 900, mode="CCU2",
-                                    **({"FCO": 9000 + 100 * x + ord(n)} if k == 0 else {"FCI": 9000 + 100 * x + ord(n)}))
-            for x in (2, 3, 4) for n in "ABCD" for k, kind in enumerate(("even", "odd"))}
+def test_a_try_in_vain_leaves_everything_where_it_was():
+    """The gate's place would be taken by a table that finds no other: all slots around are full."""
     found = packed(first=register("2/2/A.FF0", 2, "M", 9), gate=table("40/2/A.K0", 3, 2), last=register("4/2/A.FF0", 4, "M", 3),
-                   room=table("6/2/A.K0", 950, 900), **full)
+                   **crowd(range(1, 10), [2], 8))
     refinement = Refinement(found, 1.5)
-    assert refinement._move(found.names.index("gate")) and (found.x[1], found.y[1]) == (6, 2)
-    assert {tile: held for tile, held in refinement.sites.tiles.items() if held} == \
-        {tile: held for tile, held in Sites(found).tiles.items() if held}
+    sites, before = refinement.sites, list(zip(found.x, found.y, found.slot, strict=True))
+    origin = sites.places(1)
+    sites.lift(1)
+    lifted = {tile: dict(held) for tile, held in sites.tiles.items()}
+    assert not refinement._replace(1, origin, [(1, 3, 2, ("K", 0))], 5.0)
+    assert list(zip(found.x, found.y, found.slot, strict=True)) == before and sites.tiles == lifted
