@@ -67,8 +67,9 @@ def absorb_registers(netlist):
 
     A register that something else reads too stays, beside the block's. Left where they are: those with a reset or an initial
     one, and a result with bits that anything but one register reads. An operand's registers must follow other registers: behind
-    logic, a wire more to the block would make a path longer. Unless logic follows the result as well: there the wire from an
-    operand's registers to the block makes a longer one longer.
+    logic, a wire more to the block would make a path longer. Unless logic follows the result as well: there the wire from the
+    operands' registers to the block makes a longer one longer. Then both operands' registers move or neither's, since nextpnr
+    knows no times of blocks that have one.
     """
     for module in netlist["modules"].values():
         cells, readers = module["cells"], _readers(module)
@@ -76,8 +77,10 @@ def absorb_registers(netlist):
                    if cell["port_directions"][pin] == "output" for bit in bits}
         for cell in _multipliers(cells):
             pins, controls = cell["connections"], _Controls()
-            for side in "AB":
-                _absorb_operand(cells, drivers, cell, side, controls, behind_logic=False)
+            operands = {side: _operand_registers(cells, drivers, cell, side) for side in "AB"}
+            for side, registers in operands.items():
+                if registers and all(_follows_register(cells, drivers, one) for one in registers.values()):
+                    _absorb_operand(cell, side, registers, controls)
             results = [readers[pins[pin][0]] for pin in _PINS["P"]]
             behind = [cells.get(found[0][0]) if len(found) == 1 and found[0][1] == "DI" else None for found in results]
             taken = [register for found, register in zip(results, behind, strict=True) if found]
@@ -86,25 +89,23 @@ def absorb_registers(netlist):
                     if found:
                         pins[pin] = register["connections"]["Q"]
                         del cells[found[0][0]]
-            else:
-                for side in "AB":
-                    if side not in controls.sides:
-                        _absorb_operand(cells, drivers, cell, side, controls, behind_logic=True)
+            elif not controls.sides and _agree(*(registers.values() for registers in operands.values())):
+                for side, registers in operands.items():
+                    _absorb_operand(cell, side, registers, controls)
             controls.connect(cell)
         _remove_unread(module)
 
 
-def _absorb_operand(cells, drivers, cell, side, controls, behind_logic):
-    pins = cell["connections"]
-    bits = [pins[pin][0] for pin in _PINS[side]]
-    before = [cells.get(drivers.get(bit)) if bit != "0" else None for bit in bits]
-    taken = [register for bit, register in zip(bits, before, strict=True) if bit != "0"]
-    if all(map(_is_plain, taken)) and \
-            (behind_logic or all(_follows_register(cells, drivers, register) for register in taken)) and \
-            controls.admit(side, taken):
-        for pin, register in zip(_PINS[side], before, strict=True):
-            if register:
-                pins[pin] = register["connections"]["DI"]
+def _operand_registers(cells, drivers, cell, side):
+    """``{pin: register}`` before an operand of a multiplier, none if some bit comes from elsewhere."""
+    found = {pin: cells.get(drivers.get(cell["connections"][pin][0])) for pin in _PINS[side] if cell["connections"][pin] != ["0"]}
+    return found if all(map(_is_plain, found.values())) else {}
+
+
+def _absorb_operand(cell, side, registers, controls):
+    if controls.admit(side, registers.values()):
+        for pin, register in registers.items():
+            cell["connections"][pin] = register["connections"]["DI"]
 
 
 class _Controls:
@@ -115,7 +116,7 @@ class _Controls:
 
     def admit(self, side, registers):
         """Whether a side's registers, which are moved as one, fit in with those of other sides; if so they count."""
-        found = {(register["connections"]["CLK"][0], _enable(register)) for register in registers}
+        found = _clocks_and_enables(registers)
         if len(found) != 1:
             return False
         (clock, enable), = found
@@ -138,6 +139,16 @@ class _Controls:
         pins = {"CLK0": self.clock, "RST0": "0"} | {f"CE{n}": bit for n, bit in enumerate(self.enables)}
         cell["connections"] |= {pin: [bit] for pin, bit in pins.items()}
         cell["port_directions"] |= dict.fromkeys(pins, "input")
+
+
+def _clocks_and_enables(registers):
+    return {(register["connections"]["CLK"][0], _enable(register)) for register in registers}
+
+
+def _agree(*sides):
+    """Whether each of these sides of a block has registers of one enable, and all of them one clock."""
+    found = [_clocks_and_enables(registers) for registers in sides]
+    return all(len(one) == 1 for one in found) and len({clock for one in found for clock, _ in one}) == 1
 
 
 def _is_plain(cell):

@@ -1,5 +1,6 @@
 """The ECP5's multipliers: operands moved up, registers moved inside."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,10 +140,13 @@ def test_registers_inside_compute_the_same(chains, enables, behind, spied, steps
     absorb_registers(after)
     assert simulate(after, steps) == simulate(before, steps)
     parameters = after["modules"]["top"]["cells"]["mult"]["parameters"]
-    # Behind logic an operand's registers are taken only where logic follows the result too.
     inside = behind and 60 not in spied
+    operands = [side for side in "AB" if chains[side] >= 2]
+    # Behind logic operands' registers are taken only where logic follows the result too, and both or neither.
+    if not inside and not operands and min(chains.values()) == 1:
+        operands = list("AB")
     assert {name for name in parameters if name.endswith("CLK")} == {
-        *(f"REG_INPUT{side}_CLK" for side in "AB" if chains[side] >= 1 + inside), *["REG_OUTPUT_CLK"] * inside}
+        *(f"REG_INPUT{side}_CLK" for side in operands), *["REG_OUTPUT_CLK"] * inside}
 
 
 def test_registers_that_the_block_has_not():
@@ -161,3 +165,15 @@ def test_registers_that_the_block_has_not():
         cells = kept["modules"]["top"]["cells"]
         assert [side for side in "AB" if f"REG_INPUT{side}_CLK" in cells["mult"]["parameters"]] == list(sides)
         assert "P0" in cells and "REG_OUTPUT_CLK" not in cells["mult"]["parameters"]
+
+
+@pytest.mark.parametrize("change, taken", [(None, True), ({"CE": [9]}, False), ({"CLK": [101]}, False)])
+def test_operands_behind_logic_are_taken_together_or_not_at_all(change, taken):
+    """One register of an operand has an enable or a clock of its own: the other operand's stay, too."""
+    kept = registered({"A": 1, "B": 1}, {"A": 6, "B": 7, "P": None}, False)
+    cells = kept["modules"]["top"]["cells"]
+    (name, *_) = [name for name, cell in cells.items() if cell["type"] == "TRELLIS_FF" and
+                  any(cell["connections"]["Q"] == cells["mult"]["connections"][f"A{n}"] for n in range(18))]
+    cells[name]["connections"] |= change or {}
+    absorb_registers(kept)
+    assert {side for side in "AB" if f"REG_INPUT{side}_CLK" in cells["mult"]["parameters"]} == (set("AB") if taken else set())
