@@ -21,7 +21,7 @@ from .memory import wrapper
 from .memory.listing import list_memories
 from .rtlil import Instance, merge_modules
 
-__all__ = ["TOP", "LINT_WAIVERS", "convert", "list_ports", "to_verilog", "with_pragmas", "describe", "file_texts", "generate"]
+__all__ = ["TOP", "LINT_WAIVERS", "convert", "converter", "list_ports", "to_verilog", "with_pragmas", "describe", "file_texts", "generate"]
 
 #: Name of the top module.
 TOP = "weft"
@@ -98,8 +98,12 @@ attrmap -modattr -remove generator -remove top -remove src -remove amaranth.hier
 write_verilog -noattr
 """
     # Amaranth's back end warns about the processes that it asks write_verilog to keep; nobody else can act on it.
-    verilog = find_yosys(lambda version: version >= (0, 40)).run(["-q", "-"], script, ignore_warnings=True)
-    return join_registers(_tidy(verilog))
+    return join_registers(_tidy(converter().run(["-q", "-"], script, ignore_warnings=True)))
+
+
+def converter():
+    """The yosys that writes Verilog."""
+    return find_yosys(lambda version: version >= (0, 40))
 
 
 def _tidy(text):

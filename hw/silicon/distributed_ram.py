@@ -13,7 +13,7 @@ def release_addresses(netlist):
     """
     for module in netlist["modules"].values():
         for cell in module["cells"].values():
-            if cell["type"] == "TRELLIS_DPR16X4" and "1" not in str(cell.get("parameters", {}).get("INITVAL", "")):
+            if cell["type"] == "TRELLIS_DPR16X4" and "1" not in cell["parameters"].get("INITVAL", ""):
                 write, read = cell["connections"]["WAD"], cell["connections"]["RAD"]
                 used = [bit for bit in range(4) if isinstance(write[bit], int) and isinstance(read[bit], int)]
                 for bit in range(4):

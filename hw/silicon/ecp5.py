@@ -49,10 +49,10 @@ blackbox =A:whitebox
 opt_clean -purge"""
 #: Multipliers of the row unit and of addresses, of which those by constants are none (`soft_script`).
 _OTHERS = 9
-#: Paths are shortened before they are routed, to this share of the clock's period: routes are longer here and there.
-_SHARE = 0.95
 #: Those of the load and the store engine's addresses among them.
 _ADDRESSES = {"dma_front_end": 4, "store_engine_front": 2}
+#: Paths are shortened before they are routed, to this share of the clock's period: routes are longer here and there.
+_SHARE = 0.95
 
 
 def hard_multipliers(config):

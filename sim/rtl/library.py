@@ -39,11 +39,11 @@ _FUNCTIONS = {
 def _generator():
     """Text that changes when the Verilog of a configuration may: the hardware's sources, Amaranth and yosys."""
     from amaranth import __version__
-    from amaranth._toolchain.yosys import find_yosys
+    from weft.hw.verilog import converter
 
     folder = Path(hw.__file__).parent
     sources = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.py")}
-    return digest(sources, __version__, find_yosys(lambda version: True).version(), sys.version)
+    return digest(sources, __version__, converter().version(), sys.version)
 
 
 @cache

@@ -26,8 +26,19 @@ def memory_path_verilog():
 @pytest.fixture(scope="session")
 def yosys():
     """``yosys(folder, script)`` runs a script in a folder, and raises RunError where it fails."""
+    _skip_without("yosys")
+    return lambda folder, script: run_tool("yosys", ["-q", "-l", "yosys.log", "-p", script], folder, "yosys.log")
+
+
+@pytest.fixture(scope="session")
+def nextpnr():
+    """``nextpnr(folder, *arguments)`` runs it for an ECP5, and raises RunError where it fails."""
+    _skip_without("nextpnr-ecp5")
+    return lambda folder, *arguments: run_tool("nextpnr-ecp5", arguments, folder)
+
+
+def _skip_without(tool):
     try:
-        find_tools("yosys")
+        find_tools(tool)
     except InputError as missing:
         pytest.skip(str(missing))
-    return lambda folder, script: run_tool("yosys", ["-q", "-l", "yosys.log", "-p", script], folder, "yosys.log")

@@ -6,7 +6,7 @@ and such pairs more (FXA, FXB to OFX); tables before adders have their carry (FC
 
 from dataclasses import dataclass, field
 
-__all__ = ["DEDICATED", "Cell", "cell_delays", "wire"]
+__all__ = ["DEDICATED", "Cell", "cell_delays", "connection", "wire"]
 
 _TABLE, _MULTIPLEXER, _SELECT, _TABLE_TO_CARRY, _CARRY, _CARRY_TO_SUM = 0.236, 0.24, 0.256, 0.447, 0.036, 0.42
 _REGISTER, _WRITE_SETUP = 0.525, 0.2
@@ -24,6 +24,11 @@ def wire(columns, rows):
     """From a cell to one so far away, as nextpnr routes it where nothing is in the way: short wires, then along long ones."""
     columns, rows = abs(columns), abs(rows)
     return 0.55 + 0.09 * min(columns + rows, 4) + 0.05 * columns + 0.058 * rows
+
+
+def connection(pin, columns, rows):
+    """To a ``pin`` of a cell so far away from the driver."""
+    return DEDICATED[pin] if pin in DEDICATED else wire(columns, rows)
 
 
 @dataclass

@@ -16,7 +16,7 @@ class Packed:
     """Cells, by number, in their places, and the nets between them.
 
     names, kinds, parameters, pins : lists
-        Of each cell: pins is ``{pin: net}``, without clocks.
+        Of each cell: pins is ``{pin: net}`` of those that are connected.
     x, y, slot : lists
         Column and row; slot is ("K", 0 to 7) for a tile's lookup tables, ("FF", 0 to 7) for its registers, ("RAMW", 0 to 3) for
         write ports, None for cells outside slices.

@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from .delays import DEDICATED, wire
+from .delays import DEDICATED, connection
 from .packed import Packed
 from .sites import Sites
 from .slack import NEVER, Slack
@@ -75,23 +75,11 @@ class Refinement:
         """``(nets that these cells drive, in order; [(net, cell, pin)] of ends of paths in them)``."""
         key = tuple(members)
         if key not in self._outlines:
-            packed, fan_in = self.packed, self.slack.fan_in
+            packed, rank = self.packed, self.slack.rank
             own = {net for cell in members for net in packed.pins[cell].values() if packed.driver.get(net, (None,))[0] == cell}
-            order, seen = [], set()
-
-            def visit(net):
-                if net not in seen:
-                    seen.add(net)
-                    for before, _, _ in fan_in.get(net, ()):
-                        if before in own:
-                            visit(before)
-                    order.append(net)
-
-            for net in own:
-                visit(net)
             ends = [(net, cell, pin) for cell in members for pin, net in packed.pins[cell].items()
                     if (cell, pin) in self.slack.setup and net in packed.driver and net not in own]
-            self._outlines[key] = order, ends
+            self._outlines[key] = sorted(own & rank.keys(), key=rank.get), ends
         return self._outlines[key]
 
     def _cost(self, members, columns=0, rows=0):
@@ -101,12 +89,8 @@ class Refinement:
         x, y, driver = packed.x, packed.y, packed.driver
 
         def delay(pin, source, sink):
-            if pin in DEDICATED:
-                return DEDICATED[pin]
-            if source in inside and sink in inside:
-                return wire(x[source] - x[sink], y[source] - y[sink])
-            return wire(x[source] - x[sink] + (columns if source in inside else -columns),
-                        y[source] - y[sink] + (rows if source in inside else -rows))
+            moved = (source in inside) - (sink in inside)
+            return connection(pin, x[source] - x[sink] + moved * columns, y[source] - y[sink] + moved * rows)
 
         for net in own:
             cell = driver[net][0]
@@ -205,16 +189,20 @@ class Refinement:
 
     def _keep(self, were, before):
         """Keeps where units (``{unit: places before}``) are now, unless their paths together cost as much as before."""
-        sites, cells = self.sites, self._cells(were)
+        cells = self._cells(were)
         self.slack.update(set(cells))
         if self._cost(cells) < before * (1 - _LEAST_GAIN):
             return True
-        for unit in were:
-            sites.lift(unit)
-        for places in were.values():
-            sites.put(places)
+        self._undo(were, were)
         self.slack.update(set(cells))
         return False
+
+    def _undo(self, settled, were):
+        """Puts units, of which those that are ``settled`` stand somewhere, back to where they ``were``."""
+        for unit in settled:
+            self.sites.lift(unit)
+        for places in were.values():
+            self.sites.put(places)
 
     def _cells(self, units):
         return [cell for unit in units for cell in self.sites.members[unit]]
@@ -279,10 +267,7 @@ class Refinement:
                 sites.withdraw(origin)
                 return False
             sites.withdraw(origin)
-        for other in settled:
-            sites.lift(other)
-        for spots in were.values():
-            sites.put(spots)
+        self._undo(settled, were)
         return False
 
     def _settle(self, unit, most):
@@ -322,10 +307,7 @@ class Refinement:
                 if self._keep(were, here):
                     return True
                 continue
-            for one in settled:
-                sites.lift(one)
-            for places in were.values():
-                sites.put(places)
+            self._undo(settled, were)
         return False
 
     def _group(self, unit):

@@ -1,9 +1,10 @@
 """Arrival times in a placed netlist, and how long paths go on."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
+from graphlib import CycleError, TopologicalSorter
 from heapq import heapify, heappop, heappush
 
-from .delays import DEDICATED, cell_delays, wire
+from .delays import cell_delays, connection
 
 __all__ = ["NEVER", "Slack"]
 
@@ -16,7 +17,8 @@ class Slack:
     latest end of a path, in ns.
 
     ``fan_in``: ``{net: [(net before, pin of the driver, delay through it)]}``; ``fan_out``: ``{(cell, pin): [(net, delay)]}``;
-    ``setup``: ``{(cell, pin): ns}`` of ends of paths; ``start``: ``{net: ns}`` after the clock.
+    ``setup``: ``{(cell, pin): ns}`` of ends of paths; ``start``: ``{net: ns}`` after the clock; ``rank``: ``{net: number}``, higher
+    than of those that a net depends on.
     """
 
     def __init__(self, packed):
@@ -29,44 +31,36 @@ class Slack:
                 self.fan_in[pins[output]].append((pins[pin], pin, delay))
             self.setup |= {(cell, pin): delay for pin, delay in delays.setup.items()}
             self.start |= {pins[pin]: delay for pin, delay in delays.start.items()}
-        self._order = self._sort()
-        self._rank = {net: rank for rank, net in enumerate(self._order)}
+        self.rank = {net: rank for rank, net in enumerate(self._sort())}
         self.compute()
 
     def _sort(self):
         """Nets, each behind those that it depends on."""
         driver = self.packed.driver
-        waits, after = Counter(), defaultdict(list)
-        for net, inputs in self.fan_in.items():
-            for before, _, _ in inputs:
-                if before in driver:
-                    waits[net] += 1
-                    after[before].append(net)
-        order, ready = [], [net for net in driver if not waits[net]]
-        while ready:
-            net = ready.pop()
-            order.append(net)
-            for later in after[net]:
-                waits[later] -= 1
-                if not waits[later]:
-                    ready.append(later)
-        return order        # what is part of a loop has no time
+        sorter = TopologicalSorter({net: [before for before, _, _ in self.fan_in.get(net, ()) if before in driver]
+                                    for net in driver})
+        try:
+            sorter.prepare()
+        except CycleError:      # what is part of a loop, or behind one, has no time
+            pass
+        while sorter.is_active():
+            ready = sorter.get_ready()
+            yield from ready
+            sorter.done(*ready)
 
     def compute(self):
         """Everything anew."""
         self.arrival = dict.fromkeys(self.packed.driver, NEVER)
         self.tail = dict.fromkeys(self.packed.driver, NEVER)
-        for net in self._order:
+        for net in self.rank:
             self.arrival[net] = self._arrives(net)
-        for net in reversed(self._order):
+        for net in reversed(self.rank):
             self.tail[net] = self._goes_on(net)
 
     def wire(self, net, cell, pin):
         """Delay of a net's wire to one of its users."""
-        if pin in DEDICATED:
-            return DEDICATED[pin]
         packed, driver = self.packed, self.packed.driver[net][0]
-        return wire(packed.x[driver] - packed.x[cell], packed.y[driver] - packed.y[cell])
+        return connection(pin, packed.x[driver] - packed.x[cell], packed.y[driver] - packed.y[cell])
 
     def rest(self, cell, pin):
         """Longest way from a pin to the end of a path."""
@@ -107,7 +101,7 @@ class Slack:
 
     def update(self, cells):
         """What changes after ``cells`` (a set) have moved."""
-        packed, rank = self.packed, self._rank
+        packed, rank = self.packed, self.rank
         around = {net for cell in cells for net in packed.pins[cell].values() if net in rank}
         later = set(around)
         for net in around:

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from weft.hw.errors import InputError, RunError
+from weft.hw.errors import RunError
 from weft.hw.silicon.placement import refine
 from weft.hw.silicon.placement.packed import Packed
-from weft.hw.tools import find_tools, run_tool
 
 #: Of everything that shares tiles: adders, RAM of two sizes, wide choices, registers with and without reset and enable.
 DESIGN = """\
@@ -38,15 +37,10 @@ DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconst
 
 @pytest.mark.large
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_placement_stays_valid(tmp_path, seed):
-    try:
-        find_tools("yosys", "nextpnr-ecp5")
-    except InputError as missing:
-        pytest.skip(str(missing))
+def test_a_placement_stays_valid(yosys, nextpnr, tmp_path, seed):
     (tmp_path / "top.v").write_text(DESIGN)
-    run_tool("yosys", ["-q", "-l", "yosys.log", "-p", "read_verilog top.v; synth_ecp5 -abc9 -top top -json top.json"], tmp_path)
-    run_tool("nextpnr-ecp5", [*DEVICE, "--json", "top.json", "--placer", "static", "--seed", seed, "--no-route", "--write",
-                              "placed.json"], tmp_path)
+    yosys(tmp_path, "read_verilog top.v; synth_ecp5 -abc9 -top top -json top.json")
+    nextpnr(tmp_path, *DEVICE, "--json", "top.json", "--placer", "static", "--seed", seed, "--no-route", "--write", "placed.json")
     # A target that no path meets, so that everything moves that can.
     refine(tmp_path / "placed.json", tmp_path / "refined.json", 0.5)
     before, after = Packed.read(tmp_path / "placed.json"), Packed.read(tmp_path / "refined.json")
@@ -55,11 +49,10 @@ def test_a_placement_stays_valid(tmp_path, seed):
     assert moved > 20
     # nextpnr checks every tile behind placement, and some releases stop after that when nothing was packed.
     try:
-        run_tool("nextpnr-ecp5", [*DEVICE, "--json", "refined.json", "--no-pack", "--no-route", "--force", "-l", "checked.log"],
-                 tmp_path)
+        nextpnr(tmp_path, *DEVICE, "--json", "refined.json", "--no-pack", "--no-route", "--force", "-l", "checked.log")
     except RunError:
         pass
     checked = (tmp_path / "checked.log").read_text()
     assert "SA placement time" in checked and "validity check failed" not in checked
-    run_tool("nextpnr-ecp5", [*DEVICE, "--json", "refined.json", "--no-pack", "--no-place", "--report", "report.json"], tmp_path)
+    nextpnr(tmp_path, *DEVICE, "--json", "refined.json", "--no-pack", "--no-place", "--report", "report.json")
     assert json.loads((tmp_path / "report.json").read_text())["fmax"]
