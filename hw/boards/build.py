@@ -8,6 +8,7 @@ from ..errors import RunError
 from ..files import write_files
 from ..silicon.choice import CHOICE_SCRIPT, choice_files
 from ..silicon.ecp5 import OPTIONS, improve, mapping_script, soft_modules
+from ..silicon.route import place_and_route
 from ..silicon.soft import soft_files, soft_script
 from ..tools import find_tools, run_tool
 from .core import TOP as CORE
@@ -19,9 +20,11 @@ __all__ = ["OPEN_TOOLS", "BuildReport", "build", "write_project", "REPORTS"]
 OPEN_TOOLS = ("yosys", "nextpnr-ecp5", "ecppack")
 _TOP = "top"
 #: Files that say what a build came to, beside the bitstream.
-REPORTS = {"synthesis": "synthesis.log", "routing": "routing.log", "figures": "report.json"}
+REPORTS = {"synthesis": "synthesis.log", "placement": "placement.log", "routing": "routing.log", "figures": "report.json"}
 #: What the platform's commands call the logs.
-_LOGS = {f"{_TOP}.rpt": REPORTS["synthesis"], f"{_TOP}.tim": REPORTS["routing"]}
+_LOGS = {f"{_TOP}.rpt": REPORTS["synthesis"]}
+#: Of nextpnr's arguments in the platform's command those that `place_and_route` gives, with a value and without one.
+_VALUES, _FLAGS = ("--seed", "--report", "--log", "--json", "--textcfg"), ("--quiet", "--timing-allow-fail")
 #: The names of nextpnr's cells in our report.
 _CELLS = {"luts": "TRELLIS_COMB", "registers": "TRELLIS_FF", "multipliers": "MULT18X18D", "blocks": "DP16KD"}
 
@@ -69,7 +72,7 @@ def build(design, out_dir, seed=1, progress=None):
     find_tools(*OPEN_TOOLS)
     folder = Path(out_dir)
     write_project(design, folder, seed)
-    for name in (*REPORTS.values(), "top.bit", "top.svf", "top.config", "top.json"):
+    for name in (*REPORTS.values(), "top.bit", "top.svf", "top.config", "top.json", "placed.json", "refined.json"):
         (folder / name).unlink(missing_ok=True)
     script = json.loads((folder / f"build_{_TOP}.json").read_text(encoding="utf-8"))
     commands = {tool: [_LOGS.get(word, word) for word in words] for tool, *words in script["commands"]}
@@ -78,7 +81,9 @@ def build(design, out_dir, seed=1, progress=None):
     run_tool("yosys", commands["yosys"], folder, REPORTS["synthesis"])
     improve(folder / f"{_TOP}.json", design.board.fpga)
     say("placing and routing")
-    run_tool("nextpnr-ecp5", commands["nextpnr-ecp5"], folder, REPORTS["routing"])
+    place_and_route(folder, f"{_TOP}.json", _device(commands["nextpnr-ecp5"]), design.clock_hz / 1e6, seed,
+                    ["--report", REPORTS["figures"], "--textcfg", f"{_TOP}.config"],
+                    tell=lambda text: say(f"placed: {text}"))
     report = _report(folder, design)
     if report.clock_mhz < report.wanted_mhz:
         (folder / "top.config").unlink()
@@ -87,6 +92,17 @@ def build(design, out_dir, seed=1, progress=None):
     say("packing")
     run_tool("ecppack", commands["ecppack"], folder)
     return report
+
+
+def _device(words):
+    """Of nextpnr's arguments in the platform's command those for device and pins."""
+    words, kept = iter(words), []
+    for word in words:
+        if word in _VALUES:
+            next(words)
+        elif word not in _FLAGS:
+            kept.append(word)
+    return kept
 
 
 def _report(folder, design):

@@ -24,11 +24,11 @@ class TokenCounters(wiring.Component):
     ``overflow``: a counter has passed 255, from three cycles after the signal on (four, if distant); ``overflow_pc``: in the
     cycle after the first of them, the instruction that signalled. A reset has to follow within a few cycles.
 
-    All ports are served in every cycle; signals to one counter add up. A token can be consumed from the second cycle
-    after its signal on (the third, if distant). One that is consumed leaves its counter a cycle later, so that neither adder nor decoder is behind what
-    the threads decide. Neither is a selection among the counters: it is made a cycle ahead, for ``available``, and as it does not
-    know yet what is consumed meanwhile, none is available to that thread in the cycle after. No counter may be consumed by two
-    threads, nor through two ports in one cycle.
+    All ports are served in every cycle; signals to one counter add up. A token can be consumed from the second cycle after its
+    signal on (the third, if distant). One that is consumed leaves its counter a cycle later, so that neither adder nor decoder is
+    behind what the threads decide. Neither is a selection among the counters: it is made a cycle ahead, for ``available``, and as
+    it does not know yet what is consumed meanwhile, none is available to that thread in the cycle after. No counter may be
+    consumed by two threads, nor through two ports in one cycle.
     """
 
     def __init__(self, waits, signals, distant=()):

@@ -15,7 +15,7 @@ from .distributed_ram import release_addresses
 from .floorplan import assign_sites
 from .frame import CORE, FRAME, frame
 from .multipliers import absorb_registers, align_left
-from .placement import refine
+from .route import place_and_route
 from .soft import soft_files, soft_script
 
 __all__ = ["MULTIPLIERS", "OPTIONS", "clock", "hard_multipliers", "improve", "lane_multipliers", "mapping_script", "measure",
@@ -51,8 +51,6 @@ opt_clean -purge"""
 _OTHERS = 9
 #: Those of the load and the store engine's addresses among them.
 _ADDRESSES = {"dma_front_end": 4, "store_engine_front": 2}
-#: Paths are shortened before they are routed, to this share of the clock's period: routes are longer here and there.
-_SHARE = 0.95
 
 
 def hard_multipliers(config):
@@ -144,18 +142,9 @@ def shape(config, array=False):
 def clock(folder, seed, target_mhz=100, placer="static", tell=lambda text: None):
     """Places and routes ``netlist.json`` of a folder, unless that has been done; nextpnr's report as a dict."""
     folder, run = Path(folder), f"{seed}-{target_mhz:g}"
-    report, placed, refined = (folder / f"{name}-{run}.json" for name in ("report", "placed", "refined"))
+    report, unfinished = (folder / f"{name}-{run}.json" for name in ("report", "unfinished"))
     if not report.is_file():
-        common = [*_DEVICE, "--freq", target_mhz, "--seed", seed, "--timing-allow-fail", "-q"]
-
-        def nextpnr(step, *arguments):
-            log = f"{step}-{run}.log"
-            run_tool("nextpnr-ecp5", [*common, "-l", log, *arguments], folder, log)
-
-        nextpnr("place", "--json", "netlist.json", "--placer", placer, "--no-route", "--write", placed.name)
-        refine(placed, refined, _SHARE * 1000 / target_mhz, tell)
-        unfinished = folder / f"unfinished-{run}.json"
-        nextpnr("route", "--json", refined.name, "--no-pack", "--no-place", "--report", unfinished.name)
+        place_and_route(folder, "netlist.json", _DEVICE, target_mhz, seed, ["--report", unfinished.name], run, placer, tell)
         unfinished.rename(report)
     return json.loads(report.read_text(encoding="utf-8"))
 

@@ -35,11 +35,13 @@ _ENABLES = 4
 _PE = re.compile(r"\bpe_(\d+)_(\d+)\.")
 _LANE = re.compile(r"\brequantizer\.lane_(\d+)\.")
 _PRODUCTS = re.compile(r"\brequantizer\.products(_\d+)?$")
-#: Block RAM in the order in which it gets rows, and the bits that one holds.
-_BANKS = (re.compile(r"\bscratchpad\.bank_(\d+)\."), re.compile(r"\baccumulators\.bank_(\d+)\."), re.compile(r"\bvector\.()"))
+#: Block RAM in the order in which it gets rows, what stands behind it in its row, and the bits that one holds.
+_BANKS = ((re.compile(r"\bscratchpad\.bank_(\d+)\."), re.compile(r"\bdma\.load_engine\.()")),
+          (re.compile(r"\baccumulators\.bank_(\d+)\."), re.compile(r"\bcontrol\.()")))
+_VECTOR = re.compile(r"\bvector\.()")
 _SHARD = re.compile(r"\.(\d+)$")
 #: What the other multipliers belong to, and whether they stand beside the lanes (or the array).
-_OTHERS = {"vector.row_unit.": True, "dma.load_engine.": False, "dma.store_engine.": False, "tensor.loader.": False}
+_OTHERS = {"vector.row_unit.": True, "dma.store_engine.": False, "dma.load_engine.": False, "tensor.loader.": False}
 
 
 def assign_sites(netlist, device):
@@ -49,8 +51,9 @@ def assign_sites(netlist, device):
     each other, in the direction of rows, lie side by side or a row of the device below. Behind the array's rows comes one with a
     block for each lane of the requantizer. The other multipliers have blocks beside those of the lanes (the vector engine's) and of
     the array, one for each engine; nextpnr would move them last, and far. Scratchpad and accumulators have the rows of block RAM
-    in the midst of the array and next to it, the vector engine's tables and state the next. The few others are nextpnr's, as is
-    what finds no room.
+    in the midst of the array and next to it, and the vector engine the next row. What loads and
+    instructions wait in stands behind scratchpad and accumulators: the engines of memory and the control are on one side of the
+    device. What finds no room is nextpnr's.
     """
     for module in netlist["modules"].values():
         plan = _Plan(module, GRIDS[device[-3:]])
@@ -70,6 +73,7 @@ class _Plan:
                          for place, bit in enumerate(net["bits"])}
         self.array_rows = 0
         self.enables = defaultdict(set)     # of the blocks, (line, block), in which multipliers have sites
+        self.taken = set()                  # sites of block RAM
 
     def place(self, cell, line, block, number):
         """Gives a multiplier site ``number`` of a block in row ``line``, unless it would ask for too many clock enables there."""
@@ -123,15 +127,15 @@ class _Plan:
                 self.place(cell, self.array_rows, (width - len(lanes)) // 2 + lane, number)
 
     def place_others(self):
-        """A free block for each engine's, as near to the middle of its row as there is one."""
+        """A free block for each engine's, on the side where rows end if there is one, near to the middle."""
         width = len(self.grid.blocks)
+        nearest = sorted(range(width), key=lambda block: (2 * block < width - 1, abs(2 * block - width + 1)))
         for owner, beside_lanes in _OTHERS.items():
             cells = [cell for name, cell in sorted(self.multipliers.items()) if owner in name and "BEL" not in cell["attributes"]]
             array, lanes = list(reversed(range(self.array_rows))), [self.array_rows]
             lines = lanes + array if beside_lanes else array + lanes
-            free = [(line, block) for line in lines if line < len(self.grid.multipliers)
-                    for block in sorted(range(width), key=lambda block: abs(2 * block - width + 1))
-                    if (line, block) not in self.enables]
+            free = [(line, block) for block in nearest for line in lines
+                    if line < len(self.grid.multipliers) and (line, block) not in self.enables]
             for (line, block), first in zip(free, range(0, len(cells), len(_MULTIPLIERS)), strict=False):
                 for number, cell in enumerate(cells[first:first + len(_MULTIPLIERS)]):
                     self.place(cell, line, block, number)
@@ -141,15 +145,36 @@ class _Plan:
         array = self.grid.multipliers[:self.array_rows] or self.grid.multipliers
         middle = sum(array) / len(array)
         free = sorted(self.grid.memories, key=lambda y: abs(y - middle))
-        for pattern in _BANKS:
-            group = sorted((int(shard[1]) if (shard := _SHARD.search(name)) else 0, int(bank[1] or 0), name)
-                           for name in self.memories if (bank := pattern.search(name)))
+        for pattern, behind in _BANKS:
+            group = self._find(pattern)
             blocks = -(-len(group) // len(_MEMORIES))
             count = -(-blocks // len(self.grid.blocks))
             rows, free = free[:count], free[count:]
             first = max(0, len(self.grid.blocks) - blocks) // 2
-            sites = [f"X{block + x}/Y{y}/{site}" for y in rows for block in self.grid.blocks[first:] for x, site in _MEMORIES]
+            sites = [site for y in rows for site in self._sites(y)[first * len(_MEMORIES):]]
             if len(group) > len(sites):
                 return
-            for (*_, name), site in zip(group, sites, strict=False):
-                self.memories[name]["attributes"]["BEL"] = site
+            # What stands behind begins a block of its own.
+            self._assign([*group, *self._find(behind)], sites[:len(group)] + sites[blocks * len(_MEMORIES):])
+        # The vector engine's have the next row, or where there is none left, the one with most room.
+        rows = ([site for site in self._sites(y) if site not in self.taken] for y in free[:1] or self.grid.memories)
+        sites, group = max(rows, key=len), self._find(_VECTOR)
+        first = max(0, len(sites) - len(group)) // 2 // len(_MEMORIES) * len(_MEMORIES)
+        self._assign(group, sites[first:])
+
+    def _sites(self, y):
+        return [f"X{block + x}/Y{y}/{site}" for block in self.grid.blocks for x, site in _MEMORIES]
+
+    def _assign(self, names, sites):
+        """One each; those beyond the last site have none."""
+        for name, site in zip(names, sites, strict=False):
+            self.memories[name]["attributes"]["BEL"] = site
+            self.taken.add(site)
+
+    def _find(self, pattern):
+        """Names of block RAM, by the bits that they hold and by bank."""
+        def order(name):
+            shard, words = _SHARD.search(name), re.split(r"(\d+)", name)
+            return int(shard[1]) if shard else 0, int(pattern.search(name)[1] or 0), words[::2], [*map(int, words[1::2])]
+
+        return sorted(filter(pattern.search, self.memories), key=order)

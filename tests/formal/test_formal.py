@@ -68,10 +68,12 @@ PROOFS = {
     "queue_2": queue(2),
     "queue_16": queue(16),
     "token_counters": Proof(
-        lambda: TokenCounters({"w": "p", "x": "p"}, {"a": "p", "b": "p", "c": "q"}), "tokens",
+        lambda: TokenCounters({"w": "p", "x": "p"}, {"a": "p", "b": "p", "c": "q"}, distant=("q",)), "tokens",
         {"counters": (9, [f"tokens_{n}" for n in reversed(range(1, 32))]),
          "several": (1, [f"several_{n}" for n in reversed(range(1, 32))]),
          "taken": (32, ["p_taken"]),
+         "c_arrived": (1, ["signal_c__valid_arrived"]), "c_number_arrived": (5, ["signal_c__id_arrived"]),
+         "q_number_arrived": (24, ["pc_q_arrived"]),
          **{f"{name}_left": (1, [f"{name}_took"]) for name in "wx"},
          **{f"{name}_added": (32, [f"{name}_added"]) for name in "abc"},
          **{f"{name}_guilty": (1, [f"{name}_id_guilty"]) for name in "abc"},

@@ -1,7 +1,7 @@
 // Every counter is what was added less what was consumed, in [0, 255]; adding takes a cycle. What is consumed leaves it a cycle
 // later, and is not available in between. As both take that cycle, a counter overflows if and only if more than 255 tokens were
 // added at the ports than consumed there, what happens in the same cycle included. What is available was looked up in the cycle
-// before.
+// before. The thread q is distant: all this is so of its signals a cycle later.
 `include "taps.svh"
 
 module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0] b_id, input b_valid, input [4:0] c_id,
@@ -36,6 +36,12 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     if (w_consume && x_consume) assume(w_id == 0 || w_id != x_id);
   end
 
+  // The signal of the distant thread comes here.
+  reg c_comes = 0;
+  reg [4:0] c_number_in = 0;
+  reg [23:0] q_number_in = 0;
+  always @(posedge clk) {c_comes, c_number_in, q_number_in} <= {c_valid && !rst, c_id, pc_q};
+
   // The signals of the last cycle, with the number of the instruction that gave each.
   reg a_given = 0, b_given = 0, c_given = 0;
   reg [4:0] a_last = 0, b_last = 0, c_last = 0;
@@ -43,8 +49,8 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
   always @(posedge clk) begin
     a_given <= a_valid && !rst;
     b_given <= b_valid && !rst;
-    c_given <= c_valid && !rst;
-    {a_last, b_last, c_last, p_last, q_last} <= {a_id, b_id, c_id, pc_p, pc_q};
+    c_given <= c_comes && !rst;
+    {a_last, b_last, c_last, p_last, q_last} <= {a_id, b_id, c_number_in, pc_p, q_number_in};
   end
 
   // One counter, any one but number 0; with 10 bits nothing wraps.
@@ -58,7 +64,7 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
   // The same at the ports, without a delay, until something overflows.
   reg [9:0] balance = 0;
   reg [2:0] spoiled = 0;    // cycles since something did
-  wire [9:0] given = (a_valid && a_id == n) + (b_valid && b_id == n) + (c_valid && c_id == n);
+  wire [9:0] given = (a_valid && a_id == n) + (b_valid && b_id == n) + (c_comes && c_number_in == n);
   always @(posedge clk) begin
     leaving <= rst ? 0 : consumed;
     count <= rst ? 0 : next;
@@ -116,6 +122,7 @@ module harness(input clk, input rst, input [4:0] a_id, input a_valid, input [4:0
     assert(w_left == w_took && x_left == x_took);
     assert(taken == ((w_took ? 32'd1 << w_asked : 32'd0) | (x_took ? 32'd1 << x_asked : 32'd0)));
     // The registers behind the signal ports.
+    assert(c_arrived == c_comes && c_number_arrived == c_number_in && q_number_arrived == q_number_in);
     assert(a_held == a_given && b_held == b_given && c_held == c_given);
     if (a_held) assert(a_number == a_last && a_added == 1 << a_last);
     else assert(a_added == 0);

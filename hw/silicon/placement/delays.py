@@ -66,7 +66,7 @@ def _write_port(pins, parameters):
 
 
 def _register(pins, parameters):
-    return Cell(start={"Q": _REGISTER}, setup=dict.fromkeys(set(pins) - {"Q", "CLK"}, 0.0))
+    return Cell(start=dict.fromkeys(set(pins) & {"Q"}, _REGISTER), setup=dict.fromkeys(set(pins) - {"Q", "CLK"}, 0.0))
 
 
 def _memory(pins, parameters):

@@ -114,12 +114,19 @@ def test_the_vivado_project_is_complete(tmp_path, capsys):
     assert done.returncode == 0 and "error" not in done.stderr, done.stderr[-2000:]
 
 
+#: What nextpnr leaves of its placement, and says after routing.
+PLACED = {"modules": {"top": {"cells": {"register": {"type": "TRELLIS_FF", "attributes": {"NEXTPNR_BEL": "X4/Y5/SLICEA.FF0"},
+                                                     "parameters": {}, "port_directions": {}, "connections": {}}}}}}
+ROUTED = '{"fmax": {"clk": {"achieved": MHZ, "constraint": 25}}, "utilization": {"TRELLIS_COMB": {"used": 7, "available": 9}}}'
 #: Stand-ins: they leave what the tools leave.
 FAKES = {
     "yosys": "echo synthesized > synthesis.log; echo '{\"modules\": {}}' > top.json",
-    "nextpnr-ecp5": "echo \"$*\" > arguments; echo routed > routing.log; echo config > top.config\n"
-                    "echo '{\"fmax\": {\"clk\": {\"achieved\": MHZ, \"constraint\": 25}}, \"utilization\": {\"TRELLIS_COMB\": "
-                    "{\"used\": 7, \"available\": 9}}}' > report.json",
+    "nextpnr-ecp5": f"""
+        echo "$*" >> arguments
+        case "$*" in
+            *--no-route*) echo placed > placement.log; echo '{json.dumps(PLACED)}' > placed.json ;;
+            *) echo routed > routing.log; echo config > top.config; echo '{ROUTED}' > report.json ;;
+        esac""",
     "ecppack": "echo bits > top.bit; echo jtag > top.svf",
 }
 
@@ -152,8 +159,13 @@ def test_a_build(fakes, tmp_path, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert figures["reached_mhz"] == 26.5 and figures["used"]["luts"] == 7 and figures["memory_bytes"] == 64 * KIB
     assert (out / "top.bit").read_text() == "bits\n" and figures["bitstream"] == str(out / "top.bit")
-    arguments = (out / "arguments").read_text()
-    assert "--85k --package CABGA381 --speed 6 " in arguments and "--seed 5 " in arguments
+    placing, routing = (out / "arguments").read_text().splitlines()
+    for arguments in (placing, routing):
+        assert "--85k --package CABGA381 --speed 6 --lpf top.lpf --freq 25.0 --seed 5 " in arguments
+    assert "--json top.json " in placing and "--json refined.json " in routing and "--textcfg top.config" in routing
+    # What is routed is what was placed, and stays where it is.
+    (cell,) = json.loads((out / "refined.json").read_text())["modules"]["top"]["cells"].values()
+    assert cell["attributes"] == {"NEXTPNR_BEL": "X4/Y5/SLICEA.FF0", "BEL_STRENGTH": f"{6:032b}"}
     assert "techmap -map" not in (out / "top.ys").read_text()
 
 
@@ -182,9 +194,9 @@ def test_builds_that_fail(fakes, tmp_path, capsys):
     said = refusal(capsys, *arguments, status=1)
     assert "22.25 MHz of 25" in said and str(out / "routing.log") in said
     assert (out / "report.json").is_file() and (out / "synthesis.log").is_file() and not (out / "top.bit").exists()
-    fakes(26.5, nextpnr_ecp5="echo 'ERROR: Unable to place cell, no BELs remaining' > routing.log; exit 255")
+    fakes(26.5, nextpnr_ecp5="echo 'ERROR: Unable to place cell, no BELs remaining' > placement.log; exit 255")
     said = refusal(capsys, *arguments, status=1)
-    assert "nextpnr-ecp5 failed: ERROR: Unable to place cell, no BELs remaining" in said and (out / "routing.log").is_file()
+    assert "nextpnr-ecp5 failed: ERROR: Unable to place cell, no BELs remaining" in said and (out / "placement.log").is_file()
     fakes(26.5, yosys="echo out of memory; exit 9")
     assert "yosys failed: out of memory" in refusal(capsys, *arguments, status=1) and not (out / "top.bit").exists()
 

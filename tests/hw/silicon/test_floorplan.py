@@ -15,7 +15,12 @@ AVAILABLE = {board.fpga[-3:]: (board.multipliers, board.blocks) for board in BOA
 
 
 #: Multipliers of engines, neither of the array nor of lanes.
-OTHERS = ("core.dma.load_engine.front._007__MULT18X18D_P9", "core.vector.row_unit.multiplier._04__MULT18X18D_P9")
+OTHERS = ("core.dma.store_engine.front._007__MULT18X18D_P9", "core.dma.load_engine.front._007__MULT18X18D_P9",
+          "core.vector.row_unit.multiplier._04__MULT18X18D_P9")
+#: Block RAM of the vector engine that is not one lane's.
+STATE = ("core.vector.row_state.norm.memory.storage.0.0", "core.vector.row_unit.reciprocal_root.entry_DP16KD_DOB9")
+#: Block RAM of what lies behind the accelerator's bus.
+BUFFERS = ("core.dma.load_engine.index.entries.memory.storage.0.0", "core.control.fetch.buffer.storage.memory.storage.0.0")
 
 
 def netlist(rows, cols, lanes=0, banks=0, shards=0):
@@ -25,7 +30,9 @@ def netlist(rows, cols, lanes=0, banks=0, shards=0):
     cells |= {f"core.vector.requantizer.products_144_MULT18X18D_P9_{lane}": "MULT18X18D" for lane in range(lanes)}
     cells |= {f"core.{kind}.bank_{bank}.memory.storage.0.{shard}": "DP16KD" for kind in ("scratchpad", "accumulators")
               for bank in range(banks) for shard in range(shards)}
-    cells |= dict.fromkeys(OTHERS, "MULT18X18D")
+    cells |= dict.fromkeys(OTHERS, "MULT18X18D") | dict.fromkeys(BUFFERS, "DP16KD")
+    tables = [f"core.vector.requantizer.tables.table_{lane}.memory.storage.0.0" for lane in range(lanes)]
+    cells |= dict.fromkeys([*tables, *STATE], "DP16KD")
     module = {"cells": {name: {"type": kind, "attributes": {}, "connections": {}} for name, kind in cells.items()},
               "netnames": {"core.vector.requantizer.products_144": {"bits": list(range(2, 2 + lanes))}}}
     for name, cell in module["cells"].items():
@@ -104,6 +111,9 @@ def test_neighbours_stay_near():
         product = at(f"products_144_MULT18X18D_P9_{(lane - 1) % 8}")
         assert {at(f"lane_{lane}._057")[1], product[1], y} == {58}
         assert {block(grid, place[0]) for place in (at(f"lane_{lane}._057"), product)} == {block(grid, x)}
-    # The vector engine's other multiplier beside its lanes, the load engine's beside the array.
-    assert [at(name)[1] for name in OTHERS] == [34, 58]
-    assert Counter(y for _, y, _ in found.values()) == {10: 32, 34: 33, 58: 25, 22: 32, 46: 32}
+        assert at(f"table_{lane}.")[1] == 70
+    assert all(at(name)[1] == 70 for name in STATE)
+    # The vector engine's other multiplier beside its lanes, the memory engines' beside the array; theirs and the control's block
+    # RAM is on the same side.
+    assert [at(name)[:2] for name in (*OTHERS, *BUFFERS)] == [(96, 34), (96, 10), (96, 58), (96, 22), (96, 46)]
+    assert Counter(y for _, y, _ in found.values()) == {10: 33, 34: 33, 58: 25, 22: 33, 46: 33, 70: 10}

@@ -8,7 +8,7 @@ import pytest
 from weft.hw.config import Config
 from weft.hw.errors import InputError, RunError
 from weft.hw.silicon import __main__ as command
-from weft.hw.silicon import cells, ecp5, mapping, report, timing
+from weft.hw.silicon import cells, ecp5, mapping, report, route, timing
 from weft.hw.silicon.frame import FRAME, frame
 from weft.hw.silicon.liberty import Library
 from weft.hw.silicon.netlist import Netlist
@@ -234,7 +234,8 @@ def runs(monkeypatch):
         target.write_text(f"{source.read_text()} within {target_ns:g} ns")
 
     monkeypatch.setattr(ecp5, "run_tool", run_tool)
-    monkeypatch.setattr(ecp5, "refine", refine)
+    monkeypatch.setattr(route, "run_tool", run_tool)
+    monkeypatch.setattr(route, "refine", refine)
     monkeypatch.setattr(ecp5, "find_tools", lambda *_: None)
     return ran
 
