@@ -51,9 +51,8 @@ def assign_sites(netlist, device):
     each other, in the direction of rows, lie side by side or a row of the device below. Behind the array's rows comes one with a
     block for each lane of the requantizer. The other multipliers have blocks beside those of the lanes (the vector engine's) and of
     the array, one for each engine; nextpnr would move them last, and far. Scratchpad and accumulators have the rows of block RAM
-    in the midst of the array and next to it, and the vector engine the next row. What loads and
-    instructions wait in stands behind scratchpad and accumulators: the engines of memory and the control are on one side of the
-    device. What finds no room is nextpnr's.
+    in the midst of the array and next to it, and the vector engine the next. What loads and instructions wait in stands behind the
+    first two: the engines of memory and the control are on one side of the device. What finds no room is nextpnr's.
     """
     for module in netlist["modules"].values():
         plan = _Plan(module, GRIDS[device[-3:]])
@@ -159,7 +158,8 @@ class _Plan:
         # The vector engine's have the next row, or where there is none left, the one with most room.
         rows = ([site for site in self._sites(y) if site not in self.taken] for y in free[:1] or self.grid.memories)
         sites, group = max(rows, key=len), self._find(_VECTOR)
-        first = max(0, len(sites) - len(group)) // 2 // len(_MEMORIES) * len(_MEMORIES)
+        # Lanes' tables are the first of them, and come to the middle.
+        first = -(-max(0, len(sites) - len(group)) // (2 * len(_MEMORIES))) * len(_MEMORIES)
         self._assign(group, sites[first:])
 
     def _sites(self, y):

@@ -10,10 +10,11 @@ __all__ = ["DEDICATED", "Cell", "cell_delays", "connection", "wire"]
 
 _TABLE, _MULTIPLEXER, _SELECT, _TABLE_TO_CARRY, _CARRY, _CARRY_TO_SUM = 0.236, 0.24, 0.256, 0.447, 0.036, 0.42
 _REGISTER, _WRITE_SETUP = 0.525, 0.2
-#: Of block RAM; its data come out where wires are many and ways are long.
-_MEMORY, _MEMORY_SETUP = 5.8, 0.2
+#: Of block RAM; its data come out where wires are many and ways are long. Here as for multipliers, what the way to a pin takes
+#: more than to a slice's stands with the pin.
+_MEMORY, _MEMORY_SETUP = 5.8, 0.4
 #: Of a multiplier: through it, from inputs to registers in its midst, and to its outputs from those before, in and behind it.
-_PRODUCT, _HALF_PRODUCT, _FROM_INPUTS, _FROM_MIDST, _FROM_OUTPUTS, _INPUT_SETUP = 3.95, 2.0, 3.9, 2.0, 0.5, 0.1
+_PRODUCT, _HALF_PRODUCT, _FROM_INPUTS, _FROM_MIDST, _FROM_OUTPUTS, _INPUT_SETUP = 4.2, 2.3, 3.9, 2.0, 0.5, 0.4
 
 #: Wires that a slice or its neighbour has for nothing else, by the pin where they end.
 DEDICATED = {"FCI": 0.0, "F1": 0.0, "FXA": 0.0, "FXB": 0.0, "DI": 0.13, "WD": 0.0,
