@@ -38,6 +38,7 @@ _PRODUCTS = re.compile(r"\brequantizer\.products(_\d+)?$")
 #: Block RAM in the order in which it gets rows, what stands behind it in its row, and the bits that one holds.
 _BANKS = ((re.compile(r"\bscratchpad\.bank_(\d+)\."), re.compile(r"\bdma\.load_engine\.()")),
           (re.compile(r"\baccumulators\.bank_(\d+)\."), re.compile(r"\bcontrol\.()")))
+#: And that which comes after them.
 _VECTOR = re.compile(r"\bvector\.()")
 _SHARD = re.compile(r"\.(\d+)$")
 #: What the other multipliers belong to, and whether they stand beside the lanes (or the array).
