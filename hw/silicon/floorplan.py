@@ -73,7 +73,6 @@ class _Plan:
                          for place, bit in enumerate(net["bits"])}
         self.array_rows = 0
         self.enables = defaultdict(set)     # of the blocks, (line, block), in which multipliers have sites
-        self.taken = set()                  # sites of block RAM
 
     def place(self, cell, line, block, number):
         """Gives a multiplier site ``number`` of a block in row ``line``, unless it would ask for too many clock enables there."""
@@ -157,7 +156,8 @@ class _Plan:
             # What stands behind begins a block of its own.
             self._assign([*group, *self._find(behind)], sites[:len(group)] + sites[blocks * len(_MEMORIES):])
         # The vector engine's have the next row, or where there is none left, the one with most room.
-        rows = ([site for site in self._sites(y) if site not in self.taken] for y in free[:1] or self.grid.memories)
+        taken = {cell["attributes"].get("BEL") for cell in self.memories.values()}
+        rows = ([site for site in self._sites(y) if site not in taken] for y in free[:1] or self.grid.memories)
         sites, group = max(rows, key=len), self._find(_VECTOR)
         # Lanes' tables are the first of them, and come to the middle.
         first = -(-max(0, len(sites) - len(group)) // (2 * len(_MEMORIES))) * len(_MEMORIES)
@@ -170,7 +170,6 @@ class _Plan:
         """One each; those beyond the last site have none."""
         for name, site in zip(names, sites, strict=False):
             self.memories[name]["attributes"]["BEL"] = site
-            self.taken.add(site)
 
     def _find(self, pattern):
         """Names of block RAM, by the bits that they hold and by bank."""

@@ -30,16 +30,22 @@ _LAST_GAIN = 0.2
 
 def refine(source, target, target_ns, tell=lambda text: None):
     """Moves cells of a placed netlist, a JSON file ``source`` of nextpnr for ECP5, until paths of more than ``target_ns`` get no
-    shorter; writes ``target``, in which nextpnr moves nothing any more. ``tell(text)`` hears of each round."""
+    shorter together; writes ``target``, in which nextpnr moves nothing any more. ``tell(text)`` hears of each round."""
     packed = Packed.read(source)
     refinement = Refinement(packed, target_ns)
-    before = None
+    before = places = None
     while True:
         longest, count, over = refinement.standing()
         tell(f"{longest:.1f} ns, {count} ends of paths beyond {target_ns:.1f}")
-        if not count or (before is not None and before - over < _LAST_GAIN) or not refinement.sweep():
+        if before is not None and over > before:
+            # Moves are judged by squares, of few paths each: all together may have become longer.
+            packed.x, packed.y, packed.slot = places
             break
-        before = over
+        if not count or (before is not None and before - over < _LAST_GAIN):
+            break
+        before, places = over, (packed.x[:], packed.y[:], packed.slot[:])
+        if not refinement.sweep():
+            break
     packed.write(target)
 
 
