@@ -136,6 +136,7 @@ class Bench:
 
     async def _tokens(self):
         await FallingEdge(self.dut.clk)
+        assert not int(self.dut.broken.value), f"waits for tokens (sources, results): {self.dut.broken.value}"
         counts = self.dut.counts.value.to_unsigned()
         return np.array([counts >> 8 * n & 255 for n in range(isa.SEMAPHORES)])
 

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from weft.hw import isa
 from weft.hw.interfaces import TokenSignal, TokenWait
+from weft.sim.cocotb.wait_monitor import watch_waits
 
 __all__ = ["PlainCounters"]
 
@@ -15,7 +16,7 @@ class PlainCounters(wiring.Component):
 
     Parameters: names of the wait ports; names of the signal ports.
     Ports: ``wait_*`` (TokenWait), ``signal_*`` (TokenSignal); ``give`` adds a token to counter ``give_id``; ``counts``
-    shows all counters, number 0 in the lowest byte.
+    shows all counters, number 0 in the lowest byte, ``broken`` which of the wait ports were ever used against `TokenWait`.
     """
 
     def __init__(self, waits, signals):
@@ -24,6 +25,7 @@ class PlainCounters(wiring.Component):
             **{f"wait_{name}": In(TokenWait()) for name in self.waits},
             **{f"signal_{name}": In(TokenSignal()) for name in self.signals},
             "give": In(1), "give_id": In(5), "counts": Out(8 * isa.SEMAPHORES),
+            "broken": Out(len(self.waits)),
         })
 
     def elaborate(self, platform):
@@ -39,5 +41,5 @@ class PlainCounters(wiring.Component):
                 added = [signal.valid & (signal.id == number) for signal in signals]
                 taken = [wait.consume & (wait.id == number) for wait in waits]
                 m.d.sync += counter.eq(counter + sum(added) + (self.give & (self.give_id == number)) - sum(taken))
-        m.d.comb += self.counts.eq(Cat(*counters))
+        m.d.comb += [self.counts.eq(Cat(*counters)), self.broken.eq(watch_waits(m, waits))]
         return m

@@ -103,6 +103,7 @@ class TensorBench:
             done = int(self.dut.weights_status_idle.value) and int(self.dut.tensor_status_idle.value)
             await self.step()
             if done:
+                assert not int(self.dut.broken.value), f"waits for tokens (weights, rows, accumulators): {self.dut.broken.value}"
                 return
         raise AssertionError(f"not idle after {most} cycles: loader {int(self.dut.weights_status_state.value)}, "
                              f"streamer {int(self.dut.tensor_status_state.value)}")

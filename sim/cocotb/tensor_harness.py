@@ -20,8 +20,8 @@ class TensorHarness(wiring.Component):
     """Engine, scratchpad, accumulators, a memory of rescale distances and plain token counters.
 
     ``stall`` reads the scratchpad before the weight loader (the moving rows are never refused) and ``vector`` the
-    accumulators after the array. ``give`` adds a token, ``counts`` shows all counters, ``row_count`` counts rows that
-    left for the accumulators.
+    accumulators after the array. ``give`` adds a token, ``counts`` shows all counters, ``broken`` which waits were not as
+    `TokenWait` has them, ``row_count`` counts rows that left for the accumulators.
     """
 
     def __init__(self, config):
@@ -31,7 +31,8 @@ class TensorHarness(wiring.Component):
             "write": In(ScratchpadWrite(config)), "stall": In(ScratchpadRead(config)),
             "vector": In(AccumulatorRead(config)),
             "distance_write": In(1), "distance_row": In((config.state_rows - 1).bit_length()), "distance": In(6),
-            "give": In(1), "give_id": In(5), "counts": Out(8 * isa.SEMAPHORES), "row_count": Out(32),
+            "give": In(1), "give_id": In(5), "counts": Out(8 * isa.SEMAPHORES), "broken": Out(3),
+            "row_count": Out(32),
             "weights_status": Out(ThreadStatus()), "tensor_status": Out(ThreadStatus()),
         })
 
@@ -64,5 +65,6 @@ class TensorHarness(wiring.Component):
         for name, signal in ("w", engine.w_signal), ("a", engine.a_signal), ("acc", accumulators.acc_signal):
             wiring.connect(m, signal, getattr(counters, f"signal_{name}"))
             wiring.connect(m, getattr(engine, f"{name}_wait"), getattr(counters, f"wait_{name}"))
-        m.d.comb += [counters.give.eq(self.give), counters.give_id.eq(self.give_id), self.counts.eq(counters.counts)]
+        m.d.comb += [counters.give.eq(self.give), counters.give_id.eq(self.give_id), self.counts.eq(counters.counts),
+                     self.broken.eq(counters.broken)]
         return m

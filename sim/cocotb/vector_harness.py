@@ -20,7 +20,8 @@ __all__ = ["VectorHarness", "VectorPartsHarness"]
 
 
 class VectorHarness(wiring.Component):
-    """The engine's ports, but its waits, which are served by counters: ``give`` adds a token, ``counts`` shows all."""
+    """The engine's ports, but its waits, which are served by counters: ``give`` adds a token, ``counts`` shows all, and
+    ``broken`` which waits were not as `TokenWait` has them."""
 
     def __init__(self, config):
         self.config = config
@@ -29,7 +30,7 @@ class VectorHarness(wiring.Component):
             "read_a": Out(ScratchpadRead(config)), "read_b": Out(ScratchpadRead(config)),
             "write": Out(ScratchpadWrite(config)), "rescale": In(RescaleRead(config)), "status": Out(ThreadStatus()),
             "src_signal": Out(TokenSignal()), "dst_signal": Out(TokenSignal()),
-            "give": In(1), "give_id": In(5), "counts": Out(8 * isa.SEMAPHORES),
+            "give": In(1), "give_id": In(5), "counts": Out(8 * isa.SEMAPHORES), "broken": Out(2),
         })
 
     def elaborate(self, platform):
@@ -44,7 +45,8 @@ class VectorHarness(wiring.Component):
             wiring.connect(m, wait, getattr(counters, f"wait_{name}"))
             m.d.comb += [port.eq(value) for to in (counted, shown)
                          for port, value in ((to.id, signal.id), (to.valid, signal.valid))]
-        m.d.comb += [counters.give.eq(self.give), counters.give_id.eq(self.give_id), self.counts.eq(counters.counts)]
+        m.d.comb += [counters.give.eq(self.give), counters.give_id.eq(self.give_id), self.counts.eq(counters.counts),
+                     self.broken.eq(counters.broken)]
         return m
 
 
