@@ -7,11 +7,12 @@ from pathlib import Path
 from ..errors import RunError
 from ..files import write_files
 from ..silicon.choice import CHOICE_SCRIPT, choice_files
-from ..silicon.ecp5 import OPTIONS, improve, mapping_script, soft_modules
+from ..silicon.ecp5 import OPTIONS, improve, mapping_script, soft_parts
 from ..silicon.route import place_and_route
 from ..silicon.soft import soft_files, soft_script
 from ..tools import find_tools, run_tool
 from .core import TOP as CORE
+from .core import core_verilog
 from .design import design_files
 
 __all__ = ["OPEN_TOOLS", "BuildReport", "build", "write_project", "REPORTS"]
@@ -55,8 +56,9 @@ def _overrides(design, seed):
     """What the platform's templates for the open tools say besides; the one for Vivado takes none of it."""
     if design.board.tools != "ecp5":
         return {}
-    soft = soft_modules(design.config, design.board.multipliers, CORE)
-    return {"script_after_read": f"{CHOICE_SCRIPT}\nhierarchy -top {_TOP}\n{soft_script(soft)}",
+    text = core_verilog(design.config, design.memory_bytes, design.divisor, design.clock_hz)
+    soft = soft_script(text, *soft_parts(design.config, design.board.multipliers, CORE))
+    return {"script_after_read": f"{CHOICE_SCRIPT}\nhierarchy -top {_TOP}\n{soft}",
             "synth_opts": OPTIONS, "script_after_synth": mapping_script(_TOP),
             "nextpnr_opts": f"--seed {seed} --timing-allow-fail --report {REPORTS['figures']}"}
 
@@ -72,7 +74,7 @@ def build(design, out_dir, seed=1, progress=None):
     find_tools(*OPEN_TOOLS)
     folder = Path(out_dir)
     write_project(design, folder, seed)
-    for name in (*REPORTS.values(), "top.bit", "top.svf", "top.config", "top.json", "placed.json", "refined.json"):
+    for name in (*REPORTS.values(), "top.bit", "top.svf", "top.config", "top.json", "placed.json", "refined.json", "routed.json"):
         (folder / name).unlink(missing_ok=True)
     script = json.loads((folder / f"build_{_TOP}.json").read_text(encoding="utf-8"))
     commands = {tool: [_LOGS.get(word, word) for word in words] for tool, *words in script["commands"]}

@@ -26,8 +26,8 @@ _MOST_MEMORY = 256 * 1024
 
 @dataclass(frozen=True)
 class Needs:
-    """What an accelerator with its host link takes: ``multipliers``, the ``hard`` ones among them, which are not made of LUTs
-    where a device has too few, and ``blocks`` of RAM without its memory for programs."""
+    """What an accelerator with its host link takes: ``multipliers``, as many of them as a device has to have for it (``hard``; the
+    rest can be made of LUTs), and ``blocks`` of RAM without its memory for programs."""
     multipliers: int
     hard: int
     blocks: int

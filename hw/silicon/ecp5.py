@@ -19,7 +19,7 @@ from .route import place_and_route
 from .soft import soft_files, soft_script
 
 __all__ = ["MULTIPLIERS", "OPTIONS", "clock", "hard_multipliers", "improve", "lane_multipliers", "mapping_script", "measure",
-           "shape", "soft_modules"]
+           "shape", "soft_parts"]
 
 #: 18x18 multipliers of an LFE5U-85F.
 MULTIPLIERS = 156
@@ -54,7 +54,7 @@ _ADDRESSES = {"dma_front_end": 4, "store_engine_front": 2}
 
 
 def hard_multipliers(config):
-    """Multipliers of array, row unit and addresses."""
+    """Multipliers of array, row unit and addresses: as many a device has to have."""
     return config.rows * config.cols + _OTHERS
 
 
@@ -63,24 +63,29 @@ def lane_multipliers(config, top=TOP):
     return {f"{top}_requantize_lane": 2 * config.vector_lanes, f"{top}_products": config.norm_lanes}
 
 
-def soft_modules(config, available=MULTIPLIERS, top=TOP):
-    """Modules whose multipliers become LUTs, because the device has too few for all: lanes first, the engines' addresses last."""
+def soft_parts(config, available=MULTIPLIERS, top=TOP):
+    """``(rows of the array, modules)`` whose multipliers become LUTs, because the device has too few for all: the array's last
+    rows first, whose multipliers are the smallest and have registers around them, then lanes, the engines' addresses last."""
     lanes = lane_multipliers(config, top)
-    wanted, soft = hard_multipliers(config) + sum(lanes.values()), []
+    wanted = hard_multipliers(config) + sum(lanes.values())
+    pitch = 2 if config.activation_lanes else 1
+    rows = min(config.rows, -(-max(0, wanted - available) // (pitch * config.cols)) * pitch)
+    wanted, modules = wanted - rows * config.cols, []
     for module, count in (lanes | {f"{top}_{name}": count for name, count in _ADDRESSES.items()}).items():
         if wanted > available:
-            soft.append(module)
+            modules.append(module)
             wanted -= count
-    return soft
+    return range(config.rows - rows, config.rows), modules
 
 
 def core(config, array=False):
-    """``(module, Verilog, ports, modules whose multipliers become LUTs)`` of an accelerator, or of its systolic array alone."""
+    """``(module, Verilog, ports, lines for yosys by which multipliers become LUTs)`` of an accelerator, or of its array alone."""
     if array:
         component = SystolicArray(config.rows, config.cols, config.activation_lanes)
-        return "array", convert(component, "array"), [*list_ports(component), ("rst", False, 1)], []
+        return "array", convert(component, "array"), [*list_ports(component), ("rst", False, 1)], soft_script()
     ports = [(port["name"], port["direction"] == "output", port["width"]) for port in describe(config)["ports"]]
-    return TOP, to_verilog(config), ports, soft_modules(config)
+    text = to_verilog(config)
+    return TOP, text, ports, soft_script(text, *soft_parts(config))
 
 
 def mapping_script(top):
@@ -91,14 +96,14 @@ def mapping_script(top):
 def synthesize(config, folder, array=False):
     """Writes ``netlist.json`` in ``folder``, unless it is there already, made of the same; without it nothing else there counts.
 
-    Returns the `soft_modules`, the registers of the frame, and seconds of processor time and MiB of memory that yosys took.
+    Returns the registers of the frame, and seconds of processor time and MiB of memory that yosys took.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     module, text, ports, soft = core(config, array)
     around, registers = frame(module, ports)
     script = _SCRIPT.format(top=FRAME, options=OPTIONS, mapping=mapping_script(FRAME), choice=CHOICE_SCRIPT,
-                            soft=soft_script(soft))
+                            soft=soft)
     files = {"source.v": f"{text}\n{around}", "map.ys": script, **choice_files(text), **soft_files()}
     done = folder / "yosys.json"
     if not done.is_file() or any((folder / name).read_text(encoding="utf-8") != content for name, content in files.items()):
@@ -110,7 +115,7 @@ def synthesize(config, folder, array=False):
         cells = Counter(cell["type"] for cell in improve(folder / "netlist.json", _DEVICE_NAME)["modules"][FRAME]["cells"].values())
         (folder / "cells.json").write_text(json.dumps(cells), encoding="utf-8")
         done.write_text(json.dumps([used.seconds, used.mebibytes]), encoding="utf-8")
-    return soft, registers, json.loads(done.read_text(encoding="utf-8"))
+    return registers, json.loads(done.read_text(encoding="utf-8"))
 
 
 def improve(path, device):
@@ -158,10 +163,10 @@ def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print, array=F
     name = shape(config, array)
     find_tools("yosys", *["nextpnr-ecp5"] * bool(seeds))        # before the minutes that yosys takes
     tell(f"{name}: yosys")
-    soft, registers, (seconds, mebibytes) = synthesize(config, folder, array)
+    registers, (seconds, mebibytes) = synthesize(config, folder, array)
     cells = counts(folder, registers)
     result = {
-        "config": name, "multipliers": cells.get("MULT18X18D", 0), "soft_multipliers": bool(soft),
+        "config": name, "multipliers": cells.get("MULT18X18D", 0), "soft_multipliers": not array and any(map(len, soft_parts(config))),
         # A carry cell is two LUTs, 16 words of 4 bits are four and two that write.
         "luts": cells["LUT4"] + 2 * cells.get("CCU2C", 0) + 6 * cells.get("TRELLIS_DPR16X4", 0),
         "registers": cells["TRELLIS_FF"], "block_ram": cells.get("DP16KD", 0), "clock_mhz": None, "clocks": {},

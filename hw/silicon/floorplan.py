@@ -50,7 +50,7 @@ def assign_sites(netlist, device):
 
     ``device`` names one of `GRIDS` at its end. Two by two PEs have a block of four multipliers; blocks of PEs that pass sums to
     each other, in the direction of rows, lie side by side or a row of the device below. Behind the array's rows comes one with a
-    block for each lane of the requantizer. The other multipliers have blocks beside those of the lanes (the vector engine's) and of
+    block for each lane of the requantizer, or the lanes stand between the array's blocks if it has all rows. The other multipliers have blocks beside those of the lanes (the vector engine's) and of
     the array, one for each engine; nextpnr would move them last, and far. Scratchpad and accumulators have the rows of block RAM
     in the midst of the array and next to it, and the vector engine the next. What loads and instructions wait in stands behind the
     first two: the engines of memory and the control are on one side of the device. What finds no room is nextpnr's.
@@ -73,16 +73,21 @@ class _Plan:
                          for place, bit in enumerate(net["bits"])}
         self.array_rows = 0
         self.enables = defaultdict(set)     # of the blocks, (line, block), in which multipliers have sites
+        self.numbers = defaultdict(set)     # of these sites
 
     def place(self, cell, line, block, number):
-        """Gives a multiplier site ``number`` of a block in row ``line``, unless it would ask for too many clock enables there."""
+        """Gives a multiplier site ``number`` of a block in row ``line``, unless it would ask for too many clock enables there;
+        whether it did."""
         enables = {bits[0] if isinstance(bits[0], int) else "constant"
                    for pin, bits in cell["connections"].items() if pin.startswith("CE") and bits}
         shared = self.enables[line, block]
-        if len(shared | enables) <= _ENABLES:
-            shared |= enables
-            x, site = _MULTIPLIERS[number]
-            cell["attributes"]["BEL"] = f"X{self.grid.blocks[block] + x}/Y{self.grid.multipliers[line]}/{site}"
+        if len(shared | enables) > _ENABLES:
+            return False
+        shared |= enables
+        self.numbers[line, block].add(number)
+        x, site = _MULTIPLIERS[number]
+        cell["attributes"]["BEL"] = f"X{self.grid.blocks[block] + x}/Y{self.grid.multipliers[line]}/{site}"
+        return True
 
     def place_array(self):
         elements = {(int(found[1]), int(found[2])): cell for name, cell in self.multipliers.items() if (found := _PE.search(name))}
@@ -119,11 +124,28 @@ class _Plan:
         for lane, place in enumerate(sorted(products)):
             lanes[lane].append(products[place])
         width = len(self.grid.blocks)
-        if not lanes or self.array_rows == len(self.grid.multipliers) or len(lanes) > width:
-            return
-        for lane, cells in lanes.items():
-            for number, cell in enumerate(cells[:len(_MULTIPLIERS)]):
-                self.place(cell, self.array_rows, (width - len(lanes)) // 2 + lane, number)
+        if self.array_rows < len(self.grid.multipliers) and len(lanes) <= width:
+            for lane, cells in lanes.items():
+                for number, cell in enumerate(cells[:len(_MULTIPLIERS)]):
+                    self.place(cell, self.array_rows, (width - len(lanes)) // 2 + lane, number)
+        elif self.array_rows:
+            self.place_lanes_between(lanes)
+
+    def place_lanes_between(self, lanes):
+        """Two lanes to a block that the array leaves free, from its last row on, and products where it leaves single sites."""
+        blocks = [(line, block) for line in reversed(range(self.array_rows)) for block in range(len(self.grid.blocks))]
+        free, partly = ([place for place in blocks if (place in self.numbers) == used] for used in (False, True))
+        half = len(_MULTIPLIERS) // 2
+        for count, (_, cells) in enumerate(sorted(lanes.items())):
+            if count // 2 == len(free):
+                return
+            line, block = free[count // 2]
+            for number, cell in enumerate(cells[:half]):
+                self.place(cell, line, block, count % 2 * half + number)
+            near = sorted(partly, key=lambda place: (abs(place[0] - line), abs(place[1] - block)))
+            for cell in cells[half:]:
+                any(self.place(cell, *place, number) for place in near for number in range(len(_MULTIPLIERS))
+                    if number not in self.numbers[place])
 
     def place_others(self):
         """A free block for each engine's, on the side where rows end if there is one, near to the middle."""
@@ -134,7 +156,7 @@ class _Plan:
             array, lanes = list(reversed(range(self.array_rows))), [self.array_rows]
             lines = lanes + array if beside_lanes else array + lanes
             free = [(line, block) for block in nearest for line in lines
-                    if line < len(self.grid.multipliers) and (line, block) not in self.enables]
+                    if line < len(self.grid.multipliers) and not self.numbers[line, block]]
             for (line, block), first in zip(free, range(0, len(cells), len(_MULTIPLIERS)), strict=False):
                 for number, cell in enumerate(cells[first:first + len(_MULTIPLIERS)]):
                     self.place(cell, line, block, number)
@@ -150,7 +172,9 @@ class _Plan:
             count = -(-blocks // len(self.grid.blocks))
             rows, free = free[:count], free[count:]
             first = max(0, len(self.grid.blocks) - blocks) // 2
-            sites = [site for y in rows for site in self._sites(y)[first * len(_MEMORIES):]]
+            # Back and forth, the last row to the right: the same bits of all banks stay together where a row ends.
+            sites = [site for number, y in enumerate(rows)
+                     for site in self._sites(y)[first * len(_MEMORIES):][::-1 if (len(rows) - number) % 2 == 0 else 1]]
             if len(group) > len(sites):
                 return
             # What stands behind begins a block of its own.

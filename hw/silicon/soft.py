@@ -1,10 +1,14 @@
 """Multipliers of an ECP5's LUTs: for yosys, since it makes trees of full adders, four times as large."""
 
+import re
 from pathlib import Path
 
 __all__ = ["soft_files", "soft_script"]
 
 _MAP = "soft_multiplier.v"
+#: An element of the array in the accelerator's Verilog: its module, its name and its first row, counted in rows or in pairs.
+_ELEMENT = re.compile(r"^ +(\w+) ((pe|pair)_(\d+)_\d+) \(", re.M)
+_PITCH = {"pe": 1, "pair": 2}
 
 
 def soft_files():
@@ -12,10 +16,16 @@ def soft_files():
     return {_MAP: (Path(__file__).parent / _MAP).read_text(encoding="utf-8")}
 
 
-def soft_script(modules):
-    """Lines for yosys behind ``hierarchy``: multipliers by constants become adders, those of ``modules`` trees of carry cells."""
-    lines = ["proc", f"techmap -D CONSTANTS -map {_MAP}"]
+def soft_script(text="", rows=(), modules=()):
+    """Lines for yosys behind ``hierarchy``: multipliers by constants become adders, those of ``modules`` and of the array's
+    ``rows`` in the Verilog ``text`` trees of carry cells. Elements in these rows get modules of their own."""
+    lines, modules, elements = ["proc", f"techmap -D CONSTANTS -map {_MAP}"], list(modules), {}
+    for module, name, kind, row in _ELEMENT.findall(text):
+        if _PITCH[kind] * int(row) in rows:
+            elements.setdefault(module, []).append(f"c:{name}")
+    for module, names in elements.items():
+        modules.append(f"{module}_soft")
+        lines += [f"copy {module} {modules[-1]}", f"chtype -set {modules[-1]} {' '.join(names)}"]
     if modules:
-        names = " ".join(modules)
-        lines += ["opt", "wreduce", f"techmap -map {_MAP} {names}", "opt"]
+        lines += ["opt", "wreduce", f"techmap -map {_MAP} {' '.join(modules)}", "opt"]
     return "\n".join(lines)

@@ -45,13 +45,24 @@ class Packed:
                     self.driver[net] = number, pin
                 else:
                     self.users[net].append((number, pin))
+        self._origin = list(zip(self.x, self.y, self.slot, strict=True))
 
     @classmethod
     def read(cls, path):
         return cls(json.loads(Path(path).read_text(encoding="utf-8")))
 
-    def write(self, path):
-        """For nextpnr to route: every cell stays where it is."""
+    def moved(self, cell):
+        """Whether a cell stands elsewhere than where it was read from."""
+        return self._origin[cell] != (self.x[cell], self.y[cell], self.slot[cell])
+
+    def write(self, path, anew=()):
+        """For nextpnr to route: every cell stays where it is. Routes of nets that are in ``anew``, or whose driver has moved, are
+        forgotten; where others have users that moved, nextpnr routes those."""
+        forgotten = {*anew, *(net for net, (cell, _) in self.driver.items() if self.moved(cell))}
+        for module in self._netlist["modules"].values():
+            for net in module.get("netnames", {}).values():
+                if forgotten.intersection(net["bits"]):
+                    net["attributes"].pop("ROUTING", None)
         for name, x, y, slot in zip(self.names, self.x, self.y, self.slot, strict=True):
             attributes = self._cells[name]["attributes"]
             attributes["BEL_STRENGTH"] = _STAYS

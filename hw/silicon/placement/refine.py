@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from .delays import DEDICATED, connection
+from .delays import DEDICATED
 from .packed import Packed
 from .sites import Sites
 from .slack import NEVER, Slack
@@ -32,30 +32,35 @@ def refine(source, target, target_ns, tell=lambda text: None):
     """Moves cells of a placed netlist, a JSON file ``source`` of nextpnr for ECP5, until paths of more than ``target_ns`` get no
     shorter together; writes ``target``, in which nextpnr moves nothing any more. ``tell(text)`` hears of each round."""
     packed = Packed.read(source)
-    refinement = Refinement(packed, target_ns)
-    before = places = None
-    while True:
-        longest, count, over = refinement.standing()
-        tell(f"{longest:.1f} ns, {count} ends of paths beyond {target_ns:.1f}")
-        if before is not None and over > before:
-            # Moves are judged by squares, of few paths each: all together may have become longer.
-            packed.x, packed.y, packed.slot = places
-            break
-        if not count or (before is not None and before - over < _LAST_GAIN):
-            break
-        before, places = over, (packed.x[:], packed.y[:], packed.slot[:])
-        if not refinement.sweep():
-            break
+    Refinement(packed, target_ns).run(tell)
     packed.write(target)
 
 
 class Refinement:
     """Rounds of moves; each is made where it stands out as a gain by exact arrival times and the delays of `delays`."""
 
-    def __init__(self, packed, target_ns):
+    def __init__(self, packed, target_ns, routed=None):
+        """``routed``: delays of wires and cells, where the netlist has been routed."""
         self.packed, self.target = packed, target_ns
-        self.slack, self.sites = Slack(packed), Sites(packed)
+        self.slack, self.sites = Slack(packed, routed), Sites(packed)
         self._outlines = {}
+
+    def run(self, tell):
+        """Rounds, until all paths that are too long get no shorter together."""
+        packed, before, places = self.packed, None, None
+        while True:
+            longest, count, over = self.standing()
+            tell(f"{longest:.1f} ns, {count} ends of paths beyond {self.target:.1f}")
+            if before is not None and over > before:
+                # Moves are judged by squares, of few paths each: all together may have become longer.
+                packed.x, packed.y, packed.slot = places
+                self.slack.compute()
+                break
+            if not count or (before is not None and before - over < _LAST_GAIN):
+                break
+            before, places = over, (packed.x[:], packed.y[:], packed.slot[:])
+            if not self.sweep():
+                break
 
     def standing(self):
         """``(longest path, ends beyond the target, their ns beyond it)``."""
@@ -75,7 +80,8 @@ class Refinement:
                         for unit in (sites.unit[driver], sites.unit[cell]):
                             if unit not in sites.fixed and len(sites.members[unit]) <= _MOST_CELLS:
                                 longest[unit] = max(length, longest.get(unit, 0.0))
-        return sum(self._move(unit) or self._move_group(unit) for unit in sorted(longest, key=longest.get, reverse=True))
+        return sum(self._move(unit) or self._move_group(unit) for unit in sorted(
+            longest, key=lambda unit: (-round(longest[unit], 2), len(sites.members[unit]))))
 
     def _outline(self, members):
         """``(nets that these cells drive, in order; [(net, cell, pin)] of ends of paths in them)``."""
@@ -92,11 +98,13 @@ class Refinement:
         """Of the paths through cells, were they to move so far and nothing else."""
         packed, slack, target = self.packed, self.slack, self.target
         inside, (own, ends), arrivals, cost = set(members), self._outline(members), {}, 0.0
-        x, y, driver = packed.x, packed.y, packed.driver
+        driver = packed.driver
 
         def delay(pin, source, sink):
+            if not (columns or rows) or not (source in inside or sink in inside):
+                return slack.between(source, sink, pin)
             moved = (source in inside) - (sink in inside)
-            return connection(pin, x[source] - x[sink] + moved * columns, y[source] - y[sink] + moved * rows)
+            return slack.estimate(source, sink, pin, moved * columns, moved * rows)
 
         for net in own:
             cell = driver[net][0]

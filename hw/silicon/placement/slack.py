@@ -4,12 +4,14 @@ from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
 from heapq import heapify, heappop, heappush
 
-from .delays import cell_delays, connection
+from .delays import DEDICATED, cell_delays, connection
 
 __all__ = ["NEVER", "Slack"]
 
 #: Arrival of constants and of what no clock is behind, in ns; tail of what no clock takes.
 NEVER = -1000.0
+#: How much longer than in an empty device a wire becomes that is routed between all others.
+_DETOUR = 0.2
 
 
 class Slack:
@@ -19,18 +21,25 @@ class Slack:
     ``fan_in``: ``{net: [(net before, pin of the driver, delay through it)]}``; ``fan_out``: ``{(cell, pin): [(net, delay)]}``;
     ``setup``: ``{(cell, pin): ns}`` of ends of paths; ``start``: ``{net: ns}`` after the clock; ``rank``: ``{net: number}``, higher
     than of those that a net depends on.
+
+    Delays are those that `delays` estimates, or of a netlist that has been routed, those of ``routed`` (`Routed`) but for wires
+    of cells that have moved since.
     """
 
-    def __init__(self, packed):
-        self.packed = packed
+    def __init__(self, packed, routed=None):
+        self.packed, self.routed = packed, routed
+        self._known = routed and {(cell, pin): routed.wires.get((name, pin)) for cell, (name, pins) in
+                                  enumerate(zip(packed.names, packed.pins, strict=True)) for pin in pins}
         self.fan_in, self.fan_out, self.setup, self.start = defaultdict(list), defaultdict(list), {}, {}
         for cell, (kind, pins, parameters) in enumerate(zip(packed.kinds, packed.pins, packed.parameters, strict=True)):
-            delays = cell_delays(kind, pins, parameters)
+            delays = routed.cells[packed.names[cell]] if routed else cell_delays(kind, pins, parameters)
             for pin, output, delay in delays.through:
+                if pin not in pins or output not in pins:
+                    continue
                 self.fan_out[cell, pin].append((pins[output], delay))
                 self.fan_in[pins[output]].append((pins[pin], pin, delay))
-            self.setup |= {(cell, pin): delay for pin, delay in delays.setup.items()}
-            self.start |= {pins[pin]: delay for pin, delay in delays.start.items()}
+            self.setup |= {(cell, pin): delay for pin, delay in delays.setup.items() if pin in pins}
+            self.start |= {pins[pin]: delay for pin, delay in delays.start.items() if pin in pins}
         self.rank = {net: rank for rank, net in enumerate(self._sort())}
         self.compute()
 
@@ -59,8 +68,22 @@ class Slack:
 
     def wire(self, net, cell, pin):
         """Delay of a net's wire to one of its users."""
-        packed, driver = self.packed, self.packed.driver[net][0]
-        return connection(pin, packed.x[driver] - packed.x[cell], packed.y[driver] - packed.y[cell])
+        return self.between(self.packed.driver[net][0], cell, pin)
+
+    def between(self, driver, cell, pin):
+        """Delay of the wire from a driver to a pin of a cell: as it was routed, unless one of them has moved."""
+        packed = self.packed
+        if self._known:
+            known = self._known.get((cell, pin))
+            if known is not None and not packed.moved(driver) and not packed.moved(cell):
+                return known
+        return self.estimate(driver, cell, pin)
+
+    def estimate(self, driver, cell, pin, columns=0, rows=0):
+        """Delay of the wire from a driver to a pin of a cell, were the driver to stand so much further."""
+        x, y = self.packed.x, self.packed.y
+        return connection(pin, x[driver] - x[cell] + columns, y[driver] - y[cell] + rows) + \
+            (_DETOUR if self._known and pin not in DEDICATED else 0.0)
 
     def rest(self, cell, pin):
         """Longest way from a pin to the end of a path."""

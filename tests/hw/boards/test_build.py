@@ -125,7 +125,8 @@ FAKES = {
         echo "$*" >> arguments
         case "$*" in
             *--no-route*) echo placed > placement.log; echo '{json.dumps(PLACED)}' > placed.json ;;
-            *) echo routed > routing.log; echo config > top.config; echo '{ROUTED}' > report.json ;;
+            *) echo routed > routing.log; echo config > top.config; echo '{ROUTED}' > report.json
+               echo '{json.dumps(PLACED)}' > turn.json; touch turn.sdf ;;
         esac""",
     "ecppack": "echo bits > top.bit; echo jtag > top.svf",
 }
@@ -167,19 +168,20 @@ def test_a_build(fakes, tmp_path, capsys):
     (cell,) = json.loads((out / "refined.json").read_text())["modules"]["top"]["cells"].values()
     assert cell["attributes"] == {"NEXTPNR_BEL": "X4/Y5/SLICEA.FF0", "BEL_STRENGTH": f"{6:032b}"}
     assert "techmap -map" not in (out / "top.ys").read_text()
+    assert (out / "routed.json").is_file() and not list(out.glob("turn.*"))
 
 
-def test_multipliers_of_lanes_become_luts_where_there_are_too_few(fakes, tmp_path):
+def test_multipliers_of_the_array_become_luts_where_there_are_too_few(fakes, tmp_path):
     fakes(26.5)
     config = tmp_path / "wide.toml"
     config.write_text("rows = 4\ncols = 12\nscratchpad_kib = 16\naccumulator_kib = 8\n")
     with pytest.raises(SystemExit) as stop:
         main(["build", "--board", "ulx3s-45f", "--config", str(config), "--memory-kib", "16", "--out", str(tmp_path / "out")])
     assert stop.value.code == 0
-    modules = re.findall(r"^techmap -map soft_multiplier.v (.*)$", (tmp_path / "out" / "top.ys").read_text(), re.M)
-    assert modules == ["weft_board_requantize_lane"]
+    (modules,) = re.findall(r"^techmap -map soft_multiplier.v (.*)$", (tmp_path / "out" / "top.ys").read_text(), re.M)
+    of_last_rows = set(re.findall(r"^  (\w+) pe_[23]_\d+ \(", (tmp_path / "out" / "weft_board.v").read_text(), re.M))
+    assert set(modules.split()) == {f"{module}_soft" for module in of_last_rows}
     assert (tmp_path / "out" / "soft_multiplier.v").is_file()
-    assert "module weft_board_requantize_lane(" in (tmp_path / "out" / "weft_board.v").read_text()
 
 
 def test_builds_that_fail(fakes, tmp_path, capsys):

@@ -117,3 +117,29 @@ def test_neighbours_stay_near():
     # RAM is on the same side.
     assert [at(name)[:2] for name in (*OTHERS, *BUFFERS)] == [(96, 34), (96, 10), (96, 58), (96, 22), (96, 46)]
     assert Counter(y for _, y, _ in found.values()) == {10: 33, 34: 33, 58: 25, 22: 33, 46: 33, 70: 10}
+
+
+def test_the_same_bits_of_all_banks_stay_together():
+    """In two rows of block RAM, where a group of eight begins in one and ends in the other."""
+    placed = netlist(8, 8, banks=8, shards=10)
+    assign_sites(placed, "LFE5U-85F")
+    found = sites(placed)
+    for shard in range(10):
+        x, y = zip(*(found[f"core.scratchpad.bank_{bank}.memory.storage.0.{shard}"][:2] for bank in range(8)), strict=True)
+        assert max(x) - min(x) <= 18
+    assert {y for name, (_, y, _) in found.items() if "scratchpad" in name} == {22, 46}
+
+
+def test_lanes_between_the_array():
+    """Nine rows of twelve columns have blocks in all of the device's rows."""
+    placed = netlist(9, 12, lanes=12)
+    assign_sites(placed, "LFE5U-85F")
+    found, grid = sites(placed), GRIDS["85F"]
+    blocks = defaultdict(list)
+    for lane in range(12):
+        places = [found[f"core.vector.requantizer.lane_{lane}._05{n}__MULT18X18D_P9"] for n in (5, 7)]
+        assert {y for _, y, _ in places} == {58} and len({block(grid, x) for x, _, _ in places}) == 1
+        blocks[block(grid, places[0][0])].append(lane)
+        x, y, _ = found[f"core.vector.requantizer.products_144_MULT18X18D_P9_{(lane - 1) % 12}"]
+        assert y == 58 and abs(x - places[0][0]) <= 30
+    assert [blocks[x] for x in sorted(blocks)] == [[lane, lane + 1] for lane in range(0, 12, 2)]

@@ -44,7 +44,7 @@ def synthesize(yosys, tmp_path_factory):
             (folder / name).write_text(text)
         script = f"""read_verilog source.v
             hierarchy -top part
-            {soft_script(["part"] * soft)}
+            {soft_script(modules=["part"] * soft)}
             techmap
             opt
             abc -g AND
@@ -123,6 +123,34 @@ def test_large_ones_and_constants(synthesize):
     check(module, LARGE + CONSTANTS, 256)
     # Outside the soft modules too.
     check(synthesize(CONSTANTS, soft=False), CONSTANTS, 256)
+
+
+def test_rows_of_the_array(yosys, tmp_path):
+    """Elements of other rows keep their multipliers; those of the rows have trees, also where both are of one module."""
+    text = """module element(input signed [8:0] a, input signed [7:0] b, output signed [16:0] y); assign y = a * b; endmodule
+module other(input signed [8:0] a, input signed [7:0] b, output signed [16:0] y); assign y = b * a; endmodule
+module array(input [35:0] a, input [31:0] b, output [67:0] y);
+  element pe_0_0 (.a(a[8:0]), .b(b[7:0]), .y(y[16:0]));
+  other pe_0_10 (.a(a[17:9]), .b(b[15:8]), .y(y[33:17]));
+  element pe_1_0 (.a(a[26:18]), .b(b[23:16]), .y(y[50:34]));
+  other pe_1_10 (.a(a[35:27]), .b(b[31:24]), .y(y[67:51]));
+endmodule
+"""
+    for name, content in ({"source.v": text} | soft_files()).items():
+        (tmp_path / name).write_text(content)
+    script = f"read_verilog source.v\nhierarchy -top array\n{soft_script(text, range(1, 2))}\nwrite_json netlist.json"
+    yosys(tmp_path, script.replace("\n", "; "))
+    modules = json.loads((tmp_path / "netlist.json").read_text())["modules"]
+    kinds = {name: {cell["type"] for cell in modules[cell["type"]]["cells"].values()}
+             for name, cell in modules["array"]["cells"].items()}
+    assert kinds["pe_0_0"] == kinds["pe_0_10"] == {"$mul"}
+    assert "CCU2C" in kinds["pe_1_0"] & kinds["pe_1_10"] and "$mul" not in kinds["pe_1_0"] | kinds["pe_1_10"]
+
+
+def test_rows_of_pairs():
+    text = "  pair_module pair_0_1 (\n  pair_module pair_1_1 (\n  pair_module pair_1_2 (\n"
+    assert soft_script(text, range(2, 4)).splitlines()[2:4] == [
+        "copy pair_module pair_module_soft", "chtype -set pair_module_soft c:pair_1_1 c:pair_1_2"]
 
 
 def test_a_multiplier_takes_about_a_lut_for_each_pair_of_bits(synthesize):
