@@ -12,7 +12,7 @@ __all__ = ["place_and_route"]
 #: Paths are shortened before they are routed, to this share of the clock's period: routes are longer here and there.
 _SHARE = 0.95
 #: How often at most what the router left late is moved.
-_REPAIRS = 6
+_REPAIRS = 3
 
 
 def place_and_route(folder, netlist, device, target_mhz, seed, outputs, run="", placer="static", tell=lambda text: None):
