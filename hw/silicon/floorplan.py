@@ -172,7 +172,7 @@ class _Plan:
             blocks = -(-len(group) // len(_MEMORIES))
             count = -(-blocks // len(self.grid.blocks))
             rows, free = free[:count], free[count:]
-            first = self._first(blocks, len({pattern.search(name)[1] for name in group})) if count == 1 else 0
+            first = max(0, len(self.grid.blocks) - blocks) // 2
             # Back and forth, the last row to the right: the same bits of all banks stay together where a row ends.
             sites = [site for number, y in enumerate(rows)
                      for site in self._sites(y)[first * len(_MEMORIES):][::-1 if (len(rows) - number) % 2 == 0 else 1]]
@@ -186,27 +186,17 @@ class _Plan:
         self.place_vector_memories(max(rows, key=len))
 
     def place_vector_memories(self, sites):
-        """Lanes' tables, two to a block, in the middle, as lanes stand side by side; the others to the right of them."""
+        """Lanes' tables, two to a block, in the middle, as lanes stand side by side; the others, which send to all lanes, between
+        them, or else to the right."""
         size, tables = len(_MEMORIES), self._find(_TABLES)
         blocks, wanted = [sites[n:n + size] for n in range(0, len(sites), size)], -(-len(tables) // 2)
         first = max(0, len(blocks) - wanted) // 2
         used, right = blocks[first:first + wanted], blocks[first + wanted:]
-        between = [site for block in used for site in block[2:]]
+        between = [site for block in sorted(used, key=lambda block: abs(2 * blocks.index(block) - len(blocks) + 1))
+                   for site in block[2:]]
         self._assign(tables, [site for block in used for site in block[:2]])
         self._assign([name for name in self._find(_VECTOR) if name not in tables],
-                     [*between[-2:], *(site for block in right for site in block), *between[:-2]])
-
-    def _first(self, blocks, banks):
-        """Where so many blocks begin in a row: near the middle, and so that no group of so many block RAM stands on both sides of
-        the gap that the device has there, where wires are few for what all its banks send to one place."""
-        starts, size = self.grid.blocks, len(_MEMORIES)
-        gap = max(range(1, len(starts)), key=lambda block: starts[block] - starts[block - 1])
-
-        def order(first):
-            return (first < gap < first + blocks and (gap - first) * size % max(1, banks) > 0,
-                    abs(2 * first + blocks - len(starts)), first)
-
-        return min(range(max(1, len(starts) - blocks + 1)), key=order)
+                     [*between, *(site for block in right for site in block)])
 
     def _sites(self, y):
         return [f"X{block + x}/Y{y}/{site}" for block in self.grid.blocks for x, site in _MEMORIES]
