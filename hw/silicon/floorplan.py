@@ -40,7 +40,6 @@ _BANKS = ((re.compile(r"\bscratchpad\.bank_(\d+)\."), re.compile(r"\bdma\.load_e
           (re.compile(r"\baccumulators\.bank_(\d+)\."), re.compile(r"\bcontrol\.()")))
 #: And that which comes after them.
 _VECTOR = re.compile(r"\bvector\.()")
-_TABLES = re.compile(r"\btables\.table_(\d+)\.")
 _SHARD = re.compile(r"\.(\d+)$")
 #: What the other multipliers belong to, and whether they stand beside the lanes (or the array).
 _OTHERS = {"vector.row_unit.": True, "dma.store_engine.": False, "dma.load_engine.": False, "tensor.loader.": False}
@@ -183,20 +182,10 @@ class _Plan:
         # The vector engine's have the next row, or where there is none left, the one with most room.
         taken = {cell["attributes"].get("BEL") for cell in self.memories.values()}
         rows = ([site for site in self._sites(y) if site not in taken] for y in free[:1] or self.grid.memories)
-        self.place_vector_memories(max(rows, key=len))
-
-    def place_vector_memories(self, sites):
-        """Lanes' tables, two to a block, in the middle, as lanes stand side by side; the others, which send to all lanes, between
-        them, or else to the right."""
-        size, tables = len(_MEMORIES), self._find(_TABLES)
-        blocks, wanted = [sites[n:n + size] for n in range(0, len(sites), size)], -(-len(tables) // 2)
-        first = max(0, len(blocks) - wanted) // 2
-        used, right = blocks[first:first + wanted], blocks[first + wanted:]
-        between = [site for block in sorted(used, key=lambda block: abs(2 * blocks.index(block) - len(blocks) + 1))
-                   for site in block[2:]]
-        self._assign(tables, [site for block in used for site in block[:2]])
-        self._assign([name for name in self._find(_VECTOR) if name not in tables],
-                     [*between, *(site for block in right for site in block)])
+        sites, group = max(rows, key=len), self._find(_VECTOR)
+        # Lanes' tables are the first of them, and come to the middle.
+        first = -(-max(0, len(sites) - len(group)) // (2 * len(_MEMORIES))) * len(_MEMORIES)
+        self._assign(group, sites[first:])
 
     def _sites(self, y):
         return [f"X{block + x}/Y{y}/{site}" for block in self.grid.blocks for x, site in _MEMORIES]
