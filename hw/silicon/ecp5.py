@@ -166,7 +166,8 @@ def measure(config, folder, seeds=(1, 2, 3), target_mhz=100, tell=print, array=F
     registers, (seconds, mebibytes) = synthesize(config, folder, array)
     cells = counts(folder, registers)
     result = {
-        "config": name, "multipliers": cells.get("MULT18X18D", 0), "soft_multipliers": not array and any(map(len, soft_parts(config))),
+        "config": name, "multipliers": cells.get("MULT18X18D", 0),
+        "soft_multipliers": not array and any(map(len, soft_parts(config))),
         # A carry cell is two LUTs, 16 words of 4 bits are four and two that write.
         "luts": cells["LUT4"] + 2 * cells.get("CCU2C", 0) + 6 * cells.get("TRELLIS_DPR16X4", 0),
         "registers": cells["TRELLIS_FF"], "block_ram": cells.get("DP16KD", 0), "clock_mhz": None, "clocks": {},

@@ -50,10 +50,11 @@ def assign_sites(netlist, device):
 
     ``device`` names one of `GRIDS` at its end. Two by two PEs have a block of four multipliers; blocks of PEs that pass sums to
     each other, in the direction of rows, lie side by side or a row of the device below. Behind the array's rows comes one with a
-    block for each lane of the requantizer, or the lanes stand between the array's blocks if it has all rows. The other multipliers have blocks beside those of the lanes (the vector engine's) and of
-    the array, one for each engine; nextpnr would move them last, and far. Scratchpad and accumulators have the rows of block RAM
-    in the midst of the array and next to it, and the vector engine the next. What loads and instructions wait in stands behind the
-    first two: the engines of memory and the control are on one side of the device. What finds no room is nextpnr's.
+    block for each lane of the requantizer, or the lanes stand between the array's blocks if it has all rows. The other multipliers
+    have blocks beside those of the lanes (the vector engine's) and of the array, one for each engine; nextpnr would move them last,
+    and far. Scratchpad and accumulators have the rows of block RAM in the midst of the array and next to it, and the vector engine
+    the next. What loads and instructions wait in stands behind the first two: the engines of memory and the control are on one side
+    of the device. What finds no room is nextpnr's.
     """
     for module in netlist["modules"].values():
         plan = _Plan(module, GRIDS[device[-3:]])

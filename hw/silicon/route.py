@@ -1,5 +1,5 @@
-"""nextpnr on a netlist for ECP5: it places, paths that are too long are shortened (`placement`), and it routes; what is late then is
-moved once more, until the clock is reached or nothing more is gained."""
+"""nextpnr on a netlist for ECP5: it places, paths that are too long are shortened (`placement`), and it routes; what is late
+then is moved once more, until the clock is reached or nothing more is gained."""
 
 from math import inf
 from pathlib import Path

@@ -27,7 +27,7 @@ class Slack:
     """
 
     def __init__(self, packed, routed=None):
-        self.packed, self.routed = packed, routed
+        self.packed = packed
         self._known = routed and {(cell, pin): routed.wires.get((name, pin)) for cell, (name, pins) in
                                   enumerate(zip(packed.names, packed.pins, strict=True)) for pin in pins}
         self.fan_in, self.fan_out, self.setup, self.start = defaultdict(list), defaultdict(list), {}, {}
