@@ -64,18 +64,20 @@ def lane_multipliers(config, top=TOP):
 
 
 def soft_parts(config, available=MULTIPLIERS, top=TOP):
-    """``(rows of the array, modules)`` whose multipliers become LUTs, because the device has too few for all: the array's last
-    rows first, whose multipliers are the smallest and have registers around them, then lanes, the engines' addresses last."""
+    """``(places, modules)`` whose multipliers become LUTs, because the device has too few for all: the last places of the array
+    (rows, or pairs of rows) first, whose multipliers are the smallest and have registers around them, then lanes, the engines'
+    addresses last."""
     lanes = lane_multipliers(config, top)
     wanted = hard_multipliers(config) + sum(lanes.values())
-    pitch = 2 if config.activation_lanes else 1
-    rows = min(config.rows, -(-max(0, wanted - available) // (pitch * config.cols)) * pitch)
-    wanted, modules = wanted - rows * config.cols, []
+    pitch = 2 if config.activation_lanes else 1         # as `SystolicArray` has it
+    each, places = pitch * config.cols, config.rows // pitch
+    soft = min(places, -(-max(0, wanted - available) // each))
+    wanted, modules = wanted - soft * each, []
     for module, count in (lanes | {f"{top}_{name}": count for name, count in _ADDRESSES.items()}).items():
         if wanted > available:
             modules.append(module)
             wanted -= count
-    return range(config.rows - rows, config.rows), modules
+    return range(places - soft, places), modules
 
 
 def core(config, array=False):

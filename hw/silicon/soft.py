@@ -6,9 +6,8 @@ from pathlib import Path
 __all__ = ["soft_files", "soft_script"]
 
 _MAP = "soft_multiplier.v"
-#: An element of the array in the accelerator's Verilog: its module, its name and its first row, counted in rows or in pairs.
-_ELEMENT = re.compile(r"^ +(\w+) ((pe|pair)_(\d+)_\d+) \(", re.M)
-_PITCH = {"pe": 1, "pair": 2}
+#: An element of the array in the accelerator's Verilog: its module, its name and its place (row, or pair of rows).
+_ELEMENT = re.compile(r"^ +(\w+) ((?:pe|pair)_(\d+)_\d+) \(", re.M)
 
 
 def soft_files():
@@ -16,12 +15,12 @@ def soft_files():
     return {_MAP: (Path(__file__).parent / _MAP).read_text(encoding="utf-8")}
 
 
-def soft_script(text="", rows=(), modules=()):
+def soft_script(text="", places=(), modules=()):
     """Lines for yosys behind ``hierarchy``: multipliers by constants become adders, those of ``modules`` and of the array's
-    ``rows`` in the Verilog ``text`` trees of carry cells. Elements in these rows get modules of their own."""
+    ``places`` (rows, or pairs of rows) in the Verilog ``text`` trees of carry cells. Elements there get modules of their own."""
     lines, modules, elements = ["proc", f"techmap -D CONSTANTS -map {_MAP}"], list(modules), {}
-    for module, name, kind, row in _ELEMENT.findall(text):
-        if _PITCH[kind] * int(row) in rows:
+    for module, name, place in _ELEMENT.findall(text):
+        if int(place) in places:
             elements.setdefault(module, []).append(f"c:{name}")
     for module, names in elements.items():
         modules.append(f"{module}_soft")

@@ -28,8 +28,8 @@ class Slack:
 
     def __init__(self, packed, routed=None):
         self.packed = packed
-        self._known = routed and {(cell, pin): routed.wires.get((name, pin)) for cell, (name, pins) in
-                                  enumerate(zip(packed.names, packed.pins, strict=True)) for pin in pins}
+        number = {name: cell for cell, name in enumerate(packed.names)}
+        self._known = routed and {(number[name], pin): delay for (name, pin), delay in routed.wires.items() if name in number}
         self.fan_in, self.fan_out, self.setup, self.start = defaultdict(list), defaultdict(list), {}, {}
         for cell, (kind, pins, parameters) in enumerate(zip(packed.kinds, packed.pins, packed.parameters, strict=True)):
             delays = routed.cells[packed.names[cell]] if routed else cell_delays(kind, pins, parameters)

@@ -57,5 +57,3 @@ def test_the_best_turn_stays(turns, tmp_path):
 
 def test_nothing_left_to_move(turns, tmp_path):
     assert turns(tmp_path, [10.5, 10.1], changes=1) == ["refined", "turn 1"]
-
-

@@ -174,19 +174,19 @@ def test_what_is_missing_is_named_with_its_installation(monkeypatch, capsys, tmp
 
 @pytest.mark.parametrize("shape, soft", [((4, 4), 0), ((8, 8), 0), ((8, 16), 2), ((12, 12), 3), ((10, 15), 4)])
 def test_multipliers_of_the_last_rows_give_way(shape, soft):
-    rows, modules = ecp5.soft_parts(Config(rows=shape[0], cols=shape[1]))
-    assert (list(rows), modules) == (list(range(shape[0]))[shape[0] - soft:], [])
+    places, modules = ecp5.soft_parts(Config(rows=shape[0], cols=shape[1]))
+    assert (list(places), modules) == (list(range(shape[0]))[shape[0] - soft:], [])
 
 
 def test_rows_of_pairs_give_way_together():
-    rows, _ = ecp5.soft_parts(Config(rows=12, cols=12, sparsity="2:4"))
-    assert list(rows) == [8, 9, 10, 11]
+    pairs, _ = ecp5.soft_parts(Config(rows=12, cols=12, sparsity="2:4"))
+    assert list(pairs) == [4, 5]
 
 
 def test_everything_gives_way():
     config = Config.named("tiny")
-    rows, everything = ecp5.soft_parts(config, available=2)
-    assert list(rows) == list(range(config.rows)) and len(everything) == 4
+    places, everything = ecp5.soft_parts(config, available=2)
+    assert list(places) == list(range(config.rows)) and len(everything) == 4
     assert set(everything) <= set(re.findall(r"^module (\w+)", to_verilog(config), re.MULTILINE))
 
 
@@ -224,11 +224,10 @@ def runs(monkeypatch):
             assert "--no-route" in arguments and arguments[arguments.index("--placer") + 1] == "heap"
             (folder / arguments[arguments.index("--write") + 1]).write_text(str(seed))
             return ToolRun("", 60.0, 1000)
-        assert (folder / arguments[arguments.index("--json") + 1]).read_text().startswith(f"{seed} within 9.5 ns")
+        assert (folder / arguments[arguments.index("--json") + 1]).read_text() == f"{seed} within 9.5 ns"
         assert {"--no-pack", "--no-place"} <= set(arguments)
-        for option in {"--write", "--sdf"} & set(arguments):
-            text = (folder / arguments[arguments.index("--json") + 1]).read_text()
-            (folder / arguments[arguments.index(option) + 1]).write_text(text)
+        for option in ("--write", "--sdf"):
+            (folder / arguments[arguments.index(option) + 1]).write_text("routed")
         if seed == 13:
             raise RunError("stopped")
         path = {"from": "posedge clk", "path": [{"delay": 2.0, "from": {"cell": "core.a"}, "to": {"cell": f"core.b{seed}"}}]}

@@ -149,7 +149,7 @@ endmodule
 
 def test_rows_of_pairs():
     text = "  pair_module pair_0_1 (\n  pair_module pair_1_1 (\n  pair_module pair_1_2 (\n"
-    assert soft_script(text, range(2, 4)).splitlines()[2:4] == [
+    assert soft_script(text, range(1, 2)).splitlines()[2:4] == [
         "copy pair_module pair_module_soft", "chtype -set pair_module_soft c:pair_1_1 c:pair_1_2"]
 
 
